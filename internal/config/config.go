@@ -1,0 +1,269 @@
+// Package config is the contract between the pods that the operator writes and
+// the processes that run in them: every environment variable, port, path,
+// subcommand name and message format, spelled once. The operator half writes
+// these values into pods (internal/manifests), cmd reads them back and hands
+// each package its own options. It must import nothing but the standard library.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Subcommand names of the one binary; also the first argument of each container.
+const (
+	CommandOperator = "operator"
+	CommandServer   = "server"
+	CommandMigrate  = "migrate"
+	CommandPlan     = "plan"
+)
+
+// Ports and paths on which server pods answer.
+const (
+	ServerPort  = 3000
+	MetricsPort = 9090
+
+	PathHealth  = "/api/health" // 200 while the process lives; touches no dependency
+	PathReady   = "/api/ready"  // Readiness as JSON; 503 while this pod cannot serve
+	PathMetrics = "/metrics"    // Prometheus text format, on MetricsPort
+)
+
+// Var is one environment variable of the contract.
+type Var struct {
+	Name    string
+	Default string // used when the variable is absent or empty
+	Doc     string // one or two sentences: meaning, unit, accepted form
+	// Required variables have no default; loading fails without them.
+	Required bool
+	// Secret variables are only ever set from a Secret's key, never as a literal.
+	Secret bool
+}
+
+// The variables of the contract.
+var (
+	Port           = Var{Name: "PORT", Default: strconv.Itoa(ServerPort), Doc: "TCP port of the API."}
+	MetricsPortVar = Var{Name: "METRICS_PORT", Default: strconv.Itoa(MetricsPort), Doc: "TCP port of /metrics."}
+	LogLevel       = Var{Name: "LOG_LEVEL", Default: "info", Doc: "Least severe level that is logged: debug, info, warn or error."}
+	DrainDelay     = Var{Name: "DRAIN_DELAY", Default: "5s", Doc: "How long a server that was told to stop keeps accepting requests while it already says that it is not ready, so that load balancers notice; a Go duration."}
+
+	AllowedOrigins = Var{Name: "ALLOWED_ORIGINS", Doc: "Comma list of browser origins that may call the API (CORS), such as https://yourdomain.com; `*` allows every origin; empty allows none but the API's own."}
+	TrustedProxies = Var{Name: "TRUSTED_PROXIES", Doc: "Comma list of CIDRs whose X-Forwarded-For header is believed; empty: none."}
+
+	DatabaseURL       = Var{Name: "DATABASE_URL", Required: true, Secret: true, Doc: "PostgreSQL URL of the asset database, postgres://user:password@host:5432/name."}
+	DatabaseDirectURL = Var{Name: "DATABASE_DIRECT_URL", Secret: true, Doc: "PostgreSQL URL that reaches the server past a transaction pooler; `migrate` uses it in place of DATABASE_URL where it is set."}
+	RedisURL          = Var{Name: "REDIS_URL", Required: true, Secret: true, Doc: "Redis URL, redis://:password@host:6379/0 (rediss:// for TLS). Redis holds only what may be lost."}
+
+	JWTSecret        = Var{Name: "JWT_SECRET", Required: true, Secret: true, Doc: "Key that signs access tokens (HS256); under 32 bytes a warning is logged."}
+	JWTVerifySecrets = Var{Name: "JWT_VERIFY_SECRETS", Secret: true, Doc: "Comma list of further keys whose tokens are still accepted, for a rotation without logging anyone out."}
+
+	S3Bucket    = Var{Name: "S3_BUCKET_NAME", Required: true, Doc: "Bucket that holds the asset bytes. It must exist."}
+	S3Prefix    = Var{Name: "S3_PREFIX", Doc: "Prefix of every object key, such as studio/; empty: none."}
+	S3Region    = Var{Name: "S3_REGION", Default: "us-east-1", Doc: "Region of the bucket."}
+	S3Endpoint  = Var{Name: "S3_ENDPOINT", Doc: "URL of an S3-compatible service (addressed path-style); empty: AWS."}
+	S3AccessKey = Var{Name: "S3_ACCESS_KEY", Secret: true, Doc: "Access key id; empty together with S3_SECRET_KEY: the AWS SDK's own chain (IRSA, pod identity)."}
+	S3SecretKey = Var{Name: "S3_SECRET_KEY", Secret: true, Doc: "Secret access key."}
+
+	MaxFileSizeImage = Var{Name: "MAX_FILE_SIZE_IMAGE", Default: "10485760", Doc: "Largest image that may be uploaded, bytes."}
+	MaxFileSizeAudio = Var{Name: "MAX_FILE_SIZE_AUDIO", Default: "52428800", Doc: "Largest audio file that may be uploaded, bytes."}
+	TrashRetention   = Var{Name: "TRASH_RETENTION", Default: "720h", Doc: "How long a deleted asset can be restored before it is purged; a Go duration."}
+
+	RateLimitLoginAccount = Var{Name: "RATE_LIMIT_LOGIN_ACCOUNT", Default: "5", Doc: "Failed logins per account and address in 15 minutes; 0 switches the limit off."}
+	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes; 0 switches the limit off."}
+)
+
+// ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
+var ServerVars = []Var{
+	Port, MetricsPortVar, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
+	DatabaseURL, RedisURL, JWTSecret, JWTVerifySecrets,
+	S3Bucket, S3Prefix, S3Region, S3Endpoint, S3AccessKey, S3SecretKey,
+	MaxFileSizeImage, MaxFileSizeAudio, TrashRetention,
+	RateLimitLoginAccount, RateLimitLoginAddress,
+}
+
+// MigrateVars are the variables that `assetplatform migrate` reads.
+var MigrateVars = []Var{LogLevel, DatabaseURL, DatabaseDirectURL}
+
+// Bucket says where asset bytes live and with which credentials.
+type Bucket struct {
+	Name, Prefix, Region string
+	Endpoint             string // empty: AWS
+	AccessKey, SecretKey string // both empty: the SDK's own chain
+}
+
+// RateLimits are counts per window; 0 means unlimited.
+type RateLimits struct {
+	LoginAccount, LoginAddress int // failures per 15 minutes
+}
+
+// Server is what `assetplatform server` runs with.
+type Server struct {
+	Port, MetricsPort                  int
+	LogLevel                           slog.Level
+	DrainDelay                         time.Duration
+	AllowedOrigins                     []string
+	TrustedProxies                     []netip.Prefix
+	DatabaseURL, RedisURL              string
+	JWTSecret                          string
+	JWTVerifySecrets                   []string
+	Bucket                             Bucket
+	MaxFileSizeImage, MaxFileSizeAudio int64 // bytes
+	TrashRetention                     time.Duration
+	RateLimits                         RateLimits
+}
+
+// Migrate is what `assetplatform migrate` runs with.
+type Migrate struct {
+	LogLevel    slog.Level
+	DatabaseURL string // DATABASE_DIRECT_URL where set, else DATABASE_URL
+}
+
+// LoadServer reads the server's settings. It reports every missing or malformed
+// variable at once, each with its name and what to set it to.
+func LoadServer(getenv func(string) string) (Server, error) {
+	l := loader{getenv: getenv}
+	s := Server{
+		Port:           l.port(Port),
+		MetricsPort:    l.port(MetricsPortVar),
+		LogLevel:       l.level(LogLevel),
+		DrainDelay:     l.duration(DrainDelay),
+		AllowedOrigins: l.list(AllowedOrigins),
+		TrustedProxies: l.prefixes(TrustedProxies),
+
+		DatabaseURL:      l.url(DatabaseURL, "postgres", "postgresql"),
+		RedisURL:         l.url(RedisURL, "redis", "rediss"),
+		JWTSecret:        l.text(JWTSecret),
+		JWTVerifySecrets: l.list(JWTVerifySecrets),
+		Bucket: Bucket{
+			Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
+			Endpoint: l.url(S3Endpoint, "http", "https"), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
+		},
+		MaxFileSizeImage: l.positive(MaxFileSizeImage),
+		MaxFileSizeAudio: l.positive(MaxFileSizeAudio),
+		TrashRetention:   l.duration(TrashRetention),
+		RateLimits:       RateLimits{LoginAccount: l.count(RateLimitLoginAccount), LoginAddress: l.count(RateLimitLoginAddress)},
+	}
+	if (s.Bucket.AccessKey == "") != (s.Bucket.SecretKey == "") {
+		l.fail(S3AccessKey, "set both or neither of %s and %s", S3AccessKey.Name, S3SecretKey.Name)
+	}
+	return s, errors.Join(l.errs...)
+}
+
+// LoadMigrate reads the settings of `assetplatform migrate`, like LoadServer.
+func LoadMigrate(getenv func(string) string) (Migrate, error) {
+	l := loader{getenv: getenv}
+	m := Migrate{LogLevel: l.level(LogLevel)}
+	if direct := l.url(DatabaseDirectURL, "postgres", "postgresql"); direct != "" {
+		m.DatabaseURL = direct
+	} else {
+		m.DatabaseURL = l.url(DatabaseURL, "postgres", "postgresql")
+	}
+	return m, errors.Join(l.errs...)
+}
+
+// loader parses variables and collects what is wrong with them.
+// No error repeats the value of a secret variable.
+type loader struct {
+	getenv func(string) string
+	errs   []error
+}
+
+func (l *loader) fail(v Var, format string, args ...any) {
+	l.errs = append(l.errs, fmt.Errorf("%s: "+format, append([]any{v.Name}, args...)...))
+}
+
+func (l *loader) text(v Var) string {
+	s := strings.TrimSpace(l.getenv(v.Name))
+	if s == "" {
+		s = v.Default
+	}
+	if s == "" && v.Required {
+		l.fail(v, "is not set; %s", v.Doc)
+	}
+	return s
+}
+
+func (l *loader) list(v Var) []string {
+	var out []string
+	for item := range strings.SplitSeq(l.text(v), ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+func (l *loader) integer(v Var, least int64) int64 {
+	s := l.text(v)
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < least {
+		l.fail(v, "%q is not a whole number of at least %d", s, least)
+	}
+	return n
+}
+
+func (l *loader) positive(v Var) int64 { return l.integer(v, 1) }
+func (l *loader) count(v Var) int      { return int(l.integer(v, 0)) }
+
+func (l *loader) port(v Var) int {
+	n := l.integer(v, 1)
+	if n > 65535 {
+		l.fail(v, "%d is not a TCP port (1-65535)", n)
+	}
+	return int(n)
+}
+
+func (l *loader) duration(v Var) time.Duration {
+	s := l.text(v)
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		l.fail(v, "%q is not a duration such as 720h, 30m or 5s", s)
+	}
+	return d
+}
+
+func (l *loader) level(v Var) slog.Level {
+	var level slog.Level
+	s := l.text(v)
+	if err := level.UnmarshalText([]byte(s)); err != nil {
+		l.fail(v, "%q is none of debug, info, warn, error", s)
+	}
+	return level
+}
+
+func (l *loader) url(v Var, schemes ...string) string {
+	s := l.text(v)
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		l.fail(v, "is not a URL; %s", v.Doc) // the parser's error repeats the URL, which may hold a password
+		return s
+	}
+	for _, scheme := range schemes {
+		if u.Scheme == scheme {
+			return s
+		}
+	}
+	l.fail(v, "has the scheme %q; it must be one of %s", u.Scheme, strings.Join(schemes, ", "))
+	return s
+}
+
+func (l *loader) prefixes(v Var) []netip.Prefix {
+	var out []netip.Prefix
+	for _, item := range l.list(v) {
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			l.fail(v, "%q is not a CIDR such as 10.0.0.0/8", item)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}

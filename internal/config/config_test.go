@@ -1,0 +1,89 @@
+package config
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func env(pairs map[string]string) func(string) string {
+	return func(name string) string { return pairs[name] }
+}
+
+func minimal() map[string]string {
+	return map[string]string{
+		"DATABASE_URL": "postgres://u:p@db:5432/assets", "REDIS_URL": "redis://cache:6379/0",
+		"JWT_SECRET": strings.Repeat("k", 32), "S3_BUCKET_NAME": "assets",
+	}
+}
+
+func TestLoadServerDefaults(t *testing.T) {
+	s, err := LoadServer(env(minimal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Port != 3000 || s.MetricsPort != 9090 || s.MaxFileSizeImage != 10485760 || s.MaxFileSizeAudio != 52428800 {
+		t.Errorf("defaults are not those of the studio's guide: %+v", s)
+	}
+}
+
+func TestLoadServerReportsEveryProblemAtOnce(t *testing.T) {
+	vars := minimal()
+	delete(vars, "S3_BUCKET_NAME")
+	vars["PORT"] = "70000"
+	vars["TRUSTED_PROXIES"] = "10.0.0.1"
+	vars["S3_ACCESS_KEY"] = "only-one-of-two"
+	vars["TRASH_RETENTION"] = "a month"
+	vars["LOG_LEVEL"] = "loud"
+	_, err := LoadServer(env(vars))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, name := range []string{"S3_BUCKET_NAME", "PORT", "TRUSTED_PROXIES", "S3_ACCESS_KEY", "TRASH_RETENTION", "LOG_LEVEL"} {
+		if !strings.Contains(err.Error(), name+": ") {
+			t.Errorf("%s is not named in %q", name, err)
+		}
+	}
+}
+
+func TestErrorsDoNotRepeatSecrets(t *testing.T) {
+	for _, url := range []string{"postgres://u:hunter2@db:54 32/x", "mysql://u:hunter2@db/x", "hunter2"} {
+		vars := minimal()
+		vars["DATABASE_URL"] = url
+		_, err := LoadServer(env(vars))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("DATABASE_URL=%s: %v", url, err)
+		}
+	}
+}
+
+func TestLoadMigratePrefersTheDirectURL(t *testing.T) {
+	m, err := LoadMigrate(env(map[string]string{"DATABASE_URL": "postgres://pooler/a", "DATABASE_DIRECT_URL": "postgres://server/a"}))
+	if err != nil || m.DatabaseURL != "postgres://server/a" {
+		t.Errorf("got %+v, %v", m, err)
+	}
+}
+
+func TestTerminationStaysWithinTheKubeletsLimit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "termination-log")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := Termination{Code: CodeMigrationFailed, Message: strings.Repeat("\"x\" ", 5000), Remedy: "do this", Result: json.RawMessage(`{"schema":3}`)}
+	if err := WriteTermination(path, want); err != nil {
+		t.Fatal(err)
+	}
+	body, err := os.ReadFile(path)
+	if err != nil || len(body) > terminationLimit {
+		t.Fatalf("%d bytes, %v", len(body), err)
+	}
+	got, ok := ReadTermination(string(body))
+	if !ok || got.Code != want.Code || got.Remedy != want.Remedy || got.Message == "" {
+		t.Errorf("got %+v", got)
+	}
+	if _, ok := ReadTermination("panic: runtime error"); ok {
+		t.Error("took a stack trace for a termination message")
+	}
+}

@@ -1,0 +1,104 @@
+package config
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+)
+
+// TerminationPath is where a short-lived pod leaves its Termination; it is the
+// kubelet's default terminationMessagePath.
+const TerminationPath = "/dev/termination-log"
+
+// terminationLimit is the kubelet's limit of a container's termination message in bytes
+// (kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure).
+const terminationLimit = 4096
+
+// Code says why a short-lived pod ended; the operator turns it into a condition's reason.
+type Code string
+
+// The codes of Termination. They are stable: operators and people branch on them.
+const (
+	CodeOK                  Code = "OK"
+	CodeConfigInvalid       Code = "CONFIG_INVALID"
+	CodeDatabaseUnreachable Code = "DATABASE_UNREACHABLE"  // refused, timed out, or host unknown
+	CodeDatabaseAuth        Code = "DATABASE_AUTH_FAILED"  // wrong user or password
+	CodeDatabaseMissing     Code = "DATABASE_NOT_FOUND"    // the server answers, the named database is not there
+	CodeDatabaseForeign     Code = "DATABASE_NOT_OURS"     // not empty and without our marker
+	CodePermissionDenied    Code = "PERMISSION_DENIED"     // the role lacks a right that a migration needs
+	CodeSchemaTooNew        Code = "SCHEMA_TOO_NEW"        // the database is ahead of what this image can serve
+	CodeMigrationFailed     Code = "MIGRATION_FAILED"      // a statement failed for any other reason
+	CodeMigrationInProgress Code = "MIGRATION_IN_PROGRESS" // another migration held the lock beyond the deadline
+)
+
+// Termination is the message that a short-lived pod (migrate, later backup and
+// drill) leaves for the operator, which has no database or bucket client of its own.
+type Termination struct {
+	Code    Code            `json:"code"`
+	Message string          `json:"message"`          // what happened, one sentence, without secrets
+	Remedy  string          `json:"remedy,omitempty"` // what to do about it, one sentence
+	Result  json.RawMessage `json:"result,omitempty"` // SchemaRange of a migration that succeeded
+}
+
+// SchemaRange is what `migrate --check` prints and what a successful migration reports.
+type SchemaRange struct {
+	Schema         int64 `json:"schema"`         // the schema's version after migration
+	CompatibleFrom int64 `json:"compatibleFrom"` // the lowest image schema that can still serve that database
+}
+
+// WriteTermination leaves t at path, within the kubelet's size limit.
+// A path that does not exist is no error: outside of a pod nobody reads it.
+func WriteTermination(path string, t Termination) error {
+	body, err := json.Marshal(t)
+	for err == nil && len(body) > terminationLimit && t.Message != "" {
+		// JSON escapes make lengths hard to predict: cut by quarters until it fits.
+		t.Message = strings.ToValidUTF8(t.Message[:len(t.Message)*3/4], "")
+		body, err = json.Marshal(t)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	return os.WriteFile(path, body, 0o600)
+}
+
+// ReadTermination parses a container's termination message; ok is false for
+// anything that is not one of ours.
+func ReadTermination(message string) (t Termination, ok bool) {
+	if err := json.Unmarshal([]byte(message), &t); err != nil || t.Code == "" {
+		return Termination{}, false
+	}
+	return t, true
+}
+
+// States of Readiness.
+const (
+	StatusOK          = "ok"
+	StatusDegraded    = "degraded"    // this pod serves, a shared dependency is away
+	StatusUnavailable = "unavailable" // this pod itself cannot serve: starting, draining, a schema that it does not fit
+	CheckOK           = "ok"
+	CheckDown         = "down"
+)
+
+// Readiness is the body of PathReady. The operator reads it from each server pod.
+type Readiness struct {
+	Status string `json:"status"`
+	Checks Checks `json:"checks"`
+}
+
+// Checks has the state of each dependency as this pod last saw it.
+type Checks struct {
+	Database Check `json:"database"`
+	Schema   Check `json:"schema"`
+	Storage  Check `json:"storage"`
+	Cache    Check `json:"cache"`
+}
+
+// Check is one dependency's state. Reason is empty while Status is CheckOK;
+// else one sentence without secrets that names the host, bucket or right concerned.
+type Check struct {
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+}
