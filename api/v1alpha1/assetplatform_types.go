@@ -1,0 +1,457 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// AssetPlatform is a running game-asset service: the asset API, its database,
+// cache and bucket, as one object.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:path=assetplatforms,shortName=ap,categories={all,assets},scope=Namespaced
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Schema",type=integer,JSONPath=`.status.schema.current`,priority=1
+// +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.replicas`,priority=1
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",message="metadata.name: use at most 63 lower-case letters, digits and '-', beginning with a letter (a Service of this name is made)"
+type AssetPlatform struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +kubebuilder:default={}
+	// +optional
+	Spec AssetPlatformSpec `json:"spec,omitempty"`
+	// +optional
+	Status AssetPlatformStatus `json:"status,omitzero"`
+}
+
+// AssetPlatformList is a list of AssetPlatforms.
+//
+// +kubebuilder:object:root=true
+type AssetPlatformList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []AssetPlatform `json:"items"`
+}
+
+// AssetPlatformSpec is what the platform should be. Everything has a default:
+// the operator runs a small database, cache and S3 server itself where none is named.
+type AssetPlatformSpec struct {
+	// Image of the asset service. Absent: the operator's own, pinned in status.image once the platform was ready.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$')",message="not an image reference: write it like ghcr.io/assetplatform/assetplatform:v0.1.0"
+	// +optional
+	Image string `json:"image,omitempty"`
+
+	// ImagePullSecrets are the pull secrets of every pod of the platform.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	// +optional
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// Replicas is the number of API pods.
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// Resources of an API pod. Absent: requests 500m and 512Mi, limits 1 CPU and 1Gi.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// Server has the API's own settings.
+	// +optional
+	Server ServerSpec `json:"server,omitzero"`
+
+	// Database is the PostgreSQL that holds everything but the bytes. Absent: managed.
+	// +kubebuilder:validation:XValidation:rule="has(self.secretRef) != has(self.managed)",message="database: set exactly one of secretRef (your own PostgreSQL) and managed (the operator runs one); leave database out for managed with its defaults"
+	// +kubebuilder:validation:XValidation:rule="!has(self.directSecretRef) || has(self.secretRef)",message="database.directSecretRef: only with secretRef; a managed database has no pooler to go past"
+	// +optional
+	Database *DatabaseSpec `json:"database,omitempty"`
+
+	// Cache is the Redis that holds what may be lost. Absent: managed.
+	// +kubebuilder:validation:XValidation:rule="has(self.secretRef) != has(self.managed)",message="cache: set exactly one of secretRef (your own Redis) and managed (the operator runs one); leave cache out for managed with its defaults"
+	// +optional
+	Cache *CacheSpec `json:"cache,omitempty"`
+
+	// Storage is the bucket that holds the bytes. Absent: managed.
+	// +kubebuilder:validation:XValidation:rule="has(self.bucket) != has(self.managed)",message="storage: set exactly one of bucket (your own) and managed (the operator runs an S3 server); leave storage out for managed with its defaults"
+	// +kubebuilder:validation:XValidation:rule="!has(self.managed) || !(has(self.prefix) || has(self.region) || has(self.endpoint) || has(self.credentialsSecretRef))",message="storage: prefix, region, endpoint and credentialsSecretRef go with bucket, not with managed"
+	// +optional
+	Storage *StorageSpec `json:"storage,omitempty"`
+
+	// Auth has the keys that sign access tokens.
+	// +optional
+	Auth AuthSpec `json:"auth,omitzero"`
+
+	// Migrations has the limits of the Job that brings the database's schema up to date before a rollout.
+	// +optional
+	Migrations MigrationsSpec `json:"migrations,omitzero"`
+
+	// Networking says how the API is reached.
+	// +optional
+	Networking NetworkingSpec `json:"networking,omitzero"`
+
+	// DeletionPolicy says what happens to managed data when the platform is deleted: Retain keeps the
+	// volumes and the Secrets without which they cannot be read, and a platform of this name made again takes them back.
+	// +kubebuilder:default=Retain
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// DeletionPolicy says what happens to managed data when the platform is deleted.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	DeletionRetain DeletionPolicy = "Retain"
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// ServerSpec has the API's own settings.
+type ServerSpec struct {
+	// LogLevel is the least severe level that is logged.
+	// +kubebuilder:validation:Enum=debug;info;warn;error
+	// +optional
+	LogLevel string `json:"logLevel,omitempty"`
+
+	// AllowedOrigins are the browser origins that may call the API; "*" allows every origin.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule="self == '*' || self.matches('^https?://[^/,\\\\s]+$')",message="not an origin: write scheme and host without a path, like https://yourdomain.com"
+	// +listType=set
+	// +optional
+	AllowedOrigins []string `json:"allowedOrigins,omitempty"`
+
+	// MaxFileSize limits uploads.
+	// +optional
+	MaxFileSize MaxFileSizeSpec `json:"maxFileSize,omitzero"`
+
+	// TrustedProxies are the CIDRs whose X-Forwarded-For header is believed.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, like 10.0.0.0/8"
+	// +listType=set
+	// +optional
+	TrustedProxies []string `json:"trustedProxies,omitempty"`
+
+	// TrashRetention is how long a deleted asset can be restored before it is purged. Absent: 720h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('0s')",message="not a duration: write it like 720h, 90m or 30s"
+	// +optional
+	TrashRetention *metav1.Duration `json:"trashRetention,omitempty"`
+
+	// RateLimits by name; 0 switches one off.
+	// +optional
+	RateLimits RateLimitsSpec `json:"rateLimits,omitzero"`
+}
+
+// MaxFileSizeSpec limits uploads, by kind of file.
+type MaxFileSizeSpec struct {
+	// Image is the largest image. Absent: 10Mi.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).isInteger()",message="must be a whole number of bytes, like 10Mi"
+	// +optional
+	Image *resource.Quantity `json:"image,omitempty"`
+	// Audio is the largest audio file. Absent: 50Mi.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).isInteger()",message="must be a whole number of bytes, like 50Mi"
+	// +optional
+	Audio *resource.Quantity `json:"audio,omitempty"`
+}
+
+// RateLimitsSpec has the API's limits; 0 switches one off.
+type RateLimitsSpec struct {
+	// LoginAccount is the number of failed logins per account and address in 15 minutes. Absent: 5.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	LoginAccount *int32 `json:"loginAccount,omitempty"`
+	// LoginAddress is the number of failed logins per address in 15 minutes. Absent: 30.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	LoginAddress *int32 `json:"loginAddress,omitempty"`
+}
+
+// SecretKeyRef names one key of a Secret in the platform's namespace.
+type SecretKeyRef struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key"`
+}
+
+// DatabaseSpec names a PostgreSQL, or asks for a managed one.
+type DatabaseSpec struct {
+	// SecretRef holds the URL of your own PostgreSQL, postgres://user:password@host:5432/name.
+	// +optional
+	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
+	// DirectSecretRef holds a URL that goes past a transaction pooler; migrations use it.
+	// +optional
+	DirectSecretRef *SecretKeyRef `json:"directSecretRef,omitempty"`
+	// Managed asks the operator to run a PostgreSQL of one pod, for trials and small studios.
+	// +optional
+	Managed *ManagedVolumeSpec `json:"managed,omitempty"`
+}
+
+// CacheSpec names a Redis, or asks for a managed one.
+type CacheSpec struct {
+	// SecretRef holds the URL of your own Redis, redis://:password@host:6379/0.
+	// +optional
+	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
+	// Managed asks the operator to run a Redis of one pod.
+	// +optional
+	Managed *ManagedVolumeSpec `json:"managed,omitempty"`
+}
+
+// StorageSpec names a bucket, or asks for a managed S3 server.
+type StorageSpec struct {
+	// Bucket that holds the asset bytes; it must exist.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Bucket string `json:"bucket,omitempty"`
+	// Prefix of every object key in the bucket.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('/') && self.endsWith('/'))",message="storage.prefix: write it without a leading and with a trailing slash, like studio/"
+	// +optional
+	Prefix string `json:"prefix,omitempty"`
+	// Region of the bucket. Absent: us-east-1.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Region string `json:"region,omitempty"`
+	// Endpoint of an S3-compatible service. Absent: AWS.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self == '' || (isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != '')",message="storage.endpoint: not an http or https URL, like https://s3.example.com"
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+	// CredentialsSecretRef names the Secret and its keys. Absent: the pods' own identity (IRSA, pod identity).
+	// +optional
+	CredentialsSecretRef *S3CredentialsRef `json:"credentialsSecretRef,omitempty"`
+	// Managed asks the operator to run an S3 server of one pod.
+	// +optional
+	Managed *ManagedVolumeSpec `json:"managed,omitempty"`
+}
+
+// S3CredentialsRef names a Secret and its two keys.
+type S3CredentialsRef struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// AccessKey is the key in the Secret that holds the access key id.
+	// +kubebuilder:default=s3-access-key
+	// +optional
+	AccessKey string `json:"accessKey,omitempty"`
+	// SecretKey is the key in the Secret that holds the secret access key.
+	// +kubebuilder:default=s3-secret-key
+	// +optional
+	SecretKey string `json:"secretKey,omitempty"`
+}
+
+// ManagedVolumeSpec sizes a part that the operator runs in one pod on a volume of its own.
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.storageClassName) || (has(self.storageClassName) && self.storageClassName == oldSelf.storageClassName)",message="storageClassName: a volume cannot change its class; make a new platform and restore into it"
+type ManagedVolumeSpec struct {
+	// Storage is the size of the volume; it can grow, not shrink. Absent: 10Gi for the database, 1Gi for the cache, 20Gi for the bucket.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="storage: must be at least 1Mi"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="storage: a volume can grow, not shrink; set it to the present size or more"
+	// +optional
+	Storage *resource.Quantity `json:"storage,omitempty"`
+	// StorageClassName of the volume. Absent: the cluster's default class.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
+	// Image that runs the part. Absent: the operator's default for it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+}
+
+// AuthSpec has the keys that sign access tokens.
+type AuthSpec struct {
+	// JWTSecretRef holds the key that signs. Absent: one is generated once and kept.
+	// +optional
+	JWTSecretRef *SecretKeyRef `json:"jwtSecretRef,omitempty"`
+	// VerifySecretRefs hold keys whose tokens are still accepted, for a rotation that logs nobody out.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=atomic
+	// +optional
+	VerifySecretRefs []SecretKeyRef `json:"verifySecretRefs,omitempty"`
+}
+
+// MigrationsSpec limits the migration Job.
+type MigrationsSpec struct {
+	// BackoffLimit is the number of retries within one attempt.
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	// +optional
+	BackoffLimit *int32 `json:"backoffLimit,omitempty"`
+	// Timeout of one attempt, its retries included.
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('10s')",message="migrations.timeout: write a duration of at least 10s, like 10m"
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
+// NetworkingSpec says how the API is reached.
+type NetworkingSpec struct {
+	// +optional
+	Service ServiceSpec `json:"service,omitzero"`
+}
+
+// ServiceSpec shapes the API's Service.
+type ServiceSpec struct {
+	// +kubebuilder:default=ClusterIP
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	// +optional
+	Type corev1.ServiceType `json:"type,omitempty"`
+	// Port of the Service; pods listen on 3000.
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Port int32 `json:"port,omitempty"`
+	// Annotations of the Service, for the cloud's load balancer.
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/'))",message="annotations under assetplatform.io/ are the operator's own"
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// AssetPlatformStatus is what was observed.
+type AssetPlatformStatus struct {
+	// ObservedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Version that serves now: the tag of Image.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// Image that serves now; a platform without spec.image stays on it.
+	// +optional
+	Image string `json:"image,omitempty"`
+	// URL under which the API answers.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// Replicas is the number of API pods that exist (scale subresource).
+	// +optional
+	Replicas int32 `json:"replicas"`
+	// Selector finds the API pods (scale subresource).
+	// +optional
+	Selector string `json:"selector,omitempty"`
+	// Schema is the version of the database's schema.
+	// +optional
+	Schema SchemaStatus `json:"schema,omitzero"`
+	// Migration is the newest attempt to migrate the database.
+	// +optional
+	Migration *MigrationStatus `json:"migration,omitempty"`
+	// Components are the parts that the operator runs.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Components []ComponentStatus `json:"components,omitempty"`
+	// Problems that keep the platform from being ready, the worst first, at most five.
+	// +listType=atomic
+	// +optional
+	Problems []Problem `json:"problems,omitempty"`
+	// Inventory lists the children, as Kind.group/name.
+	// +listType=set
+	// +optional
+	Inventory []string `json:"inventory,omitempty"`
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SchemaStatus is the version of the database's schema.
+type SchemaStatus struct {
+	// Current is the version that the last successful migration left.
+	// +optional
+	Current int64 `json:"current,omitempty"`
+	// CompatibleFrom is the lowest version whose images can serve that database.
+	// +optional
+	CompatibleFrom int64 `json:"compatibleFrom,omitempty"`
+}
+
+// MigrationPhase is how far an attempt has come.
+// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed
+type MigrationPhase string
+
+// The phases of an attempt.
+const (
+	MigrationPending   MigrationPhase = "Pending"   // its number is reserved, its Job may not exist yet
+	MigrationRunning   MigrationPhase = "Running"   // its Job exists
+	MigrationSucceeded MigrationPhase = "Succeeded" // its image may serve
+	MigrationFailed    MigrationPhase = "Failed"
+)
+
+// MigrationStatus is one attempt to migrate the database for an image.
+type MigrationStatus struct {
+	// Image whose migrations run.
+	Image string `json:"image"`
+	// Target is the hash of image and database (host, port, name) that the attempt is for.
+	Target string `json:"target"`
+	// Attempt counts the attempts of this platform; each has one Job.
+	Attempt int64 `json:"attempt"`
+	// Job is the name of the attempt's Job.
+	Job   string         `json:"job"`
+	Phase MigrationPhase `json:"phase"`
+	// Code, Message and Remedy are the words of the migration itself (or of its Job) on failure.
+	// +optional
+	Code string `json:"code,omitempty"`
+	// +optional
+	Message string `json:"message,omitempty"`
+	// +optional
+	Remedy string `json:"remedy,omitempty"`
+	// FailedTime is when the attempt failed.
+	// +optional
+	FailedTime *metav1.Time `json:"failedTime,omitempty"`
+	// Failures counts the failed attempts in a row for this target; it spaces the automatic retries.
+	// +optional
+	Failures int64 `json:"failures,omitempty"`
+	// Retry is the value of the assetplatform.io/retry annotation that was acted on last.
+	// +optional
+	Retry string `json:"retry,omitempty"`
+	// DatabaseSecret is the name of the Secret that the attempt's Job reads the database's address from.
+	// +optional
+	DatabaseSecret string `json:"databaseSecret,omitempty"`
+	// Migrated is the newest attempt that succeeded; its image may serve while a newer one has not.
+	// +optional
+	Migrated *MigratedStatus `json:"migrated,omitempty"`
+}
+
+// MigratedStatus is a migration that succeeded.
+type MigratedStatus struct {
+	Image string `json:"image"`
+	// Database is the hash of the database's host, port and name.
+	Database string `json:"database"`
+}
+
+// ComponentStatus counts the pods of a part.
+type ComponentStatus struct {
+	Name    string `json:"name"`
+	Ready   int32  `json:"ready"`
+	Desired int32  `json:"desired"`
+}
+
+// Problem is something that is wrong, where, and what to do about it.
+type Problem struct {
+	Problem string `json:"problem"`
+	Where   string `json:"where"`
+	Remedy  string `json:"remedy"`
+}

@@ -1,0 +1,79 @@
+package v1alpha1
+
+// Condition types of an AssetPlatform. Each carries the observedGeneration it speaks of.
+const (
+	// ConditionReady is true when everything that the spec of this generation asks for is serving.
+	ConditionReady = "Ready"
+	// ConditionReconciling is true while work goes on (kstatus).
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is true when only an edit of the object can help (kstatus).
+	ConditionStalled = "Stalled"
+	// ConditionSecretsResolved is true when every Secret and key that the spec names is there.
+	ConditionSecretsResolved = "SecretsResolved"
+	// ConditionDatabaseReady, ConditionCacheReady and ConditionStorageReady are true when the dependency
+	// answers, as the server pods themselves report.
+	ConditionDatabaseReady = "DatabaseReady"
+	ConditionCacheReady    = "CacheReady"
+	ConditionStorageReady  = "StorageReady"
+	// ConditionMigrated is true when the schema is at the version that the spec's image needs.
+	ConditionMigrated = "Migrated"
+	// ConditionAvailable is true when the server's Deployment has rolled out fully.
+	ConditionAvailable = "Available"
+	// ConditionUpdateAvailable is true when this operator offers another image than the pinned one.
+	ConditionUpdateAvailable = "UpdateAvailable"
+)
+
+// Reasons of conditions.
+const (
+	ReasonReady        = "Ready"
+	ReasonProgressing  = "Progressing"
+	ReasonSettled      = "Settled"
+	ReasonNotStalled   = "NotStalled"
+	ReasonNotReported  = "NotReported" // no server pod has answered yet
+	ReasonResolved     = "Resolved"
+	ReasonAnswers      = "Answers"
+	ReasonMigrated     = "Migrated"
+	ReasonRolledOut    = "RolledOut"
+	ReasonUpToDate     = "UpToDate"
+	ReasonNewerImage   = "NewerImage"
+	ReasonInvalidSpec  = "InvalidSpec"
+	ReasonNameConflict = "NameConflict" // an object of a child's name belongs to somebody else
+	ReasonApplyFailed  = "ApplyFailed"  // the apiserver refused a child
+
+	ReasonSecretNotFound    = "SecretNotFound"
+	ReasonSecretKeyMissing  = "SecretKeyMissing"
+	ReasonSecretInvalid     = "SecretInvalid"
+	ReasonSecretLost        = "SecretLost" // a volume is there, the Secret that opens it is not
+	ReasonWaitingForManaged = "WaitingForManaged"
+
+	ReasonDatabaseDown = "DatabaseDown"
+	ReasonCacheDown    = "CacheDown"
+	ReasonStorageDown  = "StorageDown"
+
+	ReasonMigrationWaiting = "MigrationWaiting"
+	ReasonMigrationRunning = "MigrationRunning"
+	ReasonMigrationFailed  = "MigrationFailed"
+
+	ReasonRollingOut         = "RollingOut"
+	ReasonScaledToZero       = "ScaledToZero"
+	ReasonNotCreated         = "NotCreated"
+	ReasonImagePull          = "ImagePullFailed"
+	ReasonCrashLoop          = "CrashLoop"
+	ReasonOutOfMemory        = "OutOfMemory"
+	ReasonUnschedulable      = "Unschedulable"
+	ReasonContainerConfig    = "ContainerConfig"
+	ReasonPodsRefused        = "PodsRefused" // quota, an admission webhook or a security policy
+	ReasonVolumeNotBound     = "VolumeNotBound"
+	ReasonNotReady           = "NotReady"
+	ReasonUpdateNotCompleted = "UpdateNotCompleted"
+)
+
+// Annotations that the operator reads or writes; anything else under its domain is a mistake.
+const (
+	// AnnotationAdopt on a child's namesake that is not ours, "true": the operator may take it over.
+	AnnotationAdopt = "assetplatform.io/adopt"
+	// AnnotationRetainedFor on data that outlives its platform: the namespace/name that it belongs to.
+	AnnotationRetainedFor = "assetplatform.io/retained-for"
+	// AnnotationRetry on an AssetPlatform, any new value: try the failed migration again.
+	AnnotationRetry = "assetplatform.io/retry"
+)
