@@ -1,0 +1,3 @@
+module github.com/assetplatform/assetplatform/hack/images/pause
+
+go 1.26
