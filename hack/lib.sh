@@ -3,7 +3,7 @@
 
 HACK=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(dirname "$HACK")
-CACHE=${ASSETPLATFORM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/assetplatform}
+CACHE=${ASSETPLATFORM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/assetplatform}
 export HACK REPO CACHE
 
 # Elapsed time counts from the first script of a chain: one that calls another hands its start down.
@@ -66,11 +66,12 @@ make_once() {
   [[ $rc = 0 ]] || die "could not make $(basename "$path")"
 }
 
-# keep_newest N GLOB-PREFIX: removes all but the N newest cache entries of that prefix.
+# keep_newest N PATH: PATH ends in a hash; all but the N last used of its kind are removed. PATH counts as used now.
 keep_newest() {
-  local n=$1 prefix=$2 old
+  local n=$1 path=$2 old
+  touch "$path"
   # shellcheck disable=SC2012 # our own names: no blanks, no newlines
-  ls -1dt "$prefix"* 2>/dev/null | tail -n +$((n + 1)) | while read -r old; do rm -rf "$old"; done
+  ls -1dt "${path%-*}"-????????????????"${path#"${path%-*}"-????????????????}" 2>/dev/null | tail -n +$((n + 1)) | while read -r old; do rm -rf "$old"; done
 }
 
 # The hermetic part of every Go build: no C, no paths of this machine, no workspace of the user's.

@@ -21,6 +21,7 @@ tree_layer() {
     hash_files "$@"
   } | hash_of)
   make_once "$path" fill_tree_layer "$fn"
+  keep_newest 3 "$path"
   echo "$path"
 }
 
@@ -43,8 +44,7 @@ archive() {
     declare -f fill_archive
   } | hash_of).tar
   make_once "$path" fill_archive "${@:2}"
-  touch "$path"
-  keep_newest 3 "$CACHE/images/$name-"
+  keep_newest 3 "$path"
   echo "$path"
 }
 
