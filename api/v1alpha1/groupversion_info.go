@@ -14,9 +14,11 @@ import (
 // GroupVersion is the group and version of the kinds in this package.
 var GroupVersion = schema.GroupVersion{Group: "assetplatform.io", Version: "v1alpha1"}
 
-// AddToScheme registers the kinds of this package.
-var AddToScheme = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
+var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion, &AssetPlatform{}, &AssetPlatformList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
-}).AddToScheme
+})
+
+// AddToScheme registers the kinds of this package.
+var AddToScheme = schemeBuilder.AddToScheme

@@ -27,6 +27,6 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServerCommand(), newMigrateCommand())
+	root.AddCommand(newOperatorCommand(), newServerCommand(), newMigrateCommand(), newPlanCommand())
 	return root
 }

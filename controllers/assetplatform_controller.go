@@ -1,0 +1,200 @@
+// Package controllers keeps the platforms that AssetPlatform objects describe
+// running: one reconciler per kind and the one apply loop. It talks to the
+// Kubernetes API and to the readiness route of server pods, and to nothing else: it
+// has no database, cache or bucket client.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// Reconciler keeps AssetPlatforms. Its exported fields are set by whoever makes it.
+type Reconciler struct {
+	client.Client               // reads come from the cache of our own objects
+	APIReader     client.Reader // reads past the cache; for what is rare
+	Images        manifests.Images
+	Events        recorder.EventRecorder
+	// Readiness asks a server pod for its dependencies' state.
+	Readiness ReadinessReader
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+
+	applier applier
+	secrets secretReader
+
+	secretCache cache.Cache
+}
+
+// pass is one reconciliation: the object, what was found out about it, and what
+// the status has to say.
+type pass struct {
+	ap     *assetv1.AssetPlatform // a copy whose status is rewritten
+	stored *assetv1.AssetPlatform // as it was read
+	facts  manifests.Facts
+
+	secretsProblem *finding
+	applyProblems  []*finding
+	// unsettled are the objects whose cached state may be older than what was just applied.
+	unsettled map[objectKey]bool
+	// databaseStarted is false while a managed database is not ready for the migration.
+	databaseStarted bool
+	migrationPods   []corev1.Pod
+
+	requeueAfter time.Duration
+}
+
+func (p *pass) requeueIn(d time.Duration) {
+	if p.requeueAfter == 0 || d < p.requeueAfter {
+		p.requeueAfter = d
+	}
+}
+
+// Reconcile brings one platform closer to its spec and its status up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
+	stored := &assetv1.AssetPlatform{}
+	if err := r.Get(ctx, req.NamespacedName, stored); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !stored.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // owner references do the rest: no finalizer that could hang
+	}
+	p := &pass{ap: stored.DeepCopy(), stored: stored, unsettled: map[objectKey]bool{}}
+	err = r.reconcile(ctx, p)
+	err = errors.Join(err, r.updateStatus(ctx, p))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: p.requeueAfter}, nil
+}
+
+// reconcile resolves the facts, gates the rollout, applies what is wanted and removes what is not.
+func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
+	p.facts = manifests.Facts{Images: r.Images, TargetImage: targetImage(p.ap, r.Images)}
+	p.facts.Credentials, p.secretsProblem, err = r.resolveCredentials(ctx, p.ap)
+	if err != nil {
+		return err
+	}
+	if p.secretsProblem != nil {
+		return nil // what runs goes on with its own copies; the Secret's arrival wakes us
+	}
+	if err := r.observeMigration(ctx, p); err != nil {
+		return err
+	}
+	wanted := manifests.Build(p.ap, p.facts)
+	if err := r.applyAll(ctx, p, wanted); err != nil {
+		return err
+	}
+	if err := r.observeDatabase(ctx, p); err != nil {
+		return err
+	}
+	if err := r.startMigration(ctx, p); err != nil {
+		return err
+	}
+	if err := r.forgetOldJobs(ctx, p); err != nil {
+		return err
+	}
+	if len(p.applyProblems) > 0 {
+		return nil // never remove the old while the new could not be made
+	}
+	return r.applier.prune(ctx, p.ap, r.held(p, wanted))
+}
+
+// applyAll applies every object, also past one that is refused: what can be, is.
+func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Object) error {
+	var failed []error
+	for _, object := range wanted {
+		settled, err := r.applier.apply(ctx, p.ap, object)
+		if !settled {
+			p.unsettled[objectKeyOf(object)] = true
+		}
+		if problem, ok := asFinding(err, describe(object)); ok {
+			p.applyProblems = append(p.applyProblems, problem)
+			p.requeueIn(conflictRecheck)
+		} else if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// conflictRecheck is how often a refused or foreign object is looked at again: nothing
+// of ours tells when that changes.
+const conflictRecheck = 30 * time.Second
+
+// held adds what must stay although it is not built in this pass: a server whose
+// image may not serve yet keeps what runs.
+func (r *Reconciler) held(p *pass, wanted []client.Object) []client.Object {
+	if p.facts.ServingImage == "" {
+		p.facts.ServingImage = p.facts.TargetImage
+		defer func() { p.facts.ServingImage = "" }()
+		return append(wanted, manifests.ServerDeployment(p.ap, p.facts))
+	}
+	return wanted
+}
+
+// observeDatabase finds out whether a migration can reach the database yet.
+func (r *Reconciler) observeDatabase(ctx context.Context, p *pass) error {
+	if manifests.ManagedDatabase(p.ap) == nil {
+		p.databaseStarted = true
+		return nil
+	}
+	set := &appsv1.StatefulSet{}
+	err := r.Get(ctx, client.ObjectKey{Namespace: p.ap.Namespace, Name: manifests.PostgresName(p.ap)}, set)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read the managed database: %w", err)
+	}
+	p.databaseStarted = err == nil && set.Status.ReadyReplicas > 0
+	return nil
+}
+
+// targetImage is the image that the spec asks for. A platform that names none
+// stays on the one that it was first ready with, whatever the operator is.
+func targetImage(ap *assetv1.AssetPlatform, images manifests.Images) string {
+	switch {
+	case ap.Spec.Image != "":
+		return ap.Spec.Image
+	case ap.Status.Image != "":
+		return ap.Status.Image
+	}
+	return images.Server
+}
+
+// updateStatus writes the status if it says anything new.
+func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
+	observed, err := r.observe(ctx, p)
+	if err != nil {
+		return err
+	}
+	setStatus(p.ap, observed)
+	if equality.Semantic.DeepEqual(p.stored.Status, p.ap.Status) {
+		return nil
+	}
+	// The lock keeps a pass that worked on an old object from undoing a newer status.
+	patch := client.MergeFromWithOptions(p.stored, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, p.ap, patch, client.FieldOwner(fieldManager)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
+	}
+	r.announce(p.stored, p.ap)
+	return nil
+}
+
+func (r *Reconciler) now() time.Time {
+	if r.Now != nil {
+		return r.Now()
+	}
+	return time.Now()
+}

@@ -1,0 +1,181 @@
+package controllers
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// What the operator may do is just what it does; a test runs it with these rights and no others.
+//
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms,verbs=get;list;watch
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms/status,verbs=patch
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts;services;persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// NewScheme knows every kind that the operator reads or writes.
+func NewScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(assetv1.AddToScheme(scheme))
+	return scheme
+}
+
+// ownedKinds are the kinds that the cache holds, and only those objects that carry our label.
+func ownedKinds() []client.Object {
+	return []client.Object{
+		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &batchv1.Job{}, &corev1.Service{}, &corev1.ServiceAccount{},
+		&corev1.ConfigMap{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{}, &corev1.Pod{},
+	}
+}
+
+// CacheOptions keep the cache as small as our own objects.
+func CacheOptions() cache.Options {
+	owned := cache.ByObject{Label: manifests.ManagedSelector, Transform: keepOwnFields}
+	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
+		&appsv1.ReplicaSet{}: {Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()},
+	}}
+	for _, kind := range ownedKinds() {
+		options.ByObject[kind] = owned
+	}
+	options.ByObject[&corev1.Pod{}] = cache.ByObject{Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()}
+	return options
+}
+
+// keepOwnFields drops the managed fields of all others.
+func keepOwnFields(in any) (any, error) {
+	o, err := meta.Accessor(in)
+	if err != nil {
+		return in, nil //nolint:nilerr // a tombstone has no metadata and needs none
+	}
+	o.SetManagedFields(slices.DeleteFunc(o.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager != fieldManager || e.Operation != metav1.ManagedFieldsOperationApply
+	}))
+	return in, nil
+}
+
+// SetupWithManager registers the watches. mgr's cache must have been made with CacheOptions.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
+	secrets, err := newSecretMetadataCache(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetRESTMapper())
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(secrets); err != nil {
+		return err
+	}
+	r.applier = applier{client: r.Client, uncached: r.APIReader}
+	r.secrets.metadata, r.secrets.uncached = secrets, r.APIReader
+	r.secretCache = secrets.Cache
+
+	edited := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("assetplatform").
+		For(&assetv1.AssetPlatform{}, builder.WithPredicates(edited)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrency,
+			EnableWarmup:            ptr.To(true), // a new leader starts with warm caches
+		})
+	for _, kind := range ownedKinds() {
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(platformOf))
+	}
+	secret := secretMetadata()
+	return b.WatchesRawSource(source.Kind(secrets, secret, handler.TypedEnqueueRequestsFromMapFunc(r.platformsNaming))).Complete(r)
+}
+
+// RegisterInformers makes both caches know every kind before they start: only then does
+// "synced" mean that everything is there.
+func (r *Reconciler) RegisterInformers(ctx context.Context, mgr ctrl.Manager) error {
+	for _, kind := range append(ownedKinds(), &appsv1.ReplicaSet{}, &assetv1.AssetPlatform{}) {
+		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
+	}
+	_, err := r.secretCache.GetInformer(ctx, secretMetadata(), cache.BlockUntilSynced(false))
+	return err
+}
+
+// Synced says whether both caches hold everything.
+func (r *Reconciler) Synced(ctx context.Context, mgr ctrl.Manager) bool {
+	return mgr.GetCache().WaitForCacheSync(ctx) && r.secretCache.WaitForCacheSync(ctx)
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return secret
+}
+
+// platformOf is the platform whose name a child's label holds. Owner references would
+// miss retained data.
+func platformOf(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[manifests.LabelInstance]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// platformsNaming are the platforms whose spec names a Secret.
+func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
+	var platforms assetv1.AssetPlatformList
+	if err := r.List(ctx, &platforms, client.InNamespace(secret.Namespace)); err != nil {
+		return nil // the cache has stopped
+	}
+	var requests []reconcile.Request
+	for _, ap := range platforms.Items {
+		if slices.Contains(referencedSecrets(&ap), secret.Name) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&ap)})
+		}
+	}
+	return requests
+}
+
+// secretMetadataCache holds the metadata of every Secret.
+type secretMetadataCache struct{ cache.Cache }
+
+// GetCache makes the manager treat it as a cache: started before the controllers, and
+// on replicas that do not lead as well.
+func (c secretMetadataCache) GetCache() cache.Cache { return c.Cache }
+
+func newSecretMetadataCache(cfg *rest.Config, http *http.Client, scheme *runtime.Scheme, mapper meta.RESTMapper) (secretMetadataCache, error) {
+	c, err := cache.New(cfg, cache.Options{HTTPClient: http, Scheme: scheme, Mapper: mapper, DefaultTransform: keepIdentity})
+	return secretMetadataCache{c}, err
+}
+
+// keepIdentity leaves only what the reader of Secrets compares: name and resource version.
+func keepIdentity(in any) (any, error) {
+	if o, ok := in.(*metav1.PartialObjectMetadata); ok {
+		o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion, UID: o.UID}
+	}
+	return in, nil
+}

@@ -1,0 +1,419 @@
+package controllers
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// maxProblems is how many problems the status lists.
+const maxProblems = 5
+
+// verdict is one condition before it is written: true, false with a finding that
+// says why, or not known yet.
+type verdict struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+	finding *finding // set while something is wrong
+}
+
+func yes(reason, message string) verdict {
+	return verdict{status: metav1.ConditionTrue, reason: reason, message: message}
+}
+
+func no(f *finding) verdict {
+	return verdict{status: metav1.ConditionFalse, reason: f.reason, message: f.message(), finding: f}
+}
+
+// waiting is a false condition that is nobody's fault.
+func waiting(reason, message string) verdict {
+	return verdict{status: metav1.ConditionFalse, reason: reason, message: message}
+}
+
+func unknown(message string) verdict {
+	return verdict{status: metav1.ConditionUnknown, reason: assetv1.ReasonNotReported, message: message}
+}
+
+// setStatus writes everything that o says into the status of ap. It is the only
+// place that sets conditions, and has no clock: only a condition that changes gets
+// a new transition time.
+func setStatus(ap *assetv1.AssetPlatform, o *observed) {
+	s := &ap.Status
+	s.ObservedGeneration = ap.Generation
+	s.Selector = labels.FormatLabels(manifests.Selector(ap, manifests.ComponentServer))
+	s.Inventory = o.inventory
+	s.Replicas = 0
+	if o.server != nil {
+		s.Replicas = o.server.Status.Replicas
+	}
+	if o.service != nil {
+		s.URL = serviceURL(ap, o.service)
+	}
+	s.Components = components(ap, o)
+
+	secrets := secretsResolved(o)
+	migrated := migratedVerdict(ap, o)
+	available := availableVerdict(ap, o)
+	dependencies := []struct {
+		condition string
+		verdict   verdict
+	}{
+		{assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)},
+		{assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
+		{assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
+	}
+	set := func(condition string, v verdict) {
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+			Type: condition, Status: v.status, Reason: v.reason, Message: v.message, ObservedGeneration: ap.Generation,
+		})
+	}
+	verdicts := []verdict{secrets, migrated}
+	set(assetv1.ConditionSecretsResolved, secrets)
+	set(assetv1.ConditionMigrated, migrated)
+	for _, d := range dependencies {
+		set(d.condition, d.verdict)
+		verdicts = append(verdicts, d.verdict)
+	}
+	set(assetv1.ConditionAvailable, available)
+	verdicts = append(verdicts, available)
+
+	s.Problems = problems(o, verdicts)
+	ready := readyVerdict(ap, o, verdicts)
+	if ready.status == metav1.ConditionTrue {
+		s.Image = o.facts.TargetImage
+		s.Version = version(s.Image)
+	}
+	set(assetv1.ConditionReady, ready)
+	set(assetv1.ConditionStalled, stalledVerdict(ready))
+	set(assetv1.ConditionReconciling, reconcilingVerdict(ready))
+	set(assetv1.ConditionUpdateAvailable, updateVerdict(ap, o))
+	slices.SortFunc(s.Conditions, func(a, b metav1.Condition) int { return conditionOrder(a.Type) - conditionOrder(b.Type) })
+}
+
+// conditionOrder puts what people look for first.
+func conditionOrder(conditionType string) int {
+	return slices.Index([]string{
+		assetv1.ConditionReady, assetv1.ConditionReconciling, assetv1.ConditionStalled, assetv1.ConditionSecretsResolved,
+		assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady,
+		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionUpdateAvailable,
+	}, conditionType)
+}
+
+func secretsResolved(o *observed) verdict {
+	if o.secretsProblem != nil {
+		return no(o.secretsProblem)
+	}
+	return yes(assetv1.ReasonResolved, "Every Secret and key is there")
+}
+
+// migratedVerdict speaks of the image that the spec asks for.
+func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+	m := ap.Status.Migration
+	switch {
+	case o.secretsProblem != nil:
+		return unknown("Waiting for the Secrets that name the database")
+	case m == nil:
+		return waiting(assetv1.ReasonMigrationWaiting, "The migration has not begun")
+	case m.Phase == assetv1.MigrationSucceeded:
+		return yes(assetv1.ReasonMigrated, fmt.Sprintf("The database's schema is at version %d for %s", ap.Status.Schema.Current, m.Image))
+	case m.Phase == assetv1.MigrationFailed:
+		return no(failedMigration(ap, m))
+	case !o.databaseUp:
+		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
+	case len(o.migration) > 0:
+		return no(o.migration[0])
+	}
+	return waiting(assetv1.ReasonMigrationRunning, fmt.Sprintf("Job %s migrates the database for %s", m.Job, m.Image))
+}
+
+func failedMigration(ap *assetv1.AssetPlatform, m *assetv1.MigrationStatus) *finding {
+	f := &finding{
+		reason: assetv1.ReasonMigrationFailed, where: "Job " + m.Job,
+		problem: fmt.Sprintf("The migration for %s failed (%s)", m.Image, strings.TrimSuffix(m.Message, ".")),
+		remedy:  strings.TrimSuffix(m.Remedy, "."),
+	}
+	if mendsItself(config.Code(m.Code)) {
+		f.remedy += "; it is tried again by itself, or at once with a new value of the annotation " + assetv1.AnnotationRetry
+		return f
+	}
+	f.stalled = true
+	f.remedy += "; then set another spec.image, or a new value of the annotation " + assetv1.AnnotationRetry
+	return f
+}
+
+// databaseVerdict also hears the migration, which speaks to the database before any server runs.
+func databaseVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+	if m := ap.Status.Migration; m != nil && m.Phase == assetv1.MigrationFailed {
+		switch config.Code(m.Code) {
+		case config.CodeDatabaseUnreachable, config.CodeDatabaseAuth, config.CodeDatabaseMissing:
+			return no(&finding{reason: assetv1.ReasonDatabaseDown, where: "Database", problem: strings.TrimSuffix(m.Message, "."), remedy: strings.TrimSuffix(m.Remedy, ".")})
+		}
+	}
+	return dependencyVerdict(ap, o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
+}
+
+// dependencyText says of a dependency whose it is and where its address is set.
+type dependencyText struct{ name, remedy string }
+
+func databaseText(ap *assetv1.AssetPlatform) dependencyText {
+	if manifests.ManagedDatabase(ap) != nil {
+		return dependencyText{"The managed database", "look at StatefulSet " + manifests.PostgresName(ap)}
+	}
+	ref := ap.Spec.Database.SecretRef
+	return dependencyText{"The database", fmt.Sprintf("check the server, or the URL in Secret %s, key %s", ref.Name, ref.Key)}
+}
+
+func cacheText(ap *assetv1.AssetPlatform) dependencyText {
+	if manifests.ManagedCache(ap) != nil {
+		return dependencyText{"The managed cache", "look at StatefulSet " + manifests.RedisName(ap)}
+	}
+	ref := ap.Spec.Cache.SecretRef
+	return dependencyText{"The cache", fmt.Sprintf("check the server, or the URL in Secret %s, key %s", ref.Name, ref.Key)}
+}
+
+func storageText(ap *assetv1.AssetPlatform) dependencyText {
+	if manifests.ManagedStorage(ap) != nil {
+		return dependencyText{"The managed bucket", "look at StatefulSet " + manifests.S3Name(ap)}
+	}
+	remedy := "check spec.storage and the rights of the pods' own identity"
+	if ref := ap.Spec.Storage.CredentialsSecretRef; ref != nil {
+		remedy = "check spec.storage and the keys in Secret " + ref.Name
+	}
+	return dependencyText{"The bucket " + ap.Spec.Storage.Bucket, remedy}
+}
+
+// dependencyVerdict is what the server pods themselves report of a dependency.
+func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
+	for _, m := range o.managed {
+		if m.component == part && !m.ready() {
+			return managedVerdict(m, o, text)
+		}
+	}
+	var reasons []string
+	for _, r := range o.readiness {
+		if c := of(r.Checks); c.Status == config.CheckDown && c.Reason != "" {
+			reasons = append(reasons, c.Reason)
+		}
+	}
+	if len(reasons) > 0 {
+		slices.Sort(reasons)
+		return no(&finding{
+			reason: reason, where: text.name, remedy: text.remedy,
+			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), len(o.readiness), strings.TrimSuffix(reasons[0], ".")),
+		})
+	}
+	if len(o.readiness) == 0 {
+		return unknown("No server pod has reported yet")
+	}
+	return yes(assetv1.ReasonAnswers, text.name+" answers the server pods")
+}
+
+// managedVerdict says why a managed part is not ready.
+func managedVerdict(m managedState, o *observed, text dependencyText) verdict {
+	for _, f := range o.podFindings {
+		if m.set != nil && strings.HasPrefix(f.where, "Pod "+m.set.Name+"-") {
+			return no(f)
+		}
+	}
+	if m.claim != nil && m.claim.Status.Phase != "" && m.claim.Status.Phase != corev1.ClaimBound && m.claim.Spec.StorageClassName == nil {
+		return no(&finding{
+			reason: assetv1.ReasonVolumeNotBound, where: "PersistentVolumeClaim " + m.claim.Name,
+			problem: fmt.Sprintf("The volume of %s has no storage class and the cluster has no default one", strings.ToLower(text.name[:1])+text.name[1:]),
+			remedy:  "set storageClassName under its managed part, or make a class the cluster's default",
+		})
+	}
+	return waiting(assetv1.ReasonWaitingForManaged, text.name+" is starting")
+}
+
+// availableVerdict is true when just the wanted pods run and all are ready.
+func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+	if o.server == nil {
+		if o.facts.ServingImage == "" {
+			return waiting(assetv1.ReasonNotCreated, "The server starts after the migration")
+		}
+		return waiting(assetv1.ReasonNotCreated, "The server's Deployment is being made")
+	}
+	wanted := ptr.Deref(o.server.Spec.Replicas, 1)
+	have := o.server.Status
+	rolled := o.serverSettled && have.ObservedGeneration >= o.server.Generation &&
+		have.UpdatedReplicas == wanted && have.Replicas == wanted && have.AvailableReplicas == wanted
+	switch {
+	case rolled && wanted == 0:
+		return yes(assetv1.ReasonScaledToZero, "Scaled to zero: nothing serves, as asked")
+	case rolled:
+		return yes(assetv1.ReasonRolledOut, fmt.Sprintf("%d of %d replicas serve", wanted, wanted))
+	}
+	for _, f := range o.podFindings {
+		if strings.HasPrefix(f.where, "Pod "+o.server.Name) {
+			return no(f)
+		}
+	}
+	if c := deploymentCondition(o.server, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
+		return no(&finding{
+			reason: assetv1.ReasonPodsRefused, where: "Deployment " + o.server.Name,
+			problem: "The cluster refuses the server's pods (" + c.Message + ")", remedy: "raise the quota or change what it names",
+		})
+	}
+	for _, r := range o.readiness {
+		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {
+			return no(&finding{
+				reason: assetv1.ReasonNotReady, where: "Deployment " + o.server.Name,
+				problem: "A server pod cannot serve (" + r.Checks.Schema.Reason + ")", remedy: "set spec.image to one that fits the database's schema",
+			})
+		}
+	}
+	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
+}
+
+func deploymentCondition(d *appsv1.Deployment, t appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {
+	for i := range d.Status.Conditions {
+		if d.Status.Conditions[i].Type == t {
+			return &d.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// problems are the findings behind the verdicts, the worst first, each once.
+func problems(o *observed, verdicts []verdict) []assetv1.Problem {
+	findings := slices.Clone(o.applyProblems)
+	for _, v := range verdicts {
+		if v.finding != nil {
+			findings = append(findings, v.finding)
+		}
+	}
+	findings = append(findings, o.podFindings...)
+	var list []assetv1.Problem
+	for _, f := range findings {
+		p := assetv1.Problem{Problem: f.problem, Where: f.where, Remedy: f.remedy}
+		if !slices.Contains(list, p) && len(list) < maxProblems {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// readyVerdict is the sum of the others. What is wrong outweighs what is only under way.
+func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) verdict {
+	if len(o.applyProblems) > 0 {
+		return no(o.applyProblems[0])
+	}
+	for _, v := range verdicts {
+		if v.finding != nil {
+			return v
+		}
+	}
+	idle := ptr.Deref(ap.Spec.Replicas, 3) == 0 // no pod can report
+	for _, v := range verdicts {
+		if v.status == metav1.ConditionFalse || v.status == metav1.ConditionUnknown && !idle {
+			return waiting(assetv1.ReasonProgressing, v.message)
+		}
+	}
+	message := fmt.Sprintf("Serving with %d replicas", ptr.Deref(ap.Spec.Replicas, 3))
+	if parts := managedParts(ap); parts != "" {
+		message += "; " + parts + " in one pod each, for trials and small studios"
+	}
+	return yes(assetv1.ReasonReady, message)
+}
+
+// managedParts names the parts that the operator runs itself.
+func managedParts(ap *assetv1.AssetPlatform) string {
+	var parts []string
+	if manifests.ManagedDatabase(ap) != nil {
+		parts = append(parts, "database")
+	}
+	if manifests.ManagedCache(ap) != nil {
+		parts = append(parts, "cache")
+	}
+	if manifests.ManagedStorage(ap) != nil {
+		parts = append(parts, "bucket")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "managed " + strings.Join(parts, ", ")
+}
+
+func stalledVerdict(ready verdict) verdict {
+	if ready.finding != nil && ready.finding.stalled {
+		return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message}
+	}
+	return waiting(assetv1.ReasonNotStalled, "Nothing waits for an edit of the platform")
+}
+
+func reconcilingVerdict(ready verdict) verdict {
+	if ready.status == metav1.ConditionTrue || ready.finding != nil && ready.finding.stalled {
+		return waiting(assetv1.ReasonSettled, "Nothing is under way")
+	}
+	return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message}
+}
+
+func updateVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+	if ap.Spec.Image == "" && ap.Status.Image != "" && ap.Status.Image != o.operatorImage {
+		return yes(assetv1.ReasonNewerImage, fmt.Sprintf("This operator comes with %s: set spec.image to it to update", o.operatorImage))
+	}
+	return waiting(assetv1.ReasonUpToDate, "This operator offers no other image")
+}
+
+func components(ap *assetv1.AssetPlatform, o *observed) []assetv1.ComponentStatus {
+	var list []assetv1.ComponentStatus
+	for _, m := range o.managed {
+		c := assetv1.ComponentStatus{Name: string(m.component), Desired: 1}
+		if m.set != nil {
+			c.Ready = m.set.Status.ReadyReplicas
+		}
+		list = append(list, c)
+	}
+	c := assetv1.ComponentStatus{Name: string(manifests.ComponentServer), Desired: ptr.Deref(ap.Spec.Replicas, 3)}
+	if o.server != nil {
+		c.Ready = o.server.Status.ReadyReplicas
+	}
+	list = append(list, c)
+	slices.SortFunc(list, func(a, b assetv1.ComponentStatus) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// serviceURL is what a person would type; inside of the cluster where there is no address outside.
+func serviceURL(ap *assetv1.AssetPlatform, s *corev1.Service) string {
+	host := fmt.Sprintf("%s.%s.svc", s.Name, s.Namespace)
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		if len(s.Status.LoadBalancer.Ingress) == 0 {
+			return ""
+		}
+		in := s.Status.LoadBalancer.Ingress[0]
+		host = in.IP
+		if in.Hostname != "" {
+			host = in.Hostname
+		}
+	}
+	if port := manifests.ServicePort(ap); port != 80 {
+		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	return "http://" + host
+}
+
+// version is the tag of an image, or the beginning of its digest.
+func version(image string) string {
+	if _, digest, ok := strings.Cut(image, "@sha256:"); ok {
+		return digest[:min(12, len(digest))]
+	}
+	name := image[strings.LastIndex(image, "/")+1:]
+	if _, tag, ok := strings.Cut(name, ":"); ok {
+		return tag
+	}
+	return "latest"
+}

@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// fakeReadiness answers the readiness route as server pods do; its zero value says
+// that all is well. What real pods answer is tested in test/e2e.
+type fakeReadiness struct {
+	mu   sync.Mutex
+	down map[string]string // check → reason
+}
+
+func (f *fakeReadiness) set(check, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = map[string]string{check: reason}
+}
+
+func (f *fakeReadiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	check := func(name string) config.Check {
+		if reason := f.down[name]; reason != "" {
+			return config.Check{Status: config.CheckDown, Reason: reason}
+		}
+		return config.Check{Status: config.CheckOK}
+	}
+	answer := config.Readiness{Status: config.StatusOK, Checks: config.Checks{
+		Database: check("database"), Schema: check("schema"), Storage: check("storage"), Cache: check("cache"),
+	}}
+	if len(f.down) > 0 {
+		answer.Status = config.StatusDegraded
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (f *fakeReadiness) serve(t *testing.T, ip string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(config.ServerPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: f}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { _ = server.Close() })
+}

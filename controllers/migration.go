@@ -1,0 +1,281 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// The migration gate: image V never serves unless migrate(V) succeeded against the
+// database that it would serve from.
+//
+// Each attempt has a number, reserved in the status before its Job is made, so that
+// a restart between the two finds the same attempt. An attempt has one Job; a Job
+// of an older attempt is ended, and seen to be gone, before the next is made. The
+// outcome is kept in the status: deleting the Job later changes nothing.
+
+const (
+	firstRetry = 30 * time.Second // after a failure that may mend itself; doubled each time
+	lastRetry  = 10 * time.Minute
+)
+
+// observeMigration brings status.migration up to what the attempt's Job says, begins
+// a new attempt where one is due, and decides which image may serve.
+func (r *Reconciler) observeMigration(ctx context.Context, p *pass) error {
+	m := p.ap.Status.Migration
+	if m != nil && m.Target == p.facts.MigrationTarget() && m.Phase == assetv1.MigrationRunning {
+		if err := r.observeJob(ctx, p); err != nil {
+			return err
+		}
+		m = p.ap.Status.Migration
+	}
+	if due, wait := attemptDue(p.ap, p.facts, r.now()); due {
+		m = nextAttempt(p.ap, p.facts)
+		p.ap.Status.Migration = m
+	} else if wait > 0 {
+		p.requeueIn(wait)
+	}
+	p.facts.Attempt = m.Attempt
+	switch {
+	case m.Phase == assetv1.MigrationSucceeded:
+		p.facts.ServingImage = p.facts.TargetImage
+	case m.Migrated != nil && m.Migrated.Database == p.facts.DatabaseID():
+		p.facts.ServingImage = m.Migrated.Image
+	}
+	return nil
+}
+
+// attemptDue says whether a new attempt is due now, or how long until it is.
+func attemptDue(ap *assetv1.AssetPlatform, f manifests.Facts, now time.Time) (due bool, wait time.Duration) {
+	m := ap.Status.Migration
+	if m == nil || m.Target != f.MigrationTarget() {
+		return true, 0
+	}
+	if m.Phase != assetv1.MigrationFailed {
+		return false, 0
+	}
+	if retry := ap.Annotations[assetv1.AnnotationRetry]; retry != m.Retry {
+		return true, 0
+	}
+	if m.DatabaseSecret != manifests.MigrateSecret(ap, f).Name {
+		return true, 0 // the URL's password or options were changed
+	}
+	if !mendsItself(config.Code(m.Code)) || m.FailedTime == nil {
+		return false, 0
+	}
+	wait = m.FailedTime.Add(retryDelay(m.Failures)).Sub(now)
+	return wait <= 0, max(wait, 0)
+}
+
+// mendsItself says whether a failure may pass without an edit of the platform: what is
+// wrong with a database can be mended there, a migration that fails on it cannot.
+func mendsItself(code config.Code) bool {
+	return code != config.CodeMigrationFailed && code != config.CodeSchemaTooNew
+}
+
+func retryDelay(failures int64) time.Duration {
+	delay := firstRetry
+	for ; failures > 1 && delay < lastRetry; failures-- {
+		delay *= 2
+	}
+	return min(delay, lastRetry)
+}
+
+func nextAttempt(ap *assetv1.AssetPlatform, f manifests.Facts) *assetv1.MigrationStatus {
+	next := &assetv1.MigrationStatus{
+		Image: f.TargetImage, Target: f.MigrationTarget(), Attempt: 1, Phase: assetv1.MigrationPending,
+		Retry: ap.Annotations[assetv1.AnnotationRetry], DatabaseSecret: manifests.MigrateSecret(ap, f).Name,
+	}
+	if last := ap.Status.Migration; last != nil {
+		next.Attempt = last.Attempt + 1
+		next.Migrated = last.Migrated
+		if last.Target == next.Target {
+			next.Failures = last.Failures
+		}
+	}
+	next.Job = manifests.MigrateJobName(ap, next.Target, next.Attempt)
+	return next
+}
+
+// observeJob moves a running attempt on to its outcome.
+func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
+	m := p.ap.Status.Migration
+	job := &batchv1.Job{}
+	name := client.ObjectKey{Namespace: p.ap.Namespace, Name: m.Job}
+	err := r.Get(ctx, name, job)
+	if apierrors.IsNotFound(err) { // deleted, or not in the cache yet
+		err = r.APIReader.Get(ctx, name, job)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		p.ap.Status.Migration = nextAttempt(p.ap, p.facts)
+		return nil
+	case err != nil:
+		return fmt.Errorf("read migration Job: %w", err)
+	}
+	pods, err := r.jobPods(ctx, job)
+	if err != nil {
+		return err
+	}
+	switch outcome := finished(job); {
+	case outcome == nil:
+		p.migrationPods = pods
+	case outcome.Type == batchv1.JobComplete:
+		m.Phase, m.Code, m.Message, m.Remedy, m.FailedTime, m.Failures = assetv1.MigrationSucceeded, "", "", "", nil, 0
+		m.Migrated = &assetv1.MigratedStatus{Image: m.Image, Database: p.facts.DatabaseID()}
+		recordSchema(&p.ap.Status, pods)
+	default:
+		m.Phase, m.FailedTime = assetv1.MigrationFailed, &outcome.LastTransitionTime
+		m.Failures++
+		said := lastWords(pods, outcome)
+		m.Code, m.Message, m.Remedy = string(said.Code), said.Message, said.Remedy
+	}
+	return nil
+}
+
+// finished is the condition that ended a Job, nil while it runs.
+func finished(job *batchv1.Job) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// jobPods are the Job's pods, the newest first.
+func (r *Reconciler) jobPods(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	if err := r.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return nil, fmt.Errorf("list pods of migration Job: %w", err)
+	}
+	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return pods.Items, nil
+}
+
+// lastWords is what the newest pod that ended said, or else what its Job says.
+func lastWords(pods []corev1.Pod, outcome *batchv1.JobCondition) config.Termination {
+	for _, pod := range pods {
+		if said, ok := termination(&pod); ok {
+			return said
+		}
+	}
+	return config.Termination{
+		Message: fmt.Sprintf("the migration's Job failed (%s)", outcome.Reason),
+		Remedy:  "read the log of its pods; it is tried again by itself, or at once with a new value of the annotation " + assetv1.AnnotationRetry,
+	}
+}
+
+func termination(pod *corev1.Pod) (config.Termination, bool) {
+	for _, c := range pod.Status.ContainerStatuses {
+		if t := c.State.Terminated; t != nil {
+			return config.ReadTermination(t.Message)
+		}
+	}
+	return config.Termination{}, false
+}
+
+func recordSchema(status *assetv1.AssetPlatformStatus, pods []corev1.Pod) {
+	for _, pod := range pods {
+		said, ok := termination(&pod)
+		var schema config.SchemaRange
+		if ok && said.Code == config.CodeOK && json.Unmarshal(said.Result, &schema) == nil {
+			status.Schema = assetv1.SchemaStatus{Current: schema.Schema, CompatibleFrom: schema.CompatibleFrom}
+			return
+		}
+	}
+}
+
+// startMigration makes the Job of an attempt that is reserved in the stored status.
+func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
+	m := p.ap.Status.Migration
+	if m.Phase != assetv1.MigrationPending || !p.databaseStarted {
+		return nil
+	}
+	reserved, err := r.attemptReserved(ctx, p)
+	if err != nil || !reserved {
+		p.requeueIn(time.Millisecond) // the status is written at the end of this pass; the next one finds it
+		return err
+	}
+	// The cache may not show a Job that was made a moment ago: two at once must never be.
+	var jobs batchv1.JobList
+	if err := r.APIReader.List(ctx, &jobs, append(inPlatform(p.ap), client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)})...); err != nil {
+		return fmt.Errorf("list migration Jobs: %w", err)
+	}
+	for _, job := range jobs.Items {
+		switch {
+		case !metav1.IsControlledBy(&job, p.ap):
+		case job.Name == m.Job && job.DeletionTimestamp == nil:
+			m.Phase = assetv1.MigrationRunning
+			p.requeueIn(time.Millisecond)
+			return nil
+		case job.Name == m.Job || finished(&job) == nil:
+			p.requeueIn(time.Second)
+			return r.endJob(ctx, &job)
+		}
+	}
+	if err := r.Create(ctx, manifests.MigrateJob(p.ap, p.facts), client.FieldOwner(fieldManager)); err != nil {
+		return fmt.Errorf("create migration Job: %w", err)
+	}
+	m.Phase = assetv1.MigrationRunning
+	return nil
+}
+
+// attemptReserved says whether the stored object is the one that this pass works on,
+// with the attempt in its status. The cached one may be older.
+func (r *Reconciler) attemptReserved(ctx context.Context, p *pass) (bool, error) {
+	stored := &assetv1.AssetPlatform{}
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(p.ap), stored); err != nil {
+		return false, fmt.Errorf("read the reserved attempt: %w", err)
+	}
+	m := stored.Status.Migration
+	return stored.UID == p.ap.UID && stored.Generation == p.ap.Generation && m != nil &&
+		m.Attempt == p.ap.Status.Migration.Attempt && m.Phase == assetv1.MigrationPending, nil
+}
+
+// endJob deletes a Job in the foreground: it is there until its pods are gone.
+func (r *Reconciler) endJob(ctx context.Context, job *batchv1.Job) error {
+	if job.DeletionTimestamp != nil {
+		return nil
+	}
+	err := r.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("end superseded migration Job: %w", err)
+	}
+	return nil
+}
+
+// forgetOldJobs deletes the Jobs of earlier attempts once a newer one succeeded.
+func (r *Reconciler) forgetOldJobs(ctx context.Context, p *pass) error {
+	m := p.ap.Status.Migration
+	if m == nil || m.Phase != assetv1.MigrationSucceeded {
+		return nil
+	}
+	var jobs batchv1.JobList
+	if err := r.List(ctx, &jobs, append(inPlatform(p.ap), client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)})...); err != nil {
+		return fmt.Errorf("list migration Jobs: %w", err)
+	}
+	for _, job := range jobs.Items {
+		if job.Name != m.Job && metav1.IsControlledBy(&job, p.ap) && job.DeletionTimestamp == nil {
+			if err := r.endJob(ctx, &job); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
+)
+
+// operatorUser is the ServiceAccount that config/default gives the operator.
+const operatorUser = "system:serviceaccount:assetplatform-system:assetplatform-operator"
+
+var (
+	plane    *controlplane.ControlPlane
+	admin    client.Client // what a cluster admin does
+	operator *runningOperator
+	sent     requestLog // every request of the operators in this package
+	ctx      = context.Background()
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	logs, err := os.CreateTemp("", "operator-*.log")
+	if err != nil {
+		return 1, err
+	}
+	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(logs, nil)))
+	defer func() {
+		if code == 0 {
+			_ = os.Remove(logs.Name())
+		} else {
+			fmt.Fprintln(os.Stderr, "the operator's log:", logs.Name())
+		}
+	}()
+	if plane, err = controlplane.Start(); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	if _, err := plane.Kubectl("apply", "--server-side", "-k", filepath.Join("..", "config", "default")); err != nil {
+		return 1, err
+	}
+	if admin, err = client.New(plane.Admin, client.Options{Scheme: NewScheme()}); err != nil {
+		return 1, err
+	}
+	if operator, err = startOperator(); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, operator.stop()
+}
+
+// runningOperator is an operator with the rights of config/default, and no more.
+type runningOperator struct {
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func startOperator() (*runningOperator, error) {
+	cfg := rest.CopyConfig(plane.Admin)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recordingTransport{next: next, log: &sent} })
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: NewScheme(), Cache: CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)}, // it is started again in one process
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Images: manifests.DefaultImages,
+		Events: mgr.GetEventRecorder("assetplatform-operator"), Readiness: NewReadinessReader(),
+	}
+	if err := r.SetupWithManager(mgr, 4); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	o := &runningOperator{cancel: cancel, done: make(chan error, 1)}
+	go func() { o.done <- mgr.Start(ctx) }()
+	return o, nil
+}
+
+func (o *runningOperator) stop() error {
+	o.cancel()
+	return <-o.done
+}
+
+// namespaces counts the tests' namespaces; each gets a loopback address for its pods.
+var namespaces atomic.Int32
+
+// newNamespace gives a test a namespace in which server pods report as readiness says.
+func newNamespace(t *testing.T, readiness *fakeReadiness) string {
+	t.Helper()
+	n := namespaces.Add(1)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("test-%d", n)}}
+	if err := admin.Create(ctx, ns); err != nil {
+		t.Fatal(err)
+	}
+	ip := fmt.Sprintf("127.77.%d.%d", n/250, 1+n%250)
+	readiness.serve(t, ip)
+	plane.Kubelet.SetPodIP(ns.Name, ip)
+	t.Cleanup(func() { _ = admin.Delete(ctx, ns) })
+	return ns.Name
+}
+
+// newPlatform makes a platform in a namespace of its own.
+func newPlatform(t *testing.T, edit func(*assetv1.AssetPlatformSpec)) *assetv1.AssetPlatform {
+	t.Helper()
+	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: newNamespace(t, &fakeReadiness{})}}
+	if edit != nil {
+		edit(&ap.Spec)
+	}
+	if err := admin.Create(ctx, ap); err != nil {
+		t.Fatal(err)
+	}
+	return ap
+}
+
+// update edits the platform as kubectl edit does.
+func update(t *testing.T, ap *assetv1.AssetPlatform, edit func(*assetv1.AssetPlatform)) {
+	t.Helper()
+	for {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			t.Fatal(err)
+		}
+		edit(ap)
+		err := admin.Update(ctx, ap)
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "the object has been modified") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// patience is how long a test waits for what should take a second or two.
+const patience = 60 * time.Second
+
+// eventually waits until check returns nil.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s: %v", patience, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// waitCondition waits until the platform of this generation has a condition with this
+// status and, unless empty, reason; it returns the condition.
+func waitCondition(t *testing.T, ap *assetv1.AssetPlatform, condition string, status metav1.ConditionStatus, reason string) metav1.Condition {
+	t.Helper()
+	var c *metav1.Condition
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			return err
+		}
+		c = meta.FindStatusCondition(ap.Status.Conditions, condition)
+		if c == nil || c.Status != status || c.ObservedGeneration != ap.Generation || reason != "" && c.Reason != reason {
+			return fmt.Errorf("want %s=%s %s of generation %d; status is %s", condition, status, reason, ap.Generation, describeStatus(ap))
+		}
+		return nil
+	})
+	return *c
+}
+
+func waitReady(t *testing.T, ap *assetv1.AssetPlatform) {
+	t.Helper()
+	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionTrue, "")
+}
+
+func describeStatus(ap *assetv1.AssetPlatform) string {
+	var lines []string
+	for _, c := range ap.Status.Conditions {
+		lines = append(lines, fmt.Sprintf("%s=%s %s (generation %d): %s", c.Type, c.Status, c.Reason, c.ObservedGeneration, c.Message))
+	}
+	if m := ap.Status.Migration; m != nil {
+		lines = append(lines, fmt.Sprintf("migration %+v", *m))
+	}
+	return "\n  " + strings.Join(lines, "\n  ")
+}
+
+// get reads a child of a platform.
+func get[T client.Object](t *testing.T, ap *assetv1.AssetPlatform, name string, into T) T {
+	t.Helper()
+	if err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, into); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}

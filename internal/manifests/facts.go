@@ -1,0 +1,91 @@
+package manifests
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// Images are the operator's defaults for what a spec does not name.
+type Images struct {
+	Server   string // the operator's own image
+	Postgres string
+	Redis    string
+	S3       string
+}
+
+// DefaultImages are used where the operator's flags name no others.
+var DefaultImages = Images{
+	Server:   "ghcr.io/assetplatform/assetplatform:dev",
+	Postgres: "ghcr.io/assetplatform/postgres:15",
+	Redis:    "ghcr.io/assetplatform/redis:7",
+	S3:       "ghcr.io/assetplatform/s3:1",
+}
+
+// Credentials are the values of the Secrets that the spec names or that were generated.
+type Credentials struct {
+	DatabaseURL       string
+	DatabaseDirectURL string // empty: DatabaseURL
+	RedisURL          string
+	JWTSecret         string
+	JWTVerifySecrets  []string
+	S3AccessKey       string // empty: the pods' own identity
+	S3SecretKey       string
+}
+
+// Facts are what Build needs to know beside the spec; whoever calls it has looked them up.
+type Facts struct {
+	Images      Images
+	Credentials Credentials
+	// TargetImage is the image that the spec asks for: its own, the pinned one, or the operator's.
+	TargetImage string
+	// ServingImage is the image that may serve: TargetImage once it is migrated, before that the
+	// one that was, and empty while none may.
+	ServingImage string
+	// Attempt is the number of the current migration attempt; 0 while there is none.
+	Attempt int64
+}
+
+// MigrationTarget identifies what a migration is for: an image and a database. A
+// change of password is no new target, or a key rotation would migrate again.
+func (f Facts) MigrationTarget() string { return hash(f.TargetImage, f.DatabaseID()) }
+
+// DatabaseID identifies the database by host, port and name.
+func (f Facts) DatabaseID() string {
+	direct := f.Credentials.DatabaseDirectURL
+	if direct == "" {
+		direct = f.Credentials.DatabaseURL
+	}
+	u, err := url.Parse(direct)
+	if err != nil {
+		return hash("unparsed", direct) // ValidateCredentials has refused it already
+	}
+	port := u.Port()
+	if port == "" {
+		port = "5432"
+	}
+	return hash(strings.ToLower(u.Hostname()), port, strings.TrimPrefix(u.Path, "/"))
+}
+
+// ManagedDatabaseURL is where a managed database answers.
+func ManagedDatabaseURL(ap *assetv1.AssetPlatform, password string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(postgresUser, password),
+		Host: serviceHost(ap, PostgresName(ap), postgresPort), Path: "/" + postgresDatabase, RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// ManagedRedisURL is where a managed cache answers.
+func ManagedRedisURL(ap *assetv1.AssetPlatform, password string) string {
+	u := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: serviceHost(ap, RedisName(ap), redisPort), Path: "/0"}
+	return u.String()
+}
+
+// serviceHost is host:port of a Service of the platform's namespace, as its pods resolve it.
+func serviceHost(ap *assetv1.AssetPlatform, service string, port int32) string {
+	return net.JoinHostPort(fmt.Sprintf("%s.%s.svc", service, ap.Namespace), fmt.Sprint(port))
+}

@@ -1,0 +1,59 @@
+package manifests
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// maxName is the length that every kind we create allows: Services, and label
+// values made from Job and Pod names, take 63 characters.
+const maxName = 63
+
+// ServiceName is the name of the API's Service.
+func ServiceName(ap *assetv1.AssetPlatform) string { return ap.Name }
+
+// ServerName is the name of the server's Deployment and ServiceAccount.
+func ServerName(ap *assetv1.AssetPlatform) string { return childName(ap, "server") }
+
+// PostgresName, RedisName and S3Name are the names of a managed part's
+// StatefulSet, Service, volume claim and Secret.
+func PostgresName(ap *assetv1.AssetPlatform) string { return childName(ap, "postgres") }
+
+// RedisName: see PostgresName.
+func RedisName(ap *assetv1.AssetPlatform) string { return childName(ap, "redis") }
+
+// S3Name: see PostgresName.
+func S3Name(ap *assetv1.AssetPlatform) string { return childName(ap, "s3") }
+
+// AuthSecretName is the name of the Secret with the generated signing key.
+func AuthSecretName(ap *assetv1.AssetPlatform) string { return childName(ap, "auth") }
+
+// MigrateJobName is the name of the one Job of a migration attempt.
+func MigrateJobName(ap *assetv1.AssetPlatform, target string, attempt int64) string {
+	return childName(ap, "migrate-"+hash(target, attempt))
+}
+
+// childName is <name>-<suffix>, cut in the middle and marked with a hash where
+// that is too long: two long names never become one.
+func childName(ap *assetv1.AssetPlatform, suffix string) string {
+	name := ap.Name + "-" + suffix
+	if len(name) <= maxName {
+		return name
+	}
+	mark := hash(ap.Name)
+	return ap.Name[:maxName-len(suffix)-len(mark)-2] + "-" + mark + "-" + suffix
+}
+
+// hash is 10 hexadecimal digits that stand for the values' JSON.
+func hash(values ...any) string {
+	text, err := json.Marshal(values)
+	if err != nil {
+		panic(fmt.Sprintf("hash of values that are no JSON: %v", err)) // only our own plain types come here
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:5])
+}

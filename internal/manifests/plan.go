@@ -1,0 +1,94 @@
+package manifests
+
+import (
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// OfflineFacts stand in for what only a cluster knows: the first migration attempt,
+// and credentials of which only the presence shows.
+func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
+	f := Facts{Images: images, TargetImage: images.Server, Attempt: 1}
+	if ap.Spec.Image != "" {
+		f.TargetImage = ap.Spec.Image
+	}
+	const unknown = "unknown"
+	c := Credentials{DatabaseURL: "postgres://" + unknown, RedisURL: "redis://" + unknown, JWTSecret: unknown}
+	if d := ap.Spec.Database; d != nil && d.DirectSecretRef != nil {
+		c.DatabaseDirectURL = c.DatabaseURL
+	}
+	for range ap.Spec.Auth.VerifySecretRefs {
+		c.JWTVerifySecrets = append(c.JWTVerifySecrets, unknown)
+	}
+	if ManagedStorage(ap) != nil || ap.Spec.Storage.CredentialsSecretRef != nil {
+		c.S3AccessKey, c.S3SecretKey = unknown, unknown
+	}
+	f.Credentials = c
+	return f
+}
+
+// Plan is what Build makes once the migration has succeeded, and the migration's Job.
+func Plan(ap *assetv1.AssetPlatform, f Facts) ([]client.Object, *batchv1.Job) {
+	f.ServingImage = f.TargetImage
+	return Build(ap, f), MigrateJob(ap, f)
+}
+
+// Intent is what the operator says about an object: no status, no nulls, and none of
+// the empty structs that typed objects cannot leave out.
+func Intent(o client.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, fmt.Errorf("convert %T %s: %w", o, o.GetName(), err)
+	}
+	delete(content, "status")
+	dropUnsaid(content)
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// dropUnsaid removes null values, and empty maps where typed structs have no omitempty.
+func dropUnsaid(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, item := range v {
+			dropUnsaid(item)
+			empty, isMap := item.(map[string]any)
+			switch key {
+			case "resources", "strategy", "updateStrategy", "metadata":
+				if isMap && len(empty) == 0 {
+					delete(v, key)
+				}
+			}
+			if item == nil {
+				delete(v, key)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			dropUnsaid(item)
+		}
+	}
+}
+
+// PlanYAML shows an object to a reader: Secrets keep their keys and lose their values.
+func PlanYAML(o client.Object) ([]byte, error) {
+	if secret, ok := o.(*corev1.Secret); ok && secret.Data != nil {
+		shown := secret.DeepCopy()
+		for key := range shown.Data {
+			shown.Data[key] = []byte{}
+		}
+		o = shown
+	}
+	intent, err := Intent(o)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.Marshal(intent.Object)
+}

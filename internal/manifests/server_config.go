@@ -1,0 +1,122 @@
+package manifests
+
+import (
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// ServerConfigMap holds every server variable that is no secret. Its name ends in
+// the hash of its content: a change makes a new one, rolls the pods, and a
+// rollback finds the old one.
+func ServerConfigMap(ap *assetv1.AssetPlatform) *corev1.ConfigMap {
+	data := serverConfig(ap)
+	return &corev1.ConfigMap{
+		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "ConfigMap"),
+		ObjectMeta: meta(ap, ComponentServer, childName(ap, "server-"+hash(data))),
+		Immutable:  ptr.To(true),
+		Data:       data,
+	}
+}
+
+// ServerSecret holds every secret variable of the server, and nothing else: a key
+// that the server does not read rolls no pod.
+func ServerSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
+	c := f.Credentials
+	return environmentSecret(ap, ComponentServer, variables{
+		config.DatabaseURL:      c.DatabaseURL,
+		config.RedisURL:         c.RedisURL,
+		config.JWTSecret:        c.JWTSecret,
+		config.JWTVerifySecrets: strings.Join(c.JWTVerifySecrets, ","),
+		config.S3AccessKey:      c.S3AccessKey,
+		config.S3SecretKey:      c.S3SecretKey,
+	})
+}
+
+// MigrateSecret holds the secret variables of the migration.
+func MigrateSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
+	return environmentSecret(ap, ComponentMigrate, variables{
+		config.DatabaseURL:       f.Credentials.DatabaseURL,
+		config.DatabaseDirectURL: f.Credentials.DatabaseDirectURL,
+	})
+}
+
+// serverConfig is what the spec says, as the server's variables. Variables whose
+// value is the contract's default are left to it.
+func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
+	s := ap.Spec.Server
+	v := variables{
+		config.LogLevel:       s.LogLevel,
+		config.AllowedOrigins: strings.Join(s.AllowedOrigins, ","),
+		config.TrustedProxies: strings.Join(s.TrustedProxies, ","),
+	}
+	if q := s.MaxFileSize.Image; q != nil {
+		v[config.MaxFileSizeImage] = strconv.FormatInt(q.Value(), 10)
+	}
+	if q := s.MaxFileSize.Audio; q != nil {
+		v[config.MaxFileSizeAudio] = strconv.FormatInt(q.Value(), 10)
+	}
+	if d := s.TrashRetention; d != nil {
+		v[config.TrashRetention] = d.Duration.String()
+	}
+	if n := s.RateLimits.LoginAccount; n != nil {
+		v[config.RateLimitLoginAccount] = strconv.Itoa(int(*n))
+	}
+	if n := s.RateLimits.LoginAddress; n != nil {
+		v[config.RateLimitLoginAddress] = strconv.Itoa(int(*n))
+	}
+	if b := ap.Spec.Storage; ManagedStorage(ap) == nil {
+		v[config.S3Bucket], v[config.S3Prefix], v[config.S3Region], v[config.S3Endpoint] = b.Bucket, b.Prefix, b.Region, b.Endpoint
+	} else {
+		v[config.S3Bucket] = s3Bucket
+		v[config.S3Endpoint] = "http://" + serviceHost(ap, S3Name(ap), s3Port)
+	}
+	return v.set()
+}
+
+// variables are values for variables of the contract.
+type variables map[config.Var]string
+
+// set returns the variables that have a value.
+func (v variables) set() map[string]string {
+	out := map[string]string{}
+	for variable, value := range v {
+		if value != "" {
+			out[variable.Name] = value
+		}
+	}
+	return out
+}
+
+func environmentSecret(ap *assetv1.AssetPlatform, c Component, v variables) *corev1.Secret {
+	data := map[string][]byte{}
+	for name, value := range v.set() {
+		data[name] = []byte(value)
+	}
+	return &corev1.Secret{
+		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "Secret"),
+		ObjectMeta: meta(ap, c, childName(ap, string(c)+"-"+hash(data))),
+		Immutable:  ptr.To(true),
+		Type:       corev1.SecretTypeOpaque,
+		Data:       data,
+	}
+}
+
+// environment is how a container of a component reads its variables.
+func environment(configMap *corev1.ConfigMap, secret *corev1.Secret) []corev1.EnvFromSource {
+	var from []corev1.EnvFromSource
+	if configMap != nil {
+		from = append(from, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap.Name}}})
+	}
+	return append(from, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret.Name}}})
+}
+
+func typeMeta(gv interface{ String() string }, kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: gv.String(), Kind: kind}
+}

@@ -1,0 +1,112 @@
+package manifests
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+const (
+	// httpPort and metricsPort name the server's container ports.
+	httpPort    = "http"
+	metricsPort = "metrics"
+
+	// terminationGraceSeconds covers the drain delay (5 s) and the drain itself (45 s).
+	terminationGraceSeconds = 60
+
+	// startupPeriod and startupFailures give a server 60 s to answer, in place of the guide's
+	// blind liveness delay of 30 s.
+	startupPeriod, startupFailures = 2, 30
+)
+
+// ServerDeployment runs the API.
+func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
+	container := corev1.Container{
+		Name:  string(ComponentServer),
+		Image: f.ServingImage,
+		Args:  []string{config.CommandServer},
+		Ports: []corev1.ContainerPort{
+			{Name: httpPort, ContainerPort: config.ServerPort, Protocol: corev1.ProtocolTCP},
+			{Name: metricsPort, ContainerPort: config.MetricsPort, Protocol: corev1.ProtocolTCP},
+		},
+		EnvFrom:        environment(ServerConfigMap(ap), ServerSecret(ap, f)),
+		Resources:      ServerResources(ap),
+		StartupProbe:   httpProbe(config.PathHealth, httpPort, startupPeriod, startupFailures),
+		LivenessProbe:  httpProbe(config.PathHealth, httpPort, 10, 3),
+		ReadinessProbe: httpProbe(config.PathReady, httpPort, 5, 3),
+	}
+	pod := podTemplate(ap, ComponentServer, container)
+	pod.Spec.ServiceAccountName = ServerName(ap)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](terminationGraceSeconds)
+	return &appsv1.Deployment{
+		TypeMeta:   typeMeta(appsv1.SchemeGroupVersion, "Deployment"),
+		ObjectMeta: meta(ap, ComponentServer, ServerName(ap)),
+		Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To(ptr.Deref(ap.Spec.Replicas, 3)),
+			Selector: &metav1.LabelSelector{MatchLabels: Selector(ap, ComponentServer)},
+			Strategy: appsv1.DeploymentStrategy{
+				Type: appsv1.RollingUpdateDeploymentStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDeployment{
+					MaxSurge: ptr.To(intstr.FromInt32(1)), MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+				},
+			},
+			RevisionHistoryLimit:    ptr.To[int32](5),
+			ProgressDeadlineSeconds: ptr.To[int32](600),
+			Template:                pod,
+		},
+	}
+}
+
+// ServerResources are the spec's, or the studio guide's.
+func ServerResources(ap *assetv1.AssetPlatform) corev1.ResourceRequirements {
+	if ap.Spec.Resources != nil {
+		return *ap.Spec.Resources
+	}
+	return resources("500m", "512Mi", "1", "1Gi")
+}
+
+// ServerServiceAccount is what cloud identities bind to; it has no rights in the cluster.
+func ServerServiceAccount(ap *assetv1.AssetPlatform) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		TypeMeta:                     typeMeta(corev1.SchemeGroupVersion, "ServiceAccount"),
+		ObjectMeta:                   meta(ap, ComponentServer, ServerName(ap)),
+		AutomountServiceAccountToken: ptr.To(false),
+	}
+}
+
+// Service is where the API answers.
+func Service(ap *assetv1.AssetPlatform) *corev1.Service {
+	s := ap.Spec.Networking.Service
+	service := service(ap, ComponentServer, ServiceName(ap), corev1.ServicePort{
+		Name: httpPort, Port: ServicePort(ap), TargetPort: intstr.FromString(httpPort), Protocol: corev1.ProtocolTCP,
+	})
+	if s.Type != "" {
+		service.Spec.Type = s.Type
+	}
+	if len(s.Annotations) > 0 {
+		service.Annotations = s.Annotations
+	}
+	return service
+}
+
+// ServicePort is the port of the API's Service.
+func ServicePort(ap *assetv1.AssetPlatform) int32 {
+	if p := ap.Spec.Networking.Service.Port; p != 0 {
+		return p
+	}
+	return 80
+}
+
+// service is a ClusterIP Service of one port for the pods of a component.
+func service(ap *assetv1.AssetPlatform, c Component, name string, port corev1.ServicePort) *corev1.Service {
+	return &corev1.Service{
+		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "Service"),
+		ObjectMeta: meta(ap, c, name),
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: Selector(ap, c), Ports: []corev1.ServicePort{port}},
+	}
+}

@@ -1,0 +1,142 @@
+// Package controlplane gives tests a real Kubernetes control plane (etcd, apiserver,
+// controller-manager) and, in place of nodes, a Kubelet that sets the status of pods
+// as a test says. Real pods are the business of test/e2e.
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// controllers are those of the controller-manager that a platform's children need.
+// Without nodes the others would only get in the way.
+const controllers = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller,namespace-controller"
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	Admin   *rest.Config
+	Kubelet *Kubelet
+
+	environment *envtest.Environment
+	manager     *exec.Cmd
+	directory   string
+	stopKubelet context.CancelFunc
+}
+
+// Start starts a control plane with the project's CRDs and RBAC installed. Its
+// processes end with Stop.
+func Start() (_ *ControlPlane, err error) {
+	root := repository()
+	binaries, err := binaries(root)
+	if err != nil {
+		return nil, err
+	}
+	c := &ControlPlane{environment: &envtest.Environment{
+		BinaryAssetsDirectory: binaries["kube-apiserver"],
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config/crd/bases")},
+		ErrorIfCRDPathMissing: true,
+	}}
+	c.environment.ControlPlane.GetAPIServer().Configure().Append("service-cluster-ip-range", "10.0.0.0/16")
+	if c.directory, err = os.MkdirTemp("", "controlplane-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.Stop()
+		}
+	}()
+	if c.Admin, err = c.environment.Start(); err != nil {
+		return nil, fmt.Errorf("start etcd and kube-apiserver: %w", err)
+	}
+	c.Admin.QPS = -1
+	if err := c.startManager(filepath.Join(binaries["kube-controller-manager"], "kube-controller-manager")); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c.stopKubelet = stop
+	c.Kubelet, err = startKubelet(ctx, c.Admin)
+	return c, err
+}
+
+// Kubectl runs kubectl as the cluster's administrator and returns what it printed.
+func (c *ControlPlane) Kubectl(arguments ...string) (string, error) {
+	command := exec.Command(c.environment.ControlPlane.KubectlPath, append([]string{"--kubeconfig", c.kubeconfig()}, arguments...)...)
+	out, err := command.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (c *ControlPlane) kubeconfig() string { return filepath.Join(c.directory, "kubeconfig") }
+
+// Stop ends everything that Start started.
+func (c *ControlPlane) Stop() error {
+	if c.stopKubelet != nil {
+		c.stopKubelet()
+	}
+	if c.manager != nil {
+		_ = c.manager.Process.Kill()
+		_ = c.manager.Wait()
+	}
+	_ = os.RemoveAll(c.directory)
+	return c.environment.Stop()
+}
+
+func (c *ControlPlane) startManager(program string) error {
+	admin, err := c.environment.AddUser(envtest.User{Name: "controller-manager", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := admin.KubeConfig()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.kubeconfig(), kubeconfig, 0o600); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(c.directory, "controller-manager.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c.manager = exec.Command(program, "--kubeconfig", c.kubeconfig(), "--controllers", controllers, "--leader-elect=false",
+		"--kube-api-qps", "500", "--kube-api-burst", "1000", "--secure-port", "0", "--use-service-account-credentials=false",
+		"--concurrent-gc-syncs", "20")
+	c.manager.Stdout, c.manager.Stderr = log, log
+	c.manager.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.manager.Start(); err != nil {
+		return fmt.Errorf("start kube-controller-manager: %w", err)
+	}
+	return nil
+}
+
+// binaries builds what is missing and returns the directory of each program.
+func binaries(root string) (map[string]string, error) {
+	command := exec.Command(filepath.Join(root, "hack/cluster/binaries"), "api", "node")
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("build Kubernetes with hack/cluster/binaries: %w", err)
+	}
+	lines := strings.Fields(string(out))
+	if len(lines) != 2 {
+		return nil, fmt.Errorf("hack/cluster/binaries printed %q; want two directories", out)
+	}
+	return map[string]string{"kube-apiserver": lines[0], "kube-controller-manager": lines[1]}, nil
+}
+
+// repository is the root of the checkout that this file was compiled from.
+func repository() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "../..")
+}
