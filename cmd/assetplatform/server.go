@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/spf13/cobra"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/jobs"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/server"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+func newServerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   config.CommandServer,
+		Short: "Serve the asset API and work off its jobs",
+		Long:  "Serve the asset API and work off its jobs. All settings come from environment variables.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.LoadServer(os.Getenv)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return runServer(ctx, cfg, newLogger(cmd.OutOrStdout(), cfg.LogLevel))
+		},
+	}
+}
+
+// runServer serves until ctx ends. It needs none of its dependencies to start.
+func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
+	if len(cfg.JWTSecret) < 32 {
+		log.Warn("JWT_SECRET is short: access tokens could be forged by guessing it; use 32 random bytes or more")
+	}
+	db, err := store.Open(cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	metrics := server.NewMetrics()
+	bucket, err := objectstore.New(ctx, cfg.Bucket, metrics.ObserveBucket)
+	if err != nil {
+		return err
+	}
+	rdb, err := newRedis(cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+
+	srv := server.New(server.Options{Config: cfg, Store: db, Bucket: bucket, Redis: rdb, Log: log, Metrics: metrics})
+	worked := make(chan error, 1)
+	go func() {
+		worked <- jobs.Run(ctx, jobs.Options{Store: db, Bucket: bucket, Log: log, TrashRetention: cfg.TrashRetention}, srv.Started())
+	}()
+	if err := srv.Run(ctx); err != nil {
+		return err
+	}
+	return <-worked
+}
+
+// newRedis returns a client that gives up soon: what Redis does can be done without it.
+func newRedis(url string) (*redis.Client, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("%s is malformed", config.RedisURL.Name) // the parser's error may repeat the password
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, 500*time.Millisecond, 500*time.Millisecond
+	o.DialerRetries, o.MaxRetries, o.PoolSize = 1, 1, 10
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(o), nil
+}
+
+// newLogger writes one JSON object per line.
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,171 @@
+// Package objectstore streams bytes to and from one S3 bucket. It knows keys and
+// bytes; which keys may be stored or deleted is decided by the store, which notes
+// them. It never lists a bucket to find something to delete.
+//
+// # Keys
+//
+// Callers give keys such as blobs/3f/3f0c…; S3_PREFIX is put in front of each. No key
+// is derived from what users send.
+//
+// # Rights
+//
+// On the bucket: s3:ListBucket (Check) and s3:ListBucketMultipartUploads (Discard). On
+// its objects: s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload.
+//
+// # Failure modes
+//
+//   - The service is away or refuses us: ErrUnavailable; Check says why in words.
+//   - All upload buffers stay taken for a minute: ErrBusy.
+//   - The body that Put reads fails: its error is returned as it is, and nothing is
+//     left in the bucket unless the abort fails as well.
+//   - The process dies in the middle of Put: parts of a multipart upload stay in the
+//     bucket until Discard, which the collector calls for every key that was noted.
+//   - Bytes that change on the way: each part carries a CRC32 which the service
+//     verifies, and Get of a whole object verifies it on the way back.
+package objectstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// Errors on which callers branch.
+var (
+	ErrNotFound    = errors.New("object not found")
+	ErrUnavailable = errors.New("object store unavailable")
+	ErrBusy        = errors.New("too many uploads at once")
+)
+
+// Deadlines. One call may be tried three times within its deadline.
+const (
+	dialTimeout = 3 * time.Second
+	readTimeout = 30 * time.Second // without a single byte from the service
+	smallCall   = 20 * time.Second // calls without a body
+	partCall    = 2 * time.Minute  // sending one part
+	checkCall   = 3 * time.Second
+)
+
+// Bucket is one bucket. It is safe for concurrent use.
+type Bucket struct {
+	client  *s3.Client
+	name    string
+	prefix  string
+	address string // for messages
+	buffers *buffers
+	observe func(operation string, took time.Duration, err error)
+}
+
+// New returns the bucket that c describes. It makes no request. observe, if not nil, is
+// told of every call: its operation is put, get, delete or check.
+func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
+	httpClient := awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploadSlots; t.WriteBufferSize = 32 << 10 }).
+		WithReadTimeout(readTimeout)
+	options := s3.Options{Region: c.Region, HTTPClient: httpClient}
+	if c.AccessKey != "" {
+		options.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, "")
+	} else {
+		chain, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region))
+		if err != nil {
+			return nil, fmt.Errorf("read the AWS configuration: %w", err)
+		}
+		options.Credentials = chain.Credentials
+	}
+	address := "AWS region " + c.Region
+	if c.Endpoint != "" {
+		options.BaseEndpoint = aws.String(c.Endpoint)
+		options.UsePathStyle = true
+		address = c.Endpoint
+	}
+	if observe == nil {
+		observe = func(string, time.Duration, error) {}
+	}
+	return &Bucket{
+		client: s3.New(options), name: c.Name, prefix: c.Prefix, address: address,
+		buffers: newBuffers(), observe: observe,
+	}, nil
+}
+
+// Get opens an object, or length bytes of it from offset on; a negative length means up to
+// the end. The caller closes the body. ErrNotFound, ErrUnavailable.
+func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (body io.ReadCloser, err error) {
+	defer b.timed("get", time.Now(), &err)
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(key)}
+	switch {
+	case length >= 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	default:
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	out, err := b.client.GetObject(ctx, in) // the body lives beyond this call: no deadline but readTimeout
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, translate(err))
+	}
+	return out.Body, nil
+}
+
+// Delete removes an object; one that does not exist is no error.
+func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
+	defer b.timed("delete", time.Now(), &err)
+	ctx, cancel := context.WithTimeout(ctx, smallCall)
+	defer cancel()
+	if _, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(key)}); err != nil {
+		return fmt.Errorf("delete %s: %w", key, translate(err))
+	}
+	return nil
+}
+
+// Discard removes whatever a crash may have left under key: the object, and parts of
+// uploads that were not completed.
+func (b *Bucket) Discard(ctx context.Context, key string) error {
+	list, cancel := context.WithTimeout(ctx, smallCall)
+	defer cancel()
+	uploads, err := b.client.ListMultipartUploads(list, &s3.ListMultipartUploadsInput{Bucket: &b.name, Prefix: b.key(key)})
+	if err != nil {
+		return fmt.Errorf("list uploads of %s: %w", key, translate(err))
+	}
+	for _, upload := range uploads.Uploads {
+		if aws.ToString(upload.Key) != *b.key(key) {
+			continue
+		}
+		if err := b.abort(ctx, key, aws.ToString(upload.UploadId)); err != nil {
+			return err
+		}
+	}
+	return b.Delete(ctx, key)
+}
+
+func (b *Bucket) key(key string) *string { return aws.String(b.prefix + key) }
+
+func (b *Bucket) timed(operation string, start time.Time, err *error) {
+	b.observe(operation, time.Since(start), *err)
+}
+
+// translate maps what the SDK reports to the errors of this package.
+func translate(err error) error {
+	var missing *types.NoSuchKey
+	if errors.As(err, &missing) {
+		return ErrNotFound
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,169 @@
+package objectstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+const (
+	// partSize is the least that S3 takes as a part of a multipart upload (bytes), and
+	// what one upload costs in memory whatever its size.
+	partSize = 5 << 20
+	// uploadSlots bounds the uploads that hold a buffer at one time, and so their memory: 80 MiB.
+	uploadSlots = 16
+	// slotWait is how long an upload waits for a buffer; meanwhile its client is not read from.
+	slotWait = time.Minute
+)
+
+// Put stores what body holds under key, replacing what was there. It reads one part at a
+// time, so that a body of any size costs the memory of one part, and a slow service
+// slows the client down. An error of body is returned as it is; ErrBusy, ErrUnavailable.
+//
+// This is not the SDK's upload manager: that one grows its first part by appending,
+// keeps two more, shares no bound between uploads, and aborts under the context whose
+// end made it fail.
+func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error) {
+	defer b.timed("put", time.Now(), &err)
+	buffer, err := b.buffers.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.buffers.give(buffer)
+
+	n, err := fill(body, *buffer)
+	if err == nil {
+		return b.putParts(ctx, key, *buffer, body)
+	}
+	if err != io.EOF {
+		return err
+	}
+	call, cancel := context.WithTimeout(ctx, partCall)
+	defer cancel()
+	_, err = b.client.PutObject(call, &s3.PutObjectInput{Bucket: &b.name, Key: b.key(key), Body: bytes.NewReader((*buffer)[:n])})
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, translate(err))
+	}
+	return nil
+}
+
+// putParts stores a body that is longer than one part. buffer holds the first one.
+func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body io.Reader) (err error) {
+	call, cancel := context.WithTimeout(ctx, smallCall)
+	defer cancel()
+	upload, err := b.client.CreateMultipartUpload(call, &s3.CreateMultipartUploadInput{
+		Bucket: &b.name, Key: b.key(key), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+	})
+	if err != nil {
+		return fmt.Errorf("begin upload of %s: %w", key, translate(err))
+	}
+	defer func() {
+		if err != nil { // even if ctx has ended
+			err = errors.Join(err, b.abort(context.WithoutCancel(ctx), key, *upload.UploadId))
+		}
+	}()
+
+	var parts []types.CompletedPart
+	for n, end := len(buffer), error(nil); n > 0; {
+		part, err := b.putPart(ctx, key, *upload.UploadId, int32(len(parts)+1), buffer[:n])
+		if err != nil {
+			return err
+		}
+		parts = append(parts, part)
+		if end == io.EOF {
+			break
+		}
+		if n, end = fill(body, buffer); end != nil && end != io.EOF {
+			return end
+		}
+	}
+	complete, cancel := context.WithTimeout(ctx, partCall)
+	defer cancel()
+	_, err = b.client.CompleteMultipartUpload(complete, &s3.CompleteMultipartUploadInput{
+		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	if err != nil {
+		return fmt.Errorf("complete upload of %s: %w", key, translate(err))
+	}
+	return nil
+}
+
+func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int32, part []byte) (types.CompletedPart, error) {
+	ctx, cancel := context.WithTimeout(ctx, partCall)
+	defer cancel()
+	out, err := b.client.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: &b.name, Key: b.key(key), UploadId: &uploadID, PartNumber: &number,
+		Body: bytes.NewReader(part), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+	})
+	if err != nil {
+		return types.CompletedPart{}, fmt.Errorf("put part %d of %s: %w", number, key, translate(err))
+	}
+	return types.CompletedPart{PartNumber: &number, ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32}, nil
+}
+
+func (b *Bucket) abort(ctx context.Context, key, uploadID string) error {
+	ctx, cancel := context.WithTimeout(ctx, smallCall)
+	defer cancel()
+	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &b.name, Key: b.key(key), UploadId: aws.String(uploadID),
+	})
+	var gone *types.NoSuchUpload
+	if err != nil && !errors.As(err, &gone) {
+		return fmt.Errorf("abort upload of %s: %w", key, translate(err))
+	}
+	return nil
+}
+
+// fill reads until buffer is full or r ends. Unlike io.ReadFull it passes every error of
+// r on as it is: io.ErrUnexpectedEOF is how a truncated request body reports itself.
+func fill(r io.Reader, buffer []byte) (n int, err error) {
+	for n < len(buffer) && err == nil {
+		var m int
+		m, err = r.Read(buffer[n:])
+		n += m
+	}
+	if n == len(buffer) && err == io.EOF {
+		err = nil // the next fill reports it
+	}
+	return n, err
+}
+
+// buffers hands out the part buffers of all uploads. Idle ones are left to the garbage collector.
+type buffers struct {
+	slots chan struct{}
+	idle  sync.Pool
+}
+
+func newBuffers() *buffers {
+	return &buffers{
+		slots: make(chan struct{}, uploadSlots),
+		idle:  sync.Pool{New: func() any { b := make([]byte, partSize); return &b }},
+	}
+}
+
+func (b *buffers) take(ctx context.Context) (*[]byte, error) {
+	timer := time.NewTimer(slotWait)
+	defer timer.Stop()
+	select {
+	case b.slots <- struct{}{}:
+		return b.idle.Get().(*[]byte), nil
+	case <-timer.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (b *buffers) give(buffer *[]byte) {
+	b.idle.Put(buffer)
+	<-b.slots
+}

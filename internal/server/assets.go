@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// Limits of what users say about their assets, characters.
+const (
+	maxTags     = 50
+	maxTag      = 64
+	maxCategory = 64
+	maxName     = 255
+)
+
+// assetBody is an asset as the API shows it.
+type assetBody struct {
+	ID           uuid.UUID       `json:"id"`
+	UserID       uuid.UUID       `json:"userId"`
+	OriginalName string          `json:"originalName"`
+	FileType     store.FileType  `json:"fileType"`
+	MIMEType     string          `json:"mimeType"`
+	FileSize     int64           `json:"fileSize"`
+	SHA256       string          `json:"sha256"`
+	Version      int32           `json:"version"`
+	Tags         []string        `json:"tags"`
+	Category     *string         `json:"category"`
+	Metadata     json.RawMessage `json:"metadata"`
+	DownloadURL  string          `json:"downloadUrl"`
+	ThumbnailURL *string         `json:"thumbnailUrl"`
+	PromptID     *uuid.UUID      `json:"promptId"`
+	ProjectIDs   []uuid.UUID     `json:"projectIds"`
+	CreatedAt    time.Time       `json:"createdAt"`
+	UpdatedAt    time.Time       `json:"updatedAt"`
+	DeletedAt    *time.Time      `json:"deletedAt"`
+}
+
+func assetPath(id uuid.UUID) string { return "/api/assets/" + id.String() }
+
+func assetBodyOf(a store.Asset) assetBody {
+	return assetBody{
+		ID: a.ID, UserID: a.UserID, OriginalName: a.OriginalName, FileType: a.FileType, MIMEType: a.MIMEType,
+		FileSize: a.FileSize, SHA256: hex.EncodeToString(a.SHA256[:]), Version: a.Version,
+		Tags: a.Tags, Category: a.Category, Metadata: a.Metadata,
+		DownloadURL: assetPath(a.ID) + "/download", ProjectIDs: []uuid.UUID{},
+		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, DeletedAt: a.DeletedAt,
+	}
+}
+
+type listAssetsRequest struct {
+	PageQuery
+	FileType      store.FileType  `query:"fileType" enum:"IMAGE,AUDIO"`
+	Category      string          `query:"category" maxLength:"64"`
+	Tags          []string        `query:"tags,explode"`
+	TagMode       string          `query:"tagMode" enum:"any,all" default:"any"`
+	CreatedAfter  time.Time       `query:"createdAfter"`
+	CreatedBefore time.Time       `query:"createdBefore"`
+	Deleted       bool            `query:"deleted"`
+	SortBy        store.AssetSort `query:"sortBy" enum:"createdAt,updatedAt,originalName,fileSize" default:"createdAt"`
+	SortOrder     string          `query:"sortOrder" enum:"asc,desc" default:"desc"`
+}
+
+func (in *listAssetsRequest) filter() (store.AssetFilter, error) {
+	f := store.AssetFilter{
+		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
+		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Trashed: in.Deleted,
+	}
+	if !isText(in.Category) {
+		return f, invalid("category", "holds control characters")
+	}
+	for _, tags := range in.Tags {
+		for tag := range strings.SplitSeq(tags, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" {
+				f.Tags = append(f.Tags, tag)
+			}
+		}
+	}
+	return f, checkTags(f.Tags)
+}
+
+// listAssets lists the caller's assets, newest first unless sorted otherwise.
+func (s *Server) listAssets(ctx context.Context, who caller, in *listAssetsRequest) (*list[assetBody], error) {
+	filter, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	offset, err := in.offset()
+	if err != nil {
+		return nil, err
+	}
+	page := store.AssetPage{Sort: in.SortBy, Ascending: in.SortOrder == "asc", Limit: in.Limit, Offset: offset}
+	if in.Cursor != "" {
+		if page.After, err = parseCursor(in.Cursor, page.Sort, page.Ascending); err != nil {
+			return nil, err
+		}
+	}
+	assets, next, total, err := s.store.ListAssets(ctx, who.ID, filter, page)
+	if errors.Is(err, store.ErrBadPosition) {
+		return nil, invalid("cursor", "is not a nextCursor of this list")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var nextCursor *string
+	if next != nil {
+		text := cursor{page.Sort, page.Ascending, next.Value, next.ID}.String()
+		nextCursor = &text
+	}
+	var answer list[assetBody]
+	answer.Body.Data = make([]assetBody, len(assets))
+	for i, a := range assets {
+		answer.Body.Data[i] = assetBodyOf(a)
+	}
+	answer.Body.Pagination = in.describe(offset, total, nextCursor)
+	return &answer, nil
+}
+
+type assetRequest struct {
+	ID string `path:"id"`
+}
+
+// parseID treats what is no UUID like an id that nothing has.
+func parseID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return uuid.Nil, store.ErrNotFound
+	}
+	return id, nil
+}
+
+func (s *Server) getAsset(ctx context.Context, who caller, in *assetRequest) (*data[assetBody], error) {
+	id, err := parseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	asset, err := s.store.Asset(ctx, who.ID, id)
+	return dataOf(assetBodyOf(asset)), err
+}
+
+type deleteAssetRequest struct {
+	ID        string `path:"id"`
+	Permanent bool   `query:"permanent"`
+}
+
+// deleteAsset puts an asset into the trash, or, if asked to, deletes it for good: also
+// one that is in the trash already.
+func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetRequest) (*none, error) {
+	id, err := parseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !in.Permanent {
+		return nil, s.store.TrashAsset(ctx, who.ID, id)
+	}
+	orphan, err := s.store.PurgeAsset(ctx, who.ID, id)
+	if err == nil && orphan != "" {
+		s.discard(ctx, who.ID, orphan)
+	}
+	return nil, err
+}
+
+// discard deletes an object that no asset needs. What fails here the collector does later.
+func (s *Server) discard(ctx context.Context, userID uuid.UUID, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jsonTimeout)
+	defer cancel()
+	if err := s.store.DiscardObject(ctx, userID, key, s.bucket.Delete); err != nil {
+		s.log.Warn("an object is left to the collector", "key", key, "error", err)
+	}
+}
+
+// parseTags reads a form's tags: a JSON array of texts, or a list with commas.
+func parseTags(text string) ([]string, error) {
+	var tags []string
+	if strings.HasPrefix(strings.TrimSpace(text), "[") {
+		if err := json.Unmarshal([]byte(text), &tags); err != nil {
+			return nil, invalid("tags", "is not a JSON array of texts")
+		}
+	} else {
+		tags = strings.Split(text, ",")
+	}
+	var clean []string
+	for _, tag := range tags {
+		if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(clean, tag) {
+			clean = append(clean, tag)
+		}
+	}
+	return clean, nil
+}
+
+func checkTags(tags []string) error {
+	if len(tags) > maxTags {
+		return invalid("tags", fmt.Sprintf("holds more than %d tags", maxTags))
+	}
+	for _, tag := range tags {
+		if utf8.RuneCountInString(tag) > maxTag {
+			return invalid("tags", fmt.Sprintf("holds a tag of more than %d characters", maxTag))
+		}
+		if !isText(tag) {
+			return invalid("tags", "holds control characters")
+		}
+	}
+	return nil
+}
+
+// isText tells whether s can be stored and shown: UTF-8 without control characters.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}

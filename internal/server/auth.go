@@ -1,0 +1,202 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// caller is the user who sent a request, and the session they sent it in.
+type caller struct {
+	store.User
+	session uuid.UUID
+}
+
+// authenticate returns who sent the request. One primary-key lookup per request makes a
+// logout count at once on every pod.
+func (s *Server) authenticate(r *http.Request) (caller, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return caller{}, errNoToken
+	}
+	userID, session, err := s.tokens.verify(strings.TrimSpace(token))
+	if err != nil {
+		return caller{}, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
+	defer cancel()
+	user, err := s.store.SessionUser(ctx, userID, session)
+	if errors.Is(err, store.ErrNotFound) {
+		return caller{}, errBadToken
+	}
+	if err != nil {
+		return caller{}, err
+	}
+	requestInfoOf(r.Context()).userID = user.ID
+	return caller{user, session}, nil
+}
+
+// UserBody is a user as the API shows it. The profile embeds it; huma looks into
+// exported types only.
+type UserBody struct {
+	ID        uuid.UUID `json:"id"`
+	Email     string    `json:"email"`
+	Username  string    `json:"username"`
+	Role      string    `json:"role"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func userBodyOf(u store.User) UserBody {
+	return UserBody{u.ID, u.Email, u.Username, u.Role, u.CreatedAt}
+}
+
+// sessionBody is what register, login and refresh answer.
+type sessionBody struct {
+	User         UserBody `json:"user"`
+	AccessToken  string   `json:"accessToken"`
+	RefreshToken string   `json:"refreshToken"`
+	ExpiresIn    int      `json:"expiresIn" doc:"Seconds until the access token expires."`
+}
+
+func (s *Server) sessionBodyOf(session store.Session, refreshToken string) (sessionBody, error) {
+	access, err := s.tokens.sign(session.User.ID, session.ID, time.Now())
+	return sessionBody{userBodyOf(session.User), access, refreshToken, int(accessLifetime.Seconds())}, err
+}
+
+// beginSession answers a successful register or login.
+func (s *Server) beginSession(ctx context.Context, user store.User) (sessionBody, error) {
+	refreshToken := newRefreshToken()
+	session, err := s.store.CreateSession(ctx, user, refreshToken, refreshLifetime)
+	if err != nil {
+		return sessionBody{}, err
+	}
+	return s.sessionBodyOf(session, refreshToken)
+}
+
+type registerRequest struct {
+	Body struct {
+		Email    string `json:"email" minLength:"3" maxLength:"254"`
+		Username string `json:"username" minLength:"3" maxLength:"20" pattern:"^[A-Za-z0-9_]+$" patternDescription:"letters A-Z, digits and _ only"`
+		Password string `json:"password" minLength:"8" maxLength:"256"`
+	}
+}
+
+// register makes an account and logs it in.
+func (s *Server) register(ctx context.Context, in *registerRequest) (*data[sessionBody], error) {
+	if parsed, err := mail.ParseAddress(in.Body.Email); err != nil || parsed.Address != in.Body.Email || !isText(in.Body.Email) {
+		return nil, invalid("email", "is not an email address")
+	}
+	if s.passwords.tooCommon(in.Body.Password, in.Body.Email, in.Body.Username) {
+		return nil, invalid("password", "is too easy to guess: choose another one")
+	}
+	hash, err := s.passwords.hash(ctx, in.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	user, err := s.store.CreateUser(ctx, store.NewUser{Email: in.Body.Email, Username: in.Body.Username, PasswordHash: hash})
+	if err != nil {
+		return nil, err
+	}
+	session, err := s.beginSession(ctx, user)
+	return dataOf(session), err
+}
+
+type loginRequest struct {
+	Body struct {
+		Email    string `json:"email,omitempty" maxLength:"254"`
+		Username string `json:"username,omitempty" maxLength:"254"`
+		Password string `json:"password" minLength:"1" maxLength:"256"`
+	}
+}
+
+var errCredentials = newProblem(http.StatusUnauthorized, "INVALID_CREDENTIALS", "No account has this name and password: check both.")
+
+// login begins a session. An unknown user takes as long as a wrong password.
+func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody], error) {
+	name := in.Body.Email + in.Body.Username
+	if (in.Body.Email == "") == (in.Body.Username == "") {
+		return nil, invalid("email", "give email or username, and not both")
+	}
+	if !isText(name) {
+		return nil, errCredentials
+	}
+	user, err := s.store.UserByLogin(ctx, name)
+	account := user.ID.String()
+	if errors.Is(err, store.ErrNotFound) {
+		account, user.PasswordHash = "?"+strings.ToLower(name), nobody
+	} else if err != nil {
+		return nil, err
+	}
+	forget, header, refusal := s.logins.begin(ctx, account, requestInfoOf(ctx).client)
+	if refusal != nil {
+		return nil, refusal
+	}
+	right, err := s.passwords.verify(ctx, in.Body.Password, user.PasswordHash)
+	if err != nil {
+		forget()
+		return nil, err
+	}
+	if !right {
+		p := *errCredentials
+		p.header = errCredentials.header.Clone()
+		for name, values := range header {
+			p.header[name] = values
+		}
+		return nil, &p
+	}
+	forget()
+	session, err := s.beginSession(ctx, user)
+	return dataOf(session), err
+}
+
+type refreshRequest struct {
+	Body struct {
+		RefreshToken string `json:"refreshToken" minLength:"1" maxLength:"256"`
+	}
+}
+
+// refresh exchanges a refresh token for a new pair of tokens.
+func (s *Server) refresh(ctx context.Context, in *refreshRequest) (*data[sessionBody], error) {
+	next := newRefreshToken()
+	session, err := s.store.RefreshSession(ctx, in.Body.RefreshToken, next, refreshLifetime)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.sessionBodyOf(session, next)
+	return dataOf(body), err
+}
+
+type logoutRequest struct {
+	Body *struct {
+		RefreshToken string `json:"refreshToken,omitempty" maxLength:"256"`
+	}
+}
+
+// logout ends the session that the access token belongs to, and no other.
+func (s *Server) logout(ctx context.Context, who caller, _ *logoutRequest) (*none, error) {
+	return nil, s.store.EndSession(ctx, who.ID, who.session)
+}
+
+// profileBody is the caller with the number of their things.
+type profileBody struct {
+	UserBody
+	Counts countsBody `json:"counts"`
+}
+
+type countsBody struct {
+	Assets   int64 `json:"assets"`
+	Prompts  int64 `json:"prompts"`
+	Projects int64 `json:"projects"`
+}
+
+func (s *Server) profile(ctx context.Context, who caller, _ *none) (*data[profileBody], error) {
+	counts, err := s.store.Counts(ctx, who.ID)
+	return dataOf(profileBody{userBodyOf(who.User), countsBody{Assets: counts.Assets}}), err
+}

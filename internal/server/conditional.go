@@ -1,0 +1,116 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// delivery is what RFC 9110 wants done for a request of a representation.
+type delivery struct {
+	status        int   // 200, 206, 304, 412 or 416
+	start, length int64 // the bytes to send with 200 and 206
+}
+
+// deliver judges the conditions (RFC 9110, 13.2.2) and the range (14.2) of a GET or HEAD
+// for bytes of this strong etag (with its quotes), time of change and size. More than
+// one range, and what is not a range, is answered with the whole.
+func deliver(r *http.Request, etag string, changed time.Time, size int64) delivery {
+	changed = changed.Truncate(time.Second) // dates in headers have no more
+	h := r.Header
+	whole := delivery{http.StatusOK, 0, size}
+
+	if match := h.Get("If-Match"); match != "" {
+		if !matches(match, etag, false) {
+			return delivery{status: http.StatusPreconditionFailed}
+		}
+	} else if since, err := http.ParseTime(h.Get("If-Unmodified-Since")); err == nil && changed.After(since) {
+		return delivery{status: http.StatusPreconditionFailed}
+	}
+	if none := h.Get("If-None-Match"); none != "" {
+		if matches(none, etag, true) {
+			return delivery{status: http.StatusNotModified}
+		}
+	} else if since, err := http.ParseTime(h.Get("If-Modified-Since")); err == nil && !changed.After(since) {
+		return delivery{status: http.StatusNotModified}
+	}
+	if r.Method != http.MethodGet || !rangeWanted(h.Get("If-Range"), etag, changed) {
+		return whole
+	}
+	start, length, ok := parseRange(h.Get("Range"), size)
+	switch {
+	case !ok:
+		return whole
+	case length == 0:
+		return delivery{status: http.StatusRequestedRangeNotSatisfiable}
+	}
+	return delivery{http.StatusPartialContent, start, length}
+}
+
+// matches tells whether a list of entity tags, or *, has this one. Weak tags are equal
+// to strong ones only if weak is set (RFC 9110, 8.8.3.2). Tags of ours hold no commas.
+func matches(list, etag string, weak bool) bool {
+	for tag := range strings.SplitSeq(list, ",") {
+		tag = strings.TrimSpace(tag)
+		if weak {
+			tag = strings.TrimPrefix(tag, "W/")
+		}
+		if tag == etag || tag == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// rangeWanted tells whether If-Range lets the range count: the client's part is of these bytes.
+func rangeWanted(condition, etag string, changed time.Time) bool {
+	if condition == "" || condition == etag {
+		return true
+	}
+	date, err := http.ParseTime(condition)
+	return err == nil && date.Equal(changed)
+}
+
+// parseRange reads a single byte range. ok is false if the header is to be ignored; a
+// length of 0 means that the range cannot be satisfied.
+func parseRange(header string, size int64) (start, length int64, ok bool) {
+	unit, spec, _ := strings.Cut(header, "=")
+	first, last, dash := strings.Cut(spec, "-")
+	if !strings.EqualFold(strings.TrimSpace(unit), "bytes") || !dash || strings.Contains(spec, ",") {
+		return 0, 0, false
+	}
+	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
+	if first == "" { // the last so many bytes
+		n, valid := parseOffset(last)
+		if !valid {
+			return 0, 0, false
+		}
+		n = min(n, size)
+		return size - n, n, true
+	}
+	start, valid := parseOffset(first)
+	if !valid {
+		return 0, 0, false
+	}
+	end := size - 1
+	if last != "" {
+		if end, valid = parseOffset(last); !valid || end < start {
+			return 0, 0, false
+		}
+		end = min(end, size-1)
+	}
+	return start, max(0, end-start+1), true
+}
+
+// parseOffset reads digits; more of them than an int64 holds mean the largest.
+func parseOffset(text string) (int64, bool) {
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		n = 1<<63 - 1
+	}
+	return n, true
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// stallTime is how long a client may take none of the bytes of a download.
+const stallTime = time.Minute
+
+// downloadAsset streams an asset's bytes, or the range of them that was asked for, from the bucket.
+func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	asset, err := s.store.Asset(r.Context(), who.ID, id)
+	if err != nil {
+		return err
+	}
+	etag := `"` + hex.EncodeToString(asset.SHA256[:]) + `"`
+	plan := deliver(r, etag, asset.CreatedAt, asset.FileSize)
+	if plan.status == http.StatusPreconditionFailed {
+		return newProblem(plan.status, "PRECONDITION_FAILED", "The file is another one than the request's conditions want.")
+	}
+	if plan.status == http.StatusRequestedRangeNotSatisfiable {
+		p := newProblem(plan.status, "RANGE_NOT_SATISFIABLE", fmt.Sprintf("The file has %d bytes: ask for a range within them.", asset.FileSize))
+		p.header.Set("Content-Range", fmt.Sprintf("bytes */%d", asset.FileSize))
+		return p
+	}
+	h := w.Header()
+	h.Set("ETag", etag)
+	h.Set("Last-Modified", asset.CreatedAt.Format(http.TimeFormat))
+	h.Set("Cache-Control", "private, no-cache") // keep it, but ask each time whether it may still be shown
+	if plan.status == http.StatusNotModified {
+		w.WriteHeader(plan.status)
+		return nil
+	}
+	body := io.ReadCloser(http.NoBody)
+	if r.Method != http.MethodHead {
+		key, err := s.store.ObjectKey(r.Context(), asset)
+		if err != nil {
+			return err
+		}
+		length := plan.length
+		if plan.status == http.StatusOK {
+			length = -1 // the whole: the bucket verifies its checksum
+		}
+		if body, err = s.bucket.Get(r.Context(), key, plan.start, length); err != nil {
+			return err
+		}
+		defer body.Close()
+	}
+	describeContent(h, asset)
+	h.Set("Content-Length", strconv.FormatInt(plan.length, 10))
+	if plan.status == http.StatusPartialContent {
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", plan.start, plan.start+plan.length-1, asset.FileSize))
+	}
+	w.WriteHeader(plan.status)
+	if err := sendBody(w, body); err != nil {
+		s.log.Warn("a download was cut off", "requestId", requestInfoOf(r.Context()).id, "error", err)
+		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+	}
+	return nil
+}
+
+// describeContent sets what tells a browser what the bytes are and what may be done with them.
+func describeContent(h http.Header, asset store.Asset) {
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Content-Type", asset.MIMEType)
+	h.Set("Content-Disposition", contentDisposition(asset))
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+}
+
+// contentDisposition shows what is safe in the browser and saves all else, under the
+// name it was uploaded with: in ASCII (RFC 6266) for the oldest clients, then in UTF-8 (RFC 8187).
+func contentDisposition(asset store.Asset) string {
+	disposition := "attachment"
+	if slices.ContainsFunc(fileFormats, func(f fileFormat) bool { return f.mimeType == asset.MIMEType }) {
+		disposition = "inline"
+	}
+	ascii := strings.Map(func(r rune) rune {
+		if r > '~' || r < ' ' || strings.ContainsRune(`"\%`, r) {
+			return '_'
+		}
+		return r
+	}, asset.OriginalName)
+	encoded := strings.NewReplacer("+", "%20", "*", "%2A", "'", "%27", "(", "%28", ")", "%29", "!", "%21").Replace(url.QueryEscape(asset.OriginalName))
+	return fmt.Sprintf(`%s; filename="%s"; filename*=UTF-8''%s`, disposition, ascii, encoded)
+}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// sendBody copies body to the client as long as it takes some of it now and then.
+func sendBody(w http.ResponseWriter, body io.Reader) error {
+	buffer := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buffer)
+	_, err := io.CopyBuffer(&stallWriter{w, http.NewResponseController(w)}, body, *buffer)
+	return err
+}
+
+// stallWriter gives each write its own deadline.
+type stallWriter struct {
+	w          io.Writer
+	connection *http.ResponseController
+}
+
+func (s *stallWriter) Write(p []byte) (int, error) {
+	s.connection.SetWriteDeadline(time.Now().Add(stallTime))
+	return s.w.Write(p)
+}

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"bytes"
+	"encoding/binary"
+	"mime"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// sniffLength is how many of a file's first bytes decide its type.
+const sniffLength = 64
+
+// fileFormat is a type of file that may be uploaded.
+type fileFormat struct {
+	name       string
+	kind       store.FileType
+	mimeType   string   // what a download says
+	extensions []string // first the usual one
+	declared   []string // further names that clients give the type
+	matches    func(head []byte) bool
+}
+
+// fileFormats is the closed list. All of them are safe to show in a browser: none can
+// hold a script that it would run.
+var fileFormats = []fileFormat{
+	{"PNG", store.Image, "image/png", []string{".png"}, nil, prefix("\x89PNG\r\n\x1a\n")},
+	{"JPEG", store.Image, "image/jpeg", []string{".jpg", ".jpeg", ".jpe", ".jfif"}, []string{"image/jpg", "image/pjpeg"}, prefix("\xff\xd8\xff")},
+	{"GIF", store.Image, "image/gif", []string{".gif"}, nil, func(h []byte) bool {
+		return bytes.HasPrefix(h, []byte("GIF87a")) || bytes.HasPrefix(h, []byte("GIF89a"))
+	}},
+	{"WebP", store.Image, "image/webp", []string{".webp"}, nil, riff("WEBP")},
+	{"WAV", store.Audio, "audio/wav", []string{".wav", ".wave"}, []string{"audio/x-wav", "audio/wave", "audio/vnd.wave"}, riff("WAVE")},
+	{"Ogg", store.Audio, "audio/ogg", []string{".ogg", ".oga", ".opus"}, []string{"application/ogg", "audio/vorbis", "audio/opus"}, prefix("OggS\x00")},
+	{"FLAC", store.Audio, "audio/flac", []string{".flac"}, []string{"audio/x-flac"}, prefix("fLaC")},
+	{"M4A", store.Audio, "audio/mp4", []string{".m4a"}, []string{"audio/m4a", "audio/x-m4a", "audio/aac"}, isM4A},
+	{"MP3", store.Audio, "audio/mpeg", []string{".mp3"}, []string{"audio/mp3", "audio/x-mp3", "audio/x-mpeg", "audio/mpeg3"}, isMP3},
+}
+
+func prefix(magic string) func([]byte) bool {
+	return func(h []byte) bool { return bytes.HasPrefix(h, []byte(magic)) }
+}
+
+func riff(form string) func([]byte) bool {
+	return func(h []byte) bool { return len(h) >= 12 && string(h[:4]) == "RIFF" && string(h[8:12]) == form }
+}
+
+// isM4A accepts an ISO media file whose brands say that it is audio (ISO/IEC 14496-12,
+// 4.3): the major brand, or one of the compatible ones of a generic major.
+func isM4A(h []byte) bool {
+	if len(h) < 16 || string(h[4:8]) != "ftyp" {
+		return false
+	}
+	end := min(len(h), int(binary.BigEndian.Uint32(h)))
+	for at := 8; at+4 <= end; at += 4 {
+		switch string(h[at : at+4]) {
+		case "M4A ", "M4B ":
+			return true
+		}
+	}
+	return false
+}
+
+// isMP3 accepts an ID3v2 tag or the header of an MPEG audio layer III frame (ISO/IEC 11172-3, 2.4.1.3).
+func isMP3(h []byte) bool {
+	if bytes.HasPrefix(h, []byte("ID3")) {
+		return true
+	}
+	if len(h) < 4 || h[0] != 0xff || h[1]&0xe0 != 0xe0 {
+		return false
+	}
+	version, layer := h[1]>>3&3, h[1]>>1&3
+	bitrate, rate := h[2]>>4, h[2]>>2&3
+	return version != 1 && layer == 1 && bitrate != 15 && bitrate != 0 && rate != 3
+}
+
+// formatOf decides a file's type from its first bytes, and refuses one whose name or
+// declared type says something else. A name without an extension, and no declared type
+// or the general application/octet-stream, say nothing.
+func formatOf(head []byte, name, declared string) (fileFormat, error) {
+	i := slices.IndexFunc(fileFormats, func(f fileFormat) bool { return f.matches(head) })
+	if i < 0 {
+		return fileFormat{}, invalidFileType("is neither an image (png, jpeg, gif, webp) nor audio (mp3, wav, ogg, flac, m4a)")
+	}
+	format := fileFormats[i]
+	extension := strings.ToLower(path.Ext(name))
+	if extension != "" && !slices.Contains(format.extensions, extension) {
+		return fileFormat{}, invalidFileType("is a " + format.name + " file, which its name's extension " + extension + " contradicts: rename it to " + format.extensions[0])
+	}
+	mediaType, _, _ := mime.ParseMediaType(declared)
+	if mediaType == "application/octet-stream" || declared == "" {
+		return format, nil
+	}
+	if mediaType != format.mimeType && !slices.Contains(format.declared, mediaType) {
+		return fileFormat{}, invalidFileType("is a " + format.name + " file, which its Content-Type contradicts: send " + format.mimeType)
+	}
+	return format, nil
+}
+
+func invalidFileType(message string) error {
+	p := newProblem(http.StatusBadRequest, "INVALID_FILE_TYPE", "Send an image or an audio file of one of the accepted types.")
+	p.details = []detail{{"file", message}}
+	return p
+}

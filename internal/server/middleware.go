@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/cors"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// requestInfo is what the parts of one request's way tell each other.
+type requestInfo struct {
+	id      string
+	client  netip.Addr
+	userID  uuid.UUID // once authenticated
+	problem *problem  // what it was answered with, if not a success
+}
+
+type requestInfoKey struct{}
+
+// requestInfoOf returns the request's info; one that has none gets an empty one.
+func requestInfoOf(ctx context.Context) *requestInfo {
+	if info, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
+		return info
+	}
+	return &requestInfo{}
+}
+
+// middleware wraps the routes in what every request needs, outermost first: its info,
+// log line and metrics; a net under panics; headers; CORS.
+func (s *Server) middleware(routes http.Handler) http.Handler {
+	return s.observe(s.recover(secure(allowOrigins(s.config.AllowedOrigins, routes))))
+}
+
+// usableRequestID is what is taken over from a client or proxy.
+var usableRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// observe gives the request an id and an address, and logs and counts it when it is done.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		info := &requestInfo{id: r.Header.Get("X-Request-Id"), client: clientAddress(r, s.config.TrustedProxies)}
+		if !usableRequestID.MatchString(info.id) {
+			info.id = uuid.NewString()
+		}
+		w.Header().Set("X-Request-Id", info.id)
+		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
+		r.Body = requestBody{r.Body}
+		if len(r.URL.Path) > 1 {
+			r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/assets/ is /api/assets
+		}
+		http.NewResponseController(w).SetWriteDeadline(start.Add(writeTimeout))
+
+		answer := &answer{ResponseWriter: w}
+		defer func() { // also when the handler aborts the connection by a panic
+			took := time.Since(start)
+			s.metrics.request(r.Method, routeOf(r), answer.code(), took)
+			s.logRequest(r, info, answer, took)
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// routeOf is the pattern that served the request, without its method; ServeMux notes it
+// in the request it was given.
+func routeOf(r *http.Request) string {
+	if _, path, ok := strings.Cut(r.Pattern, " "); ok {
+		return path
+	}
+	return "other"
+}
+
+func (s *Server) logRequest(r *http.Request, info *requestInfo, answer *answer, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case answer.code() >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case r.URL.Path == config.PathHealth || r.URL.Path == config.PathReady:
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.String("requestId", info.id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.String("route", routeOf(r)), slog.Int("status", answer.code()), slog.Int64("bytes", answer.bytes),
+		slog.Float64("milliseconds", float64(took.Microseconds())/1000), slog.String("client", info.client.String()),
+	}
+	if info.userID != uuid.Nil {
+		attrs = append(attrs, slog.String("user", info.userID.String()))
+	}
+	if info.problem != nil {
+		attrs = append(attrs, slog.String("code", info.problem.code))
+		if info.problem.cause != nil {
+			attrs = append(attrs, slog.String("error", info.problem.cause.Error()))
+		}
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// recover answers a panic with a 500, or cuts the connection if the answer has begun.
+func (s *Server) recover(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch cause := recover(); {
+			case cause == nil:
+			case cause == http.ErrAbortHandler:
+				panic(cause)
+			default:
+				s.log.Error("panic", "requestId", requestInfoOf(r.Context()).id, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+				if w.(*answer).status != 0 {
+					panic(http.ErrAbortHandler)
+				}
+				writeProblem(w, r, fmt.Errorf("panic: %v", cause))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// secure keeps browsers from guessing what an answer is.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// allowOrigins lets pages of these origins call the API; none are allowed if there are none.
+func allowOrigins(origins []string, next http.Handler) http.Handler {
+	if len(origins) == 0 {
+		return next // to rs/cors an empty list means all
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: origins,
+		AllowedMethods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Range", "X-Request-Id"},
+		ExposedHeaders: []string{"Content-Disposition", "Content-Range", "ETag", "Location", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "X-Request-Id"},
+		MaxAge:         600, // seconds
+	}).Handler(next)
+}
+
+// clientAddress is the peer's address, or, if that is a trusted proxy's, the last one in
+// X-Forwarded-For that is not.
+func clientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	address := peer.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && contains(trusted, address); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		address = hop.Unmap()
+	}
+	return address
+}
+
+func contains(prefixes []netip.Prefix, address netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// answer is a ResponseWriter that remembers what was sent.
+type answer struct {
+	http.ResponseWriter
+	status int // 0: nothing yet
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= http.StatusOK {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// code is the status that the client got.
+func (a *answer) code() int {
+	if a.status == 0 {
+		return http.StatusOK
+	}
+	return a.status
+}
+
+// errBody marks errors of reading a request's body: they are the client's, not ours.
+var errBody = errors.New("request body")
+
+// requestBody marks its errors with errBody.
+type requestBody struct{ io.ReadCloser }
+
+func (b requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errBody, err)
+	}
+	return n, err
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+const (
+	checkEvery   = 5 * time.Second // between two rounds of checks; a change is noticed within it
+	retryEvery   = time.Second     // while not everything is well
+	checkTimeout = 3 * time.Second
+)
+
+// readiness knows whether this pod can serve, and how its dependencies are. Requests
+// for it are answered from what the last round of checks in the background saw.
+type readiness struct {
+	store  *store.Store
+	bucket *objectstore.Bucket
+	redis  *redis.Client
+
+	started chan struct{} // closed at the first success
+
+	mu       sync.Mutex
+	checks   config.Checks
+	draining bool
+}
+
+func newReadiness(st *store.Store, bucket *objectstore.Bucket, rdb *redis.Client) *readiness {
+	unseen := config.Check{Status: config.CheckDown, Reason: "not checked yet: the server is starting"}
+	return &readiness{
+		store: st, bucket: bucket, redis: rdb, started: make(chan struct{}),
+		checks: config.Checks{Database: unseen, Schema: unseen, Storage: unseen, Cache: unseen},
+	}
+}
+
+// health answers while the process lives; it touches nothing.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": config.StatusOK})
+}
+
+// ready answers 503 while this pod cannot serve. A dependency that is away is named,
+// with 200, once the pod has been ready: other pods could not do better without it.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	body := s.readiness.report()
+	status := http.StatusOK
+	if body.Status == config.StatusUnavailable {
+		status = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, body)
+}
+
+// report judges what the checks saw last.
+func (r *readiness) report() config.Readiness {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	down := func(c config.Check) bool { return c.Status != config.CheckOK }
+	switch {
+	case r.draining, down(r.checks.Schema): // the schema's state outlives the database's: see observe
+		return config.Readiness{Status: config.StatusUnavailable, Checks: r.checks}
+	case down(r.checks.Database), down(r.checks.Storage), down(r.checks.Cache):
+		return config.Readiness{Status: config.StatusDegraded, Checks: r.checks}
+	}
+	return config.Readiness{Status: config.StatusOK, Checks: r.checks}
+}
+
+// drain makes the pod unavailable for good.
+func (r *readiness) drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
+}
+
+// run checks the dependencies until ctx ends.
+func (r *readiness) run(ctx context.Context, every time.Duration) {
+	for ctx.Err() == nil {
+		r.observe(ctx)
+		wait := every
+		if r.report().Status != config.StatusOK {
+			wait = min(every, retryEvery)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// observe runs one round of checks, all at the same time.
+func (r *readiness) observe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var (
+		round                            sync.WaitGroup
+		database, schema, storage, cache error
+	)
+	round.Go(func() { database, schema = r.checkDatabase(ctx) })
+	round.Go(func() { storage = r.bucket.Check(ctx) })
+	round.Go(func() { cache = r.checkCache(ctx) })
+	round.Wait()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checks.Database, r.checks.Storage, r.checks.Cache = checkOf(database), checkOf(storage), checkOf(cache)
+	seen := !errors.Is(schema, errSchemaUnseen)
+	if seen || !r.hasStarted() {
+		// A database that is away says nothing about its schema: what was seen last holds.
+		r.checks.Schema = checkOf(schema)
+	}
+	if schema == nil && !r.hasStarted() {
+		close(r.started)
+	}
+}
+
+func (r *readiness) hasStarted() bool {
+	select {
+	case <-r.started:
+		return true
+	default:
+		return false
+	}
+}
+
+func checkOf(err error) config.Check {
+	if err != nil {
+		return config.Check{Status: config.CheckDown, Reason: err.Error()}
+	}
+	return config.Check{Status: config.CheckOK}
+}
+
+var errSchemaUnseen = errors.New("not known: the database has not been reached since this pod started")
+
+// checkDatabase reports on the database and on its schema.
+func (r *readiness) checkDatabase(ctx context.Context) (database, schema error) {
+	found, err := r.store.Schema(ctx)
+	if err == nil {
+		return nil, store.Fits(found)
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		return r.store.Diagnose(err), errSchemaUnseen
+	}
+	return nil, r.store.Diagnose(err) // it answers, but has no schema of ours
+}
+
+// checkCache reports on Redis, naming its address.
+func (r *readiness) checkCache(ctx context.Context) error {
+	err := r.redis.Ping(ctx).Err()
+	if err == nil {
+		return nil
+	}
+	var (
+		address = r.redis.Options().Addr
+		host, _ = splitHost(address)
+		unknown *net.DNSError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("the Redis host %s is unknown: correct the host in REDIS_URL, or create its DNS record or Service", host)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("the connection to Redis at %s was refused: start the server, or correct host and port in REDIS_URL", address)
+	case hasAnyPrefix(err.Error(), "WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password", "NOPERM"):
+		return fmt.Errorf("Redis at %s refused the user or password: correct REDIS_URL", address)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return fmt.Errorf("Redis at %s did not answer in time: check that it runs and that network policies let this pod reach it", address)
+	}
+	return fmt.Errorf("Redis at %s failed (%w): check the server and REDIS_URL", address, err)
+}
+
+func splitHost(address string) (host, port string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address, ""
+	}
+	return host, port
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}

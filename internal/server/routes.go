@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// routes is the whole API. Later areas (projects, prompts, generation, exports, audit)
+// each add their block here.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	api := jsonAPI{s, humago.New(mux, humaConfig())}
+
+	// probes: the kubelet, the operator, load balancers
+	mux.HandleFunc("GET "+config.PathHealth, s.health)
+	mux.HandleFunc("GET "+config.PathReady, s.ready)
+
+	// auth.go
+	public(api, "POST /api/auth/register", http.StatusCreated, s.register)
+	public(api, "POST /api/auth/login", http.StatusOK, s.login)
+	public(api, "POST /api/auth/refresh", http.StatusOK, s.refresh)
+	private(api, "POST /api/auth/logout", http.StatusNoContent, s.logout)
+	private(api, "GET /api/auth/profile", http.StatusOK, s.profile)
+
+	// assets.go; upload.go and download.go stream
+	stream(mux, s, "POST /api/assets/upload", s.uploadAsset)
+	private(api, "GET /api/assets", http.StatusOK, s.listAssets)
+	private(api, "GET /api/assets/{id}", http.StatusOK, s.getAsset)
+	stream(mux, s, "GET /api/assets/{id}/download", s.downloadAsset)
+	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, s.deleteAsset)
+
+	mux.HandleFunc("/", noRoute(mux))
+	return mux
+}
+
+// jsonTimeout bounds the work of a JSON route.
+const jsonTimeout = 15 * time.Second
+
+// maxJSONBody bounds the body of a JSON route, bytes.
+const maxJSONBody = 64 << 10
+
+// jsonAPI is where JSON routes are registered.
+type jsonAPI struct {
+	server *Server
+	huma   huma.API
+}
+
+// data is the envelope of an answer that is one object.
+type data[T any] struct {
+	Body struct {
+		Data T `json:"data"`
+	}
+}
+
+func dataOf[T any](object T) *data[T] {
+	var d data[T]
+	d.Body.Data = object
+	return &d
+}
+
+// none is the answer without a body, and the request without parameters.
+type none struct{}
+
+// public registers a JSON route that needs no login. In is decoded and checked by its
+// tags, Out is encoded; an error becomes the answer that the table in errors.go says.
+func public[In, Out any](api jsonAPI, pattern string, status int, handle func(context.Context, *In) (*Out, error)) {
+	huma.Register(api.huma, operation(pattern, status), func(ctx context.Context, in *In) (*Out, error) {
+		ctx, cancel := context.WithTimeout(ctx, jsonTimeout)
+		defer cancel()
+		return handle(ctx, in)
+	})
+}
+
+type callerKey struct{}
+
+// private is public for routes of the logged-in user, who is known before the request is decoded.
+func private[In, Out any](api jsonAPI, pattern string, status int, handle func(context.Context, caller, *In) (*Out, error)) {
+	op := operation(pattern, status)
+	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		who, err := api.server.authenticate(r)
+		if err != nil {
+			writeProblem(w, r, err)
+			return
+		}
+		next(huma.WithValue(ctx, callerKey{}, who))
+	}}
+	huma.Register(api.huma, op, func(ctx context.Context, in *In) (*Out, error) {
+		ctx, cancel := context.WithTimeout(ctx, jsonTimeout)
+		defer cancel()
+		return handle(ctx, ctx.Value(callerKey{}).(caller), in)
+	})
+}
+
+// stream registers a route of the logged-in user that moves bytes: it gets the
+// connection itself, and keeps deadlines of its own. An error it returns is answered
+// as on JSON routes; it returns none once it has begun its answer.
+func stream(mux *http.ServeMux, s *Server, pattern string, handle func(http.ResponseWriter, *http.Request, caller) error) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		who, err := s.authenticate(r)
+		if err == nil {
+			http.NewResponseController(w).SetWriteDeadline(time.Time{})
+			err = handle(w, r, who)
+		}
+		if err != nil {
+			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+			writeProblem(w, r, err)
+		}
+	})
+}
+
+func operation(pattern string, status int) huma.Operation {
+	method, path, _ := strings.Cut(pattern, " ")
+	return huma.Operation{
+		OperationID: strings.ToLower(method) + strings.NewReplacer("/api/", "-", "/", "-", "{", "", "}", "").Replace(path),
+		Method:      method, Path: path, DefaultStatus: status, MaxBodyBytes: maxJSONBody,
+	}
+}
+
+// humaConfig is plain JSON, without huma's documentation routes, links and $schema fields.
+func humaConfig() huma.Config {
+	format := huma.Format{
+		Marshal: func(w io.Writer, v any) error {
+			e := json.NewEncoder(w)
+			e.SetEscapeHTML(false)
+			return e.Encode(v)
+		},
+		Unmarshal: json.Unmarshal,
+	}
+	return huma.Config{
+		OpenAPI:       &huma.OpenAPI{Info: &huma.Info{Title: "AssetPlatform", Version: "1"}},
+		Formats:       map[string]huma.Format{"application/json": format},
+		DefaultFormat: "application/json",
+	}
+}
+
+// noRoute answers what no route serves: 405 if the path has others methods, else 404.
+func noRoute(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+			other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+			if _, pattern := mux.Handler(other); pattern != "/" {
+				allowed = append(allowed, method)
+			}
+		}
+		r.Pattern = "" // the metrics count it under "other"
+		if len(allowed) == 0 {
+			writeProblem(w, r, newProblem(http.StatusNotFound, "NOT_FOUND", "There is nothing at this address."))
+			return
+		}
+		p := newProblem(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Use one of: "+strings.Join(allowed, ", ")+".")
+		p.header.Set("Allow", strings.Join(allowed, ", "))
+		writeProblem(w, r, p)
+	}
+}

@@ -1,0 +1,285 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+const (
+	// A client may be as slow as this, whatever the size of its upload: so many bytes in
+	// such a time.
+	progressBytes = 16 << 10
+	progressTime  = 30 * time.Second
+
+	// maxField bounds a form field other than the file, and formOverhead all that
+	// surrounds the file, bytes.
+	maxField     = 16 << 10
+	formOverhead = 1 << 20
+
+	// commitTimeout bounds the database's part of an upload; it is not cut short when
+	// the client goes away.
+	commitTimeout = 10 * time.Second
+)
+
+// upload is one multipart upload on its way. Bytes go to the bucket as they come, under
+// a key that the store has noted; only then the row is written. Whatever ends it early
+// leaves nothing behind: see discard.
+type upload struct {
+	server   *Server
+	userID   uuid.UUID
+	format   fileFormat // zero until the file was seen
+	asset    store.NewAsset
+	noted    bool // asset.ObjectKey is in the store's notes
+	keepNote bool // what the bucket did with the key is not known: only the collector may decide
+}
+
+// uploadAsset stores a file, and answers with the asset it became.
+func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
+	u := &upload{server: s, userID: who.ID}
+	asset, duplicate, err := u.receive(w, r)
+	if err != nil {
+		u.abandon(r.Context())
+		if problemOf(err).status >= http.StatusInternalServerError {
+			s.metrics.upload(u.format.kind, "failed")
+		} else {
+			s.metrics.upload(u.format.kind, "refused")
+		}
+		w.Header().Set("Connection", "close") // the rest of the body is not wanted
+		return err
+	}
+	if duplicate {
+		s.discard(r.Context(), who.ID, u.asset.ObjectKey)
+		s.metrics.upload(u.format.kind, "duplicate")
+	} else {
+		s.metrics.upload(u.format.kind, "stored")
+	}
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.Header().Set("Location", assetPath(asset.ID))
+	writeJSON(w, http.StatusCreated, dataOf(assetBodyOf(asset)).Body)
+	return nil
+}
+
+// receive reads the whole form and commits the upload.
+func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.Asset, duplicate bool, err error) {
+	largest := max(u.server.config.MaxFileSizeImage, u.server.config.MaxFileSizeAudio)
+	if r.ContentLength > largest+formOverhead {
+		return asset, false, fileTooLarge(largest)
+	}
+	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w)}, largest+formOverhead)
+	form, err := r.MultipartReader()
+	if errors.Is(err, http.ErrNotMultipart) {
+		return asset, false, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
+	}
+	if err != nil {
+		return asset, false, fmt.Errorf("%w: %w", errBody, err)
+	}
+	if err := u.readForm(r.Context(), form); err != nil {
+		return asset, false, err
+	}
+	if !u.noted {
+		return asset, false, invalid("file", "is required")
+	}
+	if err := checkTags(u.asset.Tags); err != nil {
+		return asset, false, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), commitTimeout)
+	defer cancel()
+	return u.server.store.CommitUpload(ctx, u.asset)
+}
+
+// abandon removes what an upload that failed has stored.
+func (u *upload) abandon(ctx context.Context) {
+	if u.noted && !u.keepNote {
+		u.server.discard(ctx, u.userID, u.asset.ObjectKey)
+	}
+}
+
+// readForm reads the parts in the order in which they come.
+func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
+	for {
+		part, err := form.NextRawPart() // raw: a file is taken as it is, not decoded
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return bodyError(err)
+		}
+		switch part.FormName() {
+		case "file":
+			err = u.readFile(ctx, part)
+		case "tags":
+			err = readField(part, func(text string) error {
+				tags, err := parseTags(text)
+				u.asset.Tags = append(u.asset.Tags, tags...)
+				return err
+			})
+		case "category":
+			err = readField(part, u.setCategory)
+		default:
+			err = invalid(part.FormName(), "is not a field of this request")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (u *upload) setCategory(text string) error {
+	text = strings.TrimSpace(text)
+	switch {
+	case utf8.RuneCountInString(text) > maxCategory:
+		return invalid("category", fmt.Sprintf("is longer than %d characters", maxCategory))
+	case !isText(text):
+		return invalid("category", "holds control characters")
+	case text != "":
+		u.asset.Category = &text
+	}
+	return nil
+}
+
+// readField reads a part that is not the file, and hands its text on.
+func readField(part *multipart.Part, set func(string) error) error {
+	text, err := io.ReadAll(io.LimitReader(part, maxField+1))
+	if err != nil {
+		return bodyError(err)
+	}
+	if len(text) > maxField {
+		return invalid(part.FormName(), fmt.Sprintf("is longer than %d bytes", maxField))
+	}
+	return set(string(text))
+}
+
+// readFile decides the file's type from its first bytes and streams all of it to the bucket.
+func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
+	if u.noted {
+		return invalid("file", "is there more than once")
+	}
+	name, err := fileName(part.FileName())
+	if err != nil {
+		return err
+	}
+	source := bufio.NewReader(part)
+	head, err := source.Peek(sniffLength)
+	if len(head) == 0 && err == io.EOF {
+		return invalid("file", "is empty")
+	}
+	if err != nil && err != io.EOF {
+		return bodyError(err)
+	}
+	if u.format, err = formatOf(head, name, part.Header.Get("Content-Type")); err != nil {
+		return err
+	}
+	limit := u.server.config.MaxFileSizeImage
+	if u.format.kind == store.Audio {
+		limit = u.server.config.MaxFileSizeAudio
+	}
+	key, err := u.server.store.BeginUpload(ctx, u.userID)
+	if err != nil {
+		return err
+	}
+	u.noted = true
+	u.asset = store.NewAsset{
+		UserID: u.userID, ObjectKey: key, OriginalName: name, FileType: u.format.kind, MIMEType: u.format.mimeType,
+		Tags: u.asset.Tags, Category: u.asset.Category,
+	}
+	file := &meter{source: source, limit: limit, hash: sha256.New()}
+	// Not under the request's context: its end shows as an error of the body, after
+	// which the bucket is tidied up.
+	err = u.server.bucket.Put(context.WithoutCancel(ctx), key, file)
+	switch {
+	case errors.Is(err, objectstore.ErrUnavailable):
+		u.keepNote = true
+		return err
+	case errors.Is(err, objectstore.ErrBusy), errors.Is(err, errTooLarge):
+		return err
+	case err != nil:
+		return bodyError(err)
+	}
+	u.asset.FileSize = file.size
+	file.hash.Sum(u.asset.SHA256[:0])
+	return nil
+}
+
+// bodyError marks what reading a form reports as the client's error.
+func bodyError(err error) error {
+	var p *problem
+	if errors.As(err, &p) || errors.Is(err, errBody) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errBody, err)
+}
+
+// fileName is the last part of the name that the client gave, in any language.
+func fileName(name string) (string, error) {
+	name = strings.TrimSpace(name[strings.LastIndexAny(name, `/\`)+1:])
+	switch {
+	case name == "" || name == "." || name == "..":
+		return "", invalid("file", "has no file name")
+	case !isText(name):
+		return "", invalid("file", "has a name that is not UTF-8 or holds control characters")
+	case utf8.RuneCountInString(name) > maxName:
+		return "", invalid("file", fmt.Sprintf("has a name of more than %d characters", maxName))
+	}
+	return name, nil
+}
+
+// errTooLarge marks the problem that fileTooLarge makes.
+var errTooLarge = errors.New("file too large")
+
+func fileTooLarge(limit int64) error {
+	p := newProblem(http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", fmt.Sprintf("Send a file of at most %d bytes.", limit))
+	p.details = []detail{{"file", fmt.Sprintf("is larger than %d bytes", limit)}}
+	p.cause = errTooLarge
+	return p
+}
+
+// meter measures and hashes what is read through it, and ends what passes its limit.
+type meter struct {
+	source io.Reader
+	limit  int64
+	size   int64
+	hash   hash.Hash
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.source.Read(p)
+	m.size += int64(n)
+	if m.size > m.limit {
+		return 0, fileTooLarge(m.limit)
+	}
+	m.hash.Write(p[:n])
+	return n, err
+}
+
+// progressBody lets a request's body come slowly, but not stop.
+type progressBody struct {
+	io.ReadCloser
+	connection *http.ResponseController
+	since      int // bytes read since the deadline was set
+	begun      bool
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	if !b.begun || b.since >= progressBytes {
+		b.begun, b.since = true, 0
+		b.connection.SetReadDeadline(time.Now().Add(progressTime))
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.since += n
+	return n, err
+}

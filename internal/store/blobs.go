@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/store/sqlc"
+)
+
+// uploadLifetime is how long an upload may take before the collector takes its bytes.
+const uploadLifetime = 24 * time.Hour
+
+// ErrUploadExpired means that an upload took so long that its bytes were collected.
+var ErrUploadExpired = errors.New("upload expired")
+
+// BeginUpload notes a fresh random object key under which bytes may be stored now.
+// Unless CommitUpload makes it an asset, the collector deletes the object a day later.
+func (s *Store) BeginUpload(ctx context.Context, userID uuid.UUID) (key string, err error) {
+	if err := owned(userID); err != nil {
+		return "", err
+	}
+	key = newObjectKey()
+	err = s.queries.CreateIntent(ctx, sqlc.CreateIntentParams{ObjectKey: key, UserID: userID, Lifetime: uploadLifetime})
+	return key, fail("begin upload", err)
+}
+
+// DiscardObject deletes, by remove, an object that became no asset or whose last asset
+// is gone, and forgets it. If the key is not noted (any more), because a commit whose
+// outcome was unclear did succeed or the collector came first, nothing is done. If
+// remove fails, the key stays noted for the collector.
+func (s *Store) DiscardObject(ctx context.Context, userID uuid.UUID, key string, remove RemoveFunc) error {
+	if err := owned(userID); err != nil {
+		return err
+	}
+	_, err := s.discard(ctx, remove, func(q *sqlc.Queries) (sqlc.DeleteIntentParams, error) {
+		intent, err := q.LockIntent(ctx, sqlc.LockIntentParams{ObjectKey: key, UserID: userID})
+		return sqlc.DeleteIntentParams(intent), err
+	})
+	return err
+}
+
+// CollectObject does the same for one object whose time has come, with a key after the
+// given one. It returns its key, or "" if there is none left.
+func (s *Store) CollectObject(ctx context.Context, after string, remove RemoveFunc) (key string, err error) {
+	return s.discard(ctx, remove, func(q *sqlc.Queries) (sqlc.DeleteIntentParams, error) {
+		intent, err := q.LockDueIntent(ctx, after)
+		return sqlc.DeleteIntentParams(intent), err
+	})
+}
+
+// RemoveFunc deletes an object from the bucket.
+type RemoveFunc func(ctx context.Context, key string) error
+
+// discard keeps the note locked while the object goes, so that no upload can be
+// committed and no second collector comes meanwhile.
+func (s *Store) discard(ctx context.Context, remove RemoveFunc, lock func(*sqlc.Queries) (sqlc.DeleteIntentParams, error)) (key string, err error) {
+	err = s.inTx(ctx, func(q *sqlc.Queries) error {
+		intent, err := lock(q)
+		if err != nil {
+			return fail("lock intent", err)
+		}
+		key = intent.ObjectKey
+		if err := remove(ctx, key); err != nil {
+			return err
+		}
+		_, err = q.DeleteIntent(ctx, intent)
+		return fail("delete intent", err)
+	})
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return key, err
+}
+
+// keepBlob counts one more reference to the bytes stored under key. duplicate tells that
+// the owner had them already: then key is due for collection.
+func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (duplicate bool, err error) {
+	kept, err := q.KeepBlob(ctx, blob)
+	if err != nil {
+		return false, err
+	}
+	duplicate = kept != blob.ObjectKey
+	var intents int64
+	if duplicate {
+		intents, err = q.ExpireIntent(ctx, sqlc.ExpireIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
+	} else {
+		intents, err = q.DeleteIntent(ctx, sqlc.DeleteIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
+	}
+	if err == nil && intents == 0 {
+		err = ErrUploadExpired
+	}
+	return duplicate, err
+}
+
+// releaseBlob counts one reference less. With the last one the blob goes, and its
+// object's key, which is returned, is noted for collection.
+func releaseBlob(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, sha []byte) (orphan string, err error) {
+	refs, err := q.ReleaseBlob(ctx, sqlc.ReleaseBlobParams{UserID: userID, Sha256: sha})
+	if err != nil || refs > 0 {
+		return "", err
+	}
+	orphan, err = q.DeleteBlob(ctx, sqlc.DeleteBlobParams{UserID: userID, Sha256: sha})
+	if err != nil {
+		return "", err
+	}
+	return orphan, q.CreateIntent(ctx, sqlc.CreateIntentParams{ObjectKey: orphan, UserID: userID})
+}
+
+// newObjectKey returns a key that says nothing about its content. The first two digits
+// are a folder, which spreads objects on stores that keep them in a file system.
+func newObjectKey() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	name := hex.EncodeToString(b[:])
+	return "blobs/" + name[:2] + "/" + name
+}

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Queues. A new kind of job gets a new queue: a pod of an older image that took it
+// would burn an attempt.
+const QueuePurge = "purge"
+
+// PurgeArgs asks to delete for good what is past its time: expired trash, bytes that
+// nothing refers to, ended sessions.
+type PurgeArgs struct{}
+
+// Kind names the job in the database.
+func (PurgeArgs) Kind() string { return "purge" }
+
+// InsertOpts lets at most one purge wait or run.
+func (PurgeArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{
+		Queue:       QueuePurge,
+		MaxAttempts: 3,
+		UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: []rivertype.JobState{
+			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+			rivertype.JobStateRunning, rivertype.JobStateScheduled,
+		}},
+	}
+}
+
+// QueueStats is the state of one queue of jobs.
+type QueueStats struct {
+	Queue, State string // State is available, running, retryable or scheduled
+	Jobs         int64
+	OldestAge    time.Duration // since the oldest of them was due
+}
+
+// QueueStats describes the jobs that are not yet done.
+func (s *Store) QueueStats(ctx context.Context) ([]QueueStats, error) {
+	const sql = `
+select queue, state::text, count(*), greatest(extract(epoch from now() - min(scheduled_at)), 0)::float8
+from river_job where state in ('available', 'running', 'retryable', 'scheduled')
+group by queue, state`
+	rows, err := s.pool.Query(ctx, sql)
+	if err != nil {
+		return nil, fail("read queue", err)
+	}
+	defer rows.Close()
+	var stats []QueueStats
+	for rows.Next() {
+		var q QueueStats
+		var age float64
+		if err := rows.Scan(&q.Queue, &q.State, &q.Jobs, &age); err != nil {
+			return nil, fail("read queue", err)
+		}
+		q.OldestAge = time.Duration(age * float64(time.Second))
+		stats = append(stats, q)
+	}
+	return stats, fail("read queue", rows.Err())
+}

@@ -1,0 +1,35 @@
+-- name: CreateIntent :exec
+insert into object_intents (object_key, user_id, delete_after)
+values ($1, $2, now() + sqlc.arg(lifetime)::interval);
+
+-- name: DeleteIntent :execrows
+delete from object_intents where object_key = $1 and user_id = $2;
+
+-- name: ExpireIntent :execrows
+update object_intents set delete_after = now() where object_key = $1 and user_id = $2;
+
+-- name: LockIntent :one
+select object_key, user_id from object_intents where object_key = $1 and user_id = $2 for update;
+
+-- name: LockDueIntent :one
+select object_key, user_id from object_intents
+where delete_after <= now() and object_key > sqlc.arg(after)
+order by object_key limit 1
+for update skip locked;
+
+-- name: KeepBlob :one
+-- One more reference to these bytes. The key in the answer is that of the copy to
+-- keep: another one than object_key when the owner already had the bytes.
+insert into blobs (user_id, sha256, size, object_key)
+values ($1, $2, $3, $4)
+on conflict (user_id, sha256) do update set refs = blobs.refs + 1
+returning object_key;
+
+-- name: ReleaseBlob :one
+update blobs set refs = refs - 1 where user_id = $1 and sha256 = $2 returning refs;
+
+-- name: DeleteBlob :one
+delete from blobs where user_id = $1 and sha256 = $2 and refs = 0 returning object_key;
+
+-- name: BlobKey :one
+select object_key from blobs where user_id = $1 and sha256 = $2;

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/store/sqlc"
+)
+
+// ErrTokenRefused means that a refresh token is unknown, expired, already used or of an ended session.
+var ErrTokenRefused = errors.New("refresh token refused")
+
+// Session is what one login began.
+type Session struct {
+	ID   uuid.UUID
+	User User
+}
+
+// CreateSession begins a session of the user whose first refresh token is valid for lifetime.
+func (s *Store) CreateSession(ctx context.Context, user User, refreshToken string, lifetime time.Duration) (Session, error) {
+	if err := owned(user.ID); err != nil {
+		return Session{}, err
+	}
+	session := Session{ID: newID(), User: user}
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		if err := q.CreateSession(ctx, sqlc.CreateSessionParams{ID: session.ID, UserID: user.ID}); err != nil {
+			return err
+		}
+		return q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{
+			Hash: hashToken(refreshToken), SessionID: session.ID, Lifetime: lifetime,
+		})
+	})
+	return session, fail("create session", err)
+}
+
+// RefreshSession exchanges the refresh token old, which is used up by it, for next.
+// A token that was used before is taken for stolen and ends its session:
+// ErrTokenRefused, as for one that is unknown or expired. Of two requests that
+// exchange one token at the same time the second gets ErrConflict, and the session goes on.
+func (s *Store) RefreshSession(ctx context.Context, old, next string, lifetime time.Duration) (Session, error) {
+	var session Session
+	refused := false
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		token, err := q.LockRefreshToken(ctx, hashToken(old))
+		switch {
+		case err != nil:
+			return err
+		case token.Revoked || token.Expired:
+			refused = true
+			return nil
+		case token.Raced:
+			return ErrConflict
+		case token.Used:
+			refused = true // and committed
+			_, err := q.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: token.SessionID, UserID: token.User.ID})
+			return err
+		}
+		session = Session{ID: token.SessionID, User: userOf(token.User)}
+		if err := q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{
+			Hash: hashToken(next), SessionID: token.SessionID, Lifetime: lifetime,
+		}); err != nil {
+			return err
+		}
+		return q.UseRefreshToken(ctx, hashToken(old))
+	})
+	err = fail("refresh session", err)
+	if refused && err == nil || errors.Is(err, ErrNotFound) {
+		return Session{}, ErrTokenRefused
+	}
+	return session, err
+}
+
+// EndSession revokes a session of the user, its access tokens included; ending one that
+// has ended is no error.
+func (s *Store) EndSession(ctx context.Context, userID, sessionID uuid.UUID) error {
+	if err := owned(userID); err != nil {
+		return err
+	}
+	_, err := s.queries.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: sessionID, UserID: userID})
+	return fail("end session", err)
+}
+
+// SessionUser returns the user of a session that goes on, else ErrNotFound.
+func (s *Store) SessionUser(ctx context.Context, userID, sessionID uuid.UUID) (User, error) {
+	if err := owned(userID); err != nil {
+		return User{}, err
+	}
+	row, err := s.queries.SessionUser(ctx, sqlc.SessionUserParams{ID: sessionID, UserID: userID})
+	return userOf(row), fail("find session", err)
+}
+
+// DeleteEndedSessions forgets refresh tokens past their time and the sessions that have none left.
+func (s *Store) DeleteEndedSessions(ctx context.Context) error {
+	if _, err := s.queries.DeleteExpiredRefreshTokens(ctx); err != nil {
+		return fail("delete expired refresh tokens", err)
+	}
+	_, err := s.queries.DeleteEndedSessions(ctx)
+	return fail("delete ended sessions", err)
+}
+
+// hashToken is how refresh tokens rest: they are random, so that one fast hash is enough.
+func hashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}

@@ -1,0 +1,143 @@
+// Package store keeps the platform's truth in PostgreSQL: users, sessions, assets and
+// the ledger of bytes in the bucket. It owns the schema (migrations), the queries and
+// the kinds of jobs; it never touches the bucket or HTTP.
+//
+// Every method that reads or writes what belongs to a user takes that user's id and
+// refuses the nil id. Errors are ErrNotFound, ErrConflict and their like where a caller
+// may branch on them, ErrUnavailable where the database is away, else internal ones.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/assetplatform/assetplatform/internal/store/sqlc"
+)
+
+// Errors on which callers branch.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrConflict    = errors.New("conflict")
+	ErrUnavailable = errors.New("database unavailable")
+	ErrNoUser      = errors.New("no user given")
+)
+
+// maxConnections bounds the pool of one process unless the URL says pool_max_conns.
+const maxConnections = 10
+
+// Store is the database of one platform. It is safe for concurrent use.
+type Store struct {
+	pool    *pgxpool.Pool
+	queries *sqlc.Queries
+}
+
+// Open returns a Store on the database at url. It does not connect: a database that is
+// away makes methods fail with ErrUnavailable until it is back.
+func Open(url string) (*Store, error) {
+	cfg, err := poolConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = maxConnections
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{pool: pool, queries: sqlc.New(pool)}, nil
+}
+
+// poolConfig parses url and sets what every connection of ours has.
+func poolConfig(url string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database URL is malformed") // the parser's error may repeat the password
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "assetplatform"
+	}
+	return cfg, nil
+}
+
+// Close ends all connections; methods fail from then on.
+func (s *Store) Close() { s.pool.Close() }
+
+// Pool is the connection pool, for River's driver and for metrics.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// inTx runs fn in one transaction, which is committed unless fn fails. An error of fn
+// is returned as it is.
+func (s *Store) inTx(ctx context.Context, fn func(q *sqlc.Queries) error) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return fail("begin", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) // does nothing after a commit
+	if err := fn(s.queries.WithTx(tx)); err != nil {
+		return err
+	}
+	return fail("commit", tx.Commit(ctx))
+}
+
+// owned refuses queries without a user: a forgotten id must not mean "of everyone".
+func owned(userID uuid.UUID) error {
+	if userID == uuid.Nil {
+		return ErrNoUser
+	}
+	return nil
+}
+
+// SQLSTATEs, postgresql.org/docs/15/errcodes-appendix.html.
+const (
+	stateUniqueViolation  = "23505"
+	stateLockNotAvailable = "55P03"
+	stateNoSuchDatabase   = "3D000"
+	stateNoSuchSchema     = "3F000"
+	stateNoSuchTable      = "42P01"
+	statePermission       = "42501"
+	stateCannotConnectNow = "57P03"
+)
+
+// fail names the operation and translates what the driver reports into the errors of this package.
+func fail(operation string, err error) error {
+	var server *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrUnavailable),
+		errors.Is(err, ErrUploadExpired), errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", operation, err)
+	case errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("%s: %w", operation, ErrNotFound)
+	case !errors.As(err, &server):
+		// No answer from the server: refused, reset, timed out.
+		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)
+	case server.Code == stateUniqueViolation, server.Code == stateLockNotAvailable:
+		return fmt.Errorf("%s: %w: %w", operation, ErrConflict, err)
+	case unavailableState(server.Code):
+		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", operation, err)
+}
+
+// unavailableState tells whether a server answers with this SQLSTATE while it cannot
+// serve anyone: connection trouble, no resources, shutting down, a login refused.
+func unavailableState(code string) bool {
+	switch code[:2] {
+	case "08", "28", "53":
+		return true
+	}
+	return strings.HasPrefix(code, "57P") || code == stateNoSuchDatabase
+}

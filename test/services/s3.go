@@ -1,0 +1,145 @@
+package services
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// The keys that every S3 server of the tests accepts.
+const (
+	AccessKey = "tests"
+	SecretKey = "secret of the tests"
+)
+
+// S3 is a versitygw server.
+type S3 struct {
+	Server
+	dir    string
+	client *s3.Client
+}
+
+var buckets atomic.Int64
+
+// SharedS3 is the server that all tests of this binary use.
+func SharedS3(t testing.TB) *S3 {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.s3 == nil {
+		server, err := startS3()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.s3 = server
+		shared.ends = append(shared.ends, server.remove)
+	}
+	return shared.s3
+}
+
+// NewS3 starts a server for one test.
+func NewS3(t testing.TB) *S3 {
+	t.Helper()
+	server, err := startS3()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.remove)
+	return server
+}
+
+func startS3() (*S3, error) {
+	program, err := versitygw()
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := dataDir("s3", nil)
+	if err != nil {
+		return nil, err
+	}
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		return nil, err
+	}
+	server := &S3{dir: dir, Server: Server{name: "versitygw", Address: address,
+		command: func() *exec.Cmd {
+			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "posix", data)
+			cmd.Dir = dir
+			return cmd
+		},
+		ready: func() error { return answers(address) },
+	}}
+	server.client = s3.New(s3.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String("http://" + address), UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(AccessKey, SecretKey, ""),
+	})
+	return server, server.start()
+}
+
+func (s *S3) remove() {
+	s.end(syscall.SIGTERM)
+	os.RemoveAll(s.dir)
+}
+
+// Bucket makes a new bucket.
+func (s *S3) Bucket(t testing.TB) config.Bucket {
+	t.Helper()
+	name := fmt.Sprintf("bucket-%d", buckets.Add(1))
+	if _, err := s.client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
+		t.Fatal(err)
+	}
+	return config.Bucket{Name: name, Region: "us-east-1", Endpoint: "http://" + s.Address, AccessKey: AccessKey, SecretKey: SecretKey}
+}
+
+// Keys lists the objects of a bucket, and the multipart uploads that were not completed as "upload:KEY".
+func (s *S3) Keys(t testing.TB, bucket string) []string {
+	t.Helper()
+	objects, err := s.client.ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: &bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, o := range objects.Contents {
+		keys = append(keys, *o.Key)
+	}
+	uploads, err := s.client.ListMultipartUploads(context.Background(), &s3.ListMultipartUploadsInput{Bucket: &bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range uploads.Uploads {
+		keys = append(keys, "upload:"+*u.Key)
+	}
+	return keys
+}
+
+// Client is a client of the server, for tests that look into it.
+func (s *S3) Client() *s3.Client { return s.client }
+
+// versitygw is the path of the program: VERSITYGW, or what hack/images builds.
+var versitygw = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("VERSITYGW"); path != "" {
+		return path, nil
+	}
+	out, err := exec.Command(filepath.Join(repository(), "hack", "images", "build"), "s3-binary").Output()
+	if err != nil {
+		return "", fmt.Errorf("build versitygw with hack/images/build s3-binary (hack/deps installs what it needs), or set VERSITYGW: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+})
