@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -33,38 +36,71 @@ differs from the cluster's, because the values are not known here.`,
 			if !offline {
 				return errors.New("a plan is made from the file alone: add --offline")
 			}
-			ap, err := readPlatform(file, cmd.InOrStdin())
+			platforms, err := readPlatforms(file, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			return writePlan(cmd.OutOrStdout(), ap, images)
+			for _, ap := range platforms {
+				if err := writePlan(cmd.OutOrStdout(), ap, images); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "filename", "f", "", "file with one AssetPlatform; - for standard input")
+	cmd.Flags().StringVarP(&file, "filename", "f", "", "file with the AssetPlatform; - for standard input")
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask a cluster")
 	cmd.Flags().StringVar(&images.Server, "server-image", images.Server, "image of a platform that names none")
 	_ = cmd.MarkFlagRequired("filename")
 	return cmd
 }
 
-// readPlatform reads one AssetPlatform. A field that it does not have is an error, as at admission.
-func readPlatform(file string, stdin io.Reader) (*assetv1.AssetPlatform, error) {
+// readPlatforms reads the AssetPlatforms of a file, which may hold other objects as
+// well. A field that an AssetPlatform does not have is an error, as at admission.
+func readPlatforms(file string, stdin io.Reader) ([]*assetv1.AssetPlatform, error) {
 	text, err := readFile(file, stdin)
 	if err != nil {
 		return nil, err
 	}
-	ap := &assetv1.AssetPlatform{}
-	if err := yaml.UnmarshalStrict(text, ap); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	var platforms []*assetv1.AssetPlatform
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if kind.Kind != "AssetPlatform" || kind.APIVersion != assetv1.GroupVersion.String() {
+			continue
+		}
+		ap, err := parsePlatform(document)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		platforms = append(platforms, ap)
 	}
-	if ap.APIVersion != assetv1.GroupVersion.String() || ap.Kind != "AssetPlatform" {
-		return nil, fmt.Errorf("%s: holds %s %s; want one %s AssetPlatform", file, ap.APIVersion, ap.Kind, assetv1.GroupVersion)
+	if len(platforms) == 0 {
+		return nil, fmt.Errorf("%s: holds no AssetPlatform of %s", file, assetv1.GroupVersion)
+	}
+	return platforms, nil
+}
+
+func parsePlatform(document []byte) (*assetv1.AssetPlatform, error) {
+	ap := &assetv1.AssetPlatform{}
+	if err := yaml.UnmarshalStrict(document, ap); err != nil {
+		return nil, err
 	}
 	if ap.Name == "" {
-		return nil, fmt.Errorf("%s: metadata.name is missing", file)
+		return nil, errors.New("metadata.name is missing")
 	}
 	if ap.Namespace == "" {
-		ap.Namespace = "default"
+		ap.Namespace = metav1.NamespaceDefault
 	}
 	ap.UID = "unknown" // owner references show that the children go with the platform
 	return ap, nil
