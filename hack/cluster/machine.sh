@@ -33,10 +33,12 @@ check_machine() {
     [[ $CACHE/ != $dir/* ]] || missing+=("a cache outside $dir, which the node hides behind its own (set XDG_CACHE_HOME; now $CACHE)")
   done
   local free_mb memory_mb
-  mkdir -p "$CACHE"
-  free_mb=$(df -Pm "$CACHE" | awk 'NR==2 {print $4}')
+  if [[ ${#missing[@]} = 0 ]]; then # nothing is made on a machine that cannot do
+    mkdir -p "$CACHE"
+    free_mb=$(df -Pm "$CACHE" | awk 'NR==2 {print $4}')
+    [[ $free_mb -ge 4000 ]] || missing+=("4 GB of disk for $CACHE ($free_mb MB are free)")
+  fi
   memory_mb=$(awk '/^MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
-  [[ $free_mb -ge 4000 ]] || missing+=("4 GB of disk for $CACHE ($free_mb MB are free)")
   [[ $memory_mb -ge 1500 ]] || missing+=("1.5 GB of free memory ($memory_mb MB are available)")
 
   [[ ${#missing[@]} = 0 ]] || {
