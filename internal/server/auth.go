@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/mail"
 	"strings"
@@ -134,24 +135,17 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 	} else if err != nil {
 		return nil, err
 	}
-	forget, header, refusal := s.logins.begin(ctx, account, requestInfoOf(ctx).client)
-	if refusal != nil {
-		return nil, refusal
-	}
-	right, err := s.passwords.verify(ctx, in.Body.Password, user.PasswordHash)
+	attempt := s.logins.attempt(account, requestInfoOf(ctx).client)
+	right, err := s.passwords.verify(ctx, in.Body.Password, user.PasswordHash, attempt.admit)
 	if err != nil {
-		forget()
 		return nil, err
 	}
 	if !right {
 		p := *errCredentials
 		p.header = errCredentials.header.Clone()
-		for name, values := range header {
-			p.header[name] = values
-		}
+		maps.Copy(p.header, attempt.failed(ctx))
 		return nil, &p
 	}
-	forget()
 	session, err := s.beginSession(ctx, user)
 	return dataOf(session), err
 }

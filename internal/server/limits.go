@@ -17,12 +17,11 @@ import (
 // loginWindow is the time in which failed logins are counted, from the first one on.
 const loginWindow = 15 * time.Minute
 
-// loginLimiter bounds how many passwords can be tried. An attempt counts before its
-// password is looked at, so that a hundred at the same time are not checked a hundred
-// times, and is taken back when the password was right.
+// loginLimiter bounds how many wrong passwords can be tried. Failures are counted in
+// Redis, so that all pods see them, and in this process while Redis is away.
 type loginLimiter struct {
 	redis  *redis.Client
-	local  localCounter // while Redis is away
+	local  localCounter
 	limits config.RateLimits
 	log    *slog.Logger
 }
@@ -31,66 +30,78 @@ func newLoginLimiter(r *redis.Client, limits config.RateLimits, log *slog.Logger
 	return &loginLimiter{redis: r, local: localCounter{windows: map[string]window{}}, limits: limits, log: log}
 }
 
-// limit is one count that must not pass its maximum.
-type limit struct {
-	key string
-	max int
+// attempt is a login of some account from some address, with the limits that it is under.
+type attempt struct {
+	limiter *loginLimiter
+	keys    []string
+	maxima  []int
 }
 
-// window is the state of a count: how much of it is used, and when it begins anew.
+// attempt returns what counts a login. Addresses are counted by themselves and together
+// with the account, so that nobody can lock out others from elsewhere.
+func (l *loginLimiter) attempt(account string, address netip.Addr) attempt {
+	subnet := addressKey(address)
+	a := attempt{limiter: l}
+	add := func(key string, maximum int) {
+		if maximum > 0 {
+			a.keys, a.maxima = append(a.keys, key), append(a.maxima, maximum)
+		}
+	}
+	add("login:account:"+subnet+":"+account, l.limits.LoginAccount)
+	add("login:address:"+subnet, l.limits.LoginAddress)
+	return a
+}
+
+// admit returns a *problem if one of the limits is reached.
+func (a attempt) admit(ctx context.Context) error {
+	header, left := a.describe(a.windows(ctx, false))
+	if left > 0 {
+		return nil
+	}
+	p := newProblem(http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Too many failed logins: wait as long as Retry-After says.")
+	p.header = header
+	p.header.Set("Retry-After", header.Get("RateLimit-Reset"))
+	return p
+}
+
+// failed counts a wrong password, and returns how the limits are now.
+func (a attempt) failed(ctx context.Context) http.Header {
+	header, _ := a.describe(a.windows(ctx, true))
+	return header
+}
+
+// window is the state of a count, and when it begins anew.
 type window struct {
 	count int
 	ends  time.Time
 }
 
-// begin counts an attempt on the account from the address. The refusal is a *problem;
-// forget takes the attempt back. header describes the tighter limit.
-func (l *loginLimiter) begin(ctx context.Context, account string, address netip.Addr) (forget func(), header http.Header, refusal error) {
-	subnet := addressKey(address)
-	var limits []limit
-	if l.limits.LoginAccount > 0 {
-		limits = append(limits, limit{"login:account:" + subnet + ":" + account, l.limits.LoginAccount})
+// windows reads the counts, after adding one to each if asked to.
+func (a attempt) windows(ctx context.Context, add bool) []window {
+	if len(a.keys) == 0 {
+		return nil
 	}
-	if l.limits.LoginAddress > 0 {
-		limits = append(limits, limit{"login:address:" + subnet, l.limits.LoginAddress})
+	windows, err := redisWindows(ctx, a.limiter.redis, a.keys, add)
+	if err != nil {
+		a.limiter.log.Warn("failed logins are counted in this process only", "error", err)
+		return a.limiter.local.windowsOf(a.keys, add, time.Now())
 	}
-	windows, ok, forget := l.take(ctx, limits)
-	header = http.Header{}
-	tightest := -1
-	for i, w := range windows {
-		if tightest < 0 || limits[i].max-w.count < limits[tightest].max-windows[tightest].count {
-			tightest = i
-		}
-	}
-	if tightest >= 0 {
-		w := windows[tightest]
-		header.Set("RateLimit-Limit", strconv.Itoa(limits[tightest].max))
-		header.Set("RateLimit-Remaining", strconv.Itoa(max(0, limits[tightest].max-w.count)))
-		header.Set("RateLimit-Reset", seconds(time.Until(w.ends)))
-	}
-	if !ok {
-		p := newProblem(http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Too many failed logins: wait as long as Retry-After says.")
-		p.header = header.Clone()
-		p.header.Set("Retry-After", header.Get("RateLimit-Reset"))
-		return forget, header, p
-	}
-	return forget, header, nil
+	return windows
 }
 
-func (l *loginLimiter) take(ctx context.Context, limits []limit) (windows []window, ok bool, forget func()) {
-	if len(limits) == 0 {
-		return nil, true, func() {}
-	}
-	windows, ok, err := takeRedis(ctx, l.redis, limits)
-	if err == nil {
-		return windows, ok, func() {
-			if err := forgetRedis(context.WithoutCancel(ctx), l.redis, limits); err != nil {
-				l.log.Warn("a successful login counts as a failed one", "error", err)
-			}
+// describe returns the RateLimit headers of the limit that is nearest, and how many
+// failures it still allows.
+func (a attempt) describe(windows []window) (header http.Header, left int) {
+	header, left = http.Header{}, 1
+	for i, w := range windows {
+		if remaining := max(0, a.maxima[i]-w.count); i == 0 || remaining < left {
+			left = remaining
+			header.Set("RateLimit-Limit", strconv.Itoa(a.maxima[i]))
+			header.Set("RateLimit-Remaining", strconv.Itoa(remaining))
+			header.Set("RateLimit-Reset", seconds(time.Until(w.ends)))
 		}
 	}
-	windows, ok = l.local.take(limits, time.Now())
-	return windows, ok, func() { l.local.forget(limits) }
+	return header, left
 }
 
 // addressKey is what is counted as one address: of IPv6 a whole /64, which one machine can have.
@@ -102,72 +113,51 @@ func addressKey(a netip.Addr) string {
 	return a.String()
 }
 
-const redisPrefix = "assetplatform:"
-
-// takeScript counts each key up, unless one of them has reached its maximum. KEYS are
-// the counts, ARGV the window in ms and then each one's maximum. It returns 1 if
-// counted, and each one's count and time to live.
-var takeScript = redis.NewScript(`
-local counted = 1
-for i, key in ipairs(KEYS) do
-  if tonumber(redis.call('GET', key) or 0) >= tonumber(ARGV[i + 1]) then counted = 0 end
-end
-local out = {counted}
+// windowScript reads counts, and adds one to each before if ARGV[1] is 1. ARGV[2] is the
+// window in ms. It returns each one's count and time to live, -2 if there is none.
+var windowScript = redis.NewScript(`
+local out = {}
 for _, key in ipairs(KEYS) do
-  if counted == 1 and redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, ARGV[1]) end
+  if ARGV[1] == '1' and redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, ARGV[2]) end
   table.insert(out, tonumber(redis.call('GET', key) or 0))
   table.insert(out, redis.call('PTTL', key))
 end
 return out`)
 
-var forgetScript = redis.NewScript(`
-for _, key in ipairs(KEYS) do
-  if tonumber(redis.call('GET', key) or 0) > 0 then redis.call('DECR', key) end
-end`)
-
-func takeRedis(ctx context.Context, client *redis.Client, limits []limit) ([]window, bool, error) {
-	args := []any{loginWindow.Milliseconds()}
-	for _, l := range limits {
-		args = append(args, l.max)
+func redisWindows(ctx context.Context, client *redis.Client, keys []string, add bool) ([]window, error) {
+	prefixed := make([]string, len(keys))
+	for i, key := range keys {
+		prefixed[i] = "assetplatform:" + key
 	}
-	out, err := takeScript.Run(ctx, client, redisKeys(limits), args...).Int64Slice()
+	flag := 0
+	if add {
+		flag = 1
+	}
+	out, err := windowScript.Run(ctx, client, prefixed, flag, loginWindow.Milliseconds()).Int64Slice()
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	windows := make([]window, len(limits))
+	windows := make([]window, len(keys))
 	for i := range windows {
-		left := time.Duration(max(0, out[2+2*i])) * time.Millisecond
-		windows[i] = window{count: int(out[1+2*i]), ends: time.Now().Add(left)}
+		left := loginWindow
+		if ttl := out[2*i+1]; ttl >= 0 {
+			left = time.Duration(ttl) * time.Millisecond
+		}
+		windows[i] = window{count: int(out[2*i]), ends: time.Now().Add(left)}
 	}
-	return windows, out[0] == 1, nil
+	return windows, nil
 }
 
-func forgetRedis(ctx context.Context, client *redis.Client, limits []limit) error {
-	err := forgetScript.Run(ctx, client, redisKeys(limits)).Err()
-	if err == redis.Nil { // the script returns nothing
-		return nil
-	}
-	return err
-}
-
-func redisKeys(limits []limit) []string {
-	keys := make([]string, len(limits))
-	for i, l := range limits {
-		keys[i] = redisPrefix + l.key
-	}
-	return keys
-}
-
-// localCounter does in this process what takeScript does in Redis.
+// localCounter does in this process what windowScript does in Redis.
 type localCounter struct {
 	mu      sync.Mutex
 	windows map[string]window
 }
 
-// localKeys bounds the memory of a localCounter; beyond it the counts that ended are dropped.
+// localKeys is how many counts a localCounter holds before it drops those that ended.
 const localKeys = 10_000
 
-func (c *localCounter) take(limits []limit, now time.Time) ([]window, bool) {
+func (c *localCounter) windowsOf(keys []string, add bool, now time.Time) []window {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.windows) > localKeys {
@@ -177,32 +167,17 @@ func (c *localCounter) take(limits []limit, now time.Time) ([]window, bool) {
 			}
 		}
 	}
-	windows := make([]window, len(limits))
-	ok := true
-	for i, l := range limits {
-		w, found := c.windows[l.key]
+	windows := make([]window, len(keys))
+	for i, key := range keys {
+		w, found := c.windows[key]
 		if !found || now.After(w.ends) {
 			w = window{ends: now.Add(loginWindow)}
 		}
+		if add {
+			w.count++
+			c.windows[key] = w
+		}
 		windows[i] = w
-		ok = ok && w.count < l.max
 	}
-	for i, l := range limits {
-		if ok {
-			windows[i].count++
-			c.windows[l.key] = windows[i]
-		}
-	}
-	return windows, ok
-}
-
-func (c *localCounter) forget(limits []limit) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, l := range limits {
-		if w, ok := c.windows[l.key]; ok && w.count > 0 {
-			w.count--
-			c.windows[l.key] = w
-		}
-	}
+	return windows
 }

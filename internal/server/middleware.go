@@ -61,6 +61,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/assets/ is /api/assets
 		}
 		http.NewResponseController(w).SetWriteDeadline(start.Add(writeTimeout))
+		if s.readiness.isDraining() {
+			w.Header().Set("Connection", "close") // the next request had better go to another pod
+		}
 
 		answer := &answer{ResponseWriter: w}
 		defer func() { // also when the handler aborts the connection by a panic

@@ -66,7 +66,11 @@ func (p *passwords) tooCommon(password string, names ...string) bool {
 func (p *passwords) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltLength)
 	rand.Read(salt) // never fails
-	sum, err := p.compute(ctx, password, argonParameters{argonMemory, argonTime, argonThreads}, salt, hashLength)
+	var sum []byte
+	err := p.inTurn(ctx, func() error {
+		sum = argonParameters{argonMemory, argonTime, argonThreads}.key(password, salt, hashLength)
+		return nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -78,14 +82,41 @@ func (p *passwords) hash(ctx context.Context, password string) (string, error) {
 // that takes as long.
 var nobody = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%022d$%043d", argon2.Version, argonMemory, argonTime, argonThreads, 0, 0)
 
-// verify tells whether the password has this hash.
-func (p *passwords) verify(ctx context.Context, password, hash string) (bool, error) {
+// verify tells whether the password has this hash. admit is asked before the wait for a
+// turn, and again when it has come: then as many passwords as there are slots are
+// looked at beyond what admit allows, and not all that wait.
+func (p *passwords) verify(ctx context.Context, password, hash string, admit func(context.Context) error) (bool, error) {
 	parameters, salt, want, err := parseHash(hash)
 	if err != nil {
 		return false, err
 	}
-	got, err := p.compute(ctx, password, parameters, salt, uint32(len(want)))
+	if err := admit(ctx); err != nil {
+		return false, err
+	}
+	var got []byte
+	err = p.inTurn(ctx, func() error {
+		if err := admit(ctx); err != nil {
+			return err
+		}
+		got = parameters.key(password, salt, uint32(len(want)))
+		return nil
+	})
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1, err
+}
+
+// inTurn runs work in one of the slots.
+func (p *passwords) inTurn(ctx context.Context, work func() error) error {
+	timer := time.NewTimer(hashWait)
+	defer timer.Stop()
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+		return work()
+	case <-timer.C:
+		return errHashingBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 type argonParameters struct {
@@ -93,18 +124,8 @@ type argonParameters struct {
 	threads      uint8
 }
 
-func (p *passwords) compute(ctx context.Context, password string, a argonParameters, salt []byte, length uint32) ([]byte, error) {
-	timer := time.NewTimer(hashWait)
-	defer timer.Stop()
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-		return argon2.IDKey([]byte(password), salt, a.time, a.memory, a.threads, length), nil
-	case <-timer.C:
-		return nil, errHashingBusy
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+func (a argonParameters) key(password string, salt []byte, length uint32) []byte {
+	return argon2.IDKey([]byte(password), salt, a.time, a.memory, a.threads, length)
 }
 
 func parseHash(hash string) (a argonParameters, salt, sum []byte, err error) {

@@ -84,6 +84,12 @@ func (r *readiness) drain() {
 	r.draining = true
 }
 
+func (r *readiness) isDraining() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.draining
+}
+
 // run checks the dependencies until ctx ends.
 func (r *readiness) run(ctx context.Context, every time.Duration) {
 	for ctx.Err() == nil {
