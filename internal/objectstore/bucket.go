@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -76,7 +77,9 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploadSlots; t.WriteBufferSize = 32 << 10 }).
 		WithReadTimeout(readTimeout)
-	options := s3.Options{Region: c.Region, HTTPClient: httpClient}
+	options := s3.Options{Region: c.Region, HTTPClient: httpClient, Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff = 3, time.Second // a client is waiting
+	})}
 	if c.AccessKey != "" {
 		options.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, "")
 	} else {

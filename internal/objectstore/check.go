@@ -27,18 +27,27 @@ func (b *Bucket) Check(ctx context.Context) (err error) {
 	if err == nil {
 		return nil
 	}
-	var answer *awshttp.ResponseError
-	if !errors.As(err, &answer) || answer.Response == nil {
+	status := statusOf(err)
+	if status == 0 {
 		return b.explainSilence(err)
 	}
-	if answer.HTTPStatusCode() == http.StatusForbidden {
-		// The answer to a HEAD has no body; the same refusal of a GET has the code.
+	if status == http.StatusForbidden || status == http.StatusNotFound {
+		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
 		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
 			return nil
 		}
 	}
-	return b.explainAnswer(answer.HTTPStatusCode(), err)
+	return b.explainAnswer(status, err)
+}
+
+// statusOf is the HTTP status of the answer that err is about; 0 if there was none.
+func statusOf(err error) int {
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
+		return answer.HTTPStatusCode()
+	}
+	return 0
 }
 
 func (b *Bucket) explainAnswer(status int, err error) error {
@@ -48,10 +57,10 @@ func (b *Bucket) explainAnswer(status int, err error) error {
 		code = api.ErrorCode()
 	}
 	switch {
+	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "XAdminUserNotFound": // the last is versitygw's
+		return fmt.Errorf("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)
 	case status == http.StatusNotFound:
 		return fmt.Errorf("bucket %s does not exist at %s: create it, or correct S3_BUCKET_NAME", b.name, b.address)
-	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch":
-		return fmt.Errorf("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)
 	case status == http.StatusForbidden:
 		return fmt.Errorf("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct S3_ACCESS_KEY and S3_SECRET_KEY", b.name, b.address)
 	case status == http.StatusMovedPermanently:

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
-	"syscall"
 	"testing"
 )
 
@@ -26,7 +25,7 @@ func SharedRedis(t testing.TB) (url string) {
 			t.Fatal(err)
 		}
 		shared.redis = r
-		shared.ends = append(shared.ends, func() { r.end(syscall.SIGTERM) })
+		shared.ends = append(shared.ends, r.Stop)
 	}
 	return fmt.Sprintf("redis://%s/%d", shared.redis.Address, redisDatabases.Add(1))
 }
@@ -38,7 +37,7 @@ func NewRedis(t testing.TB, password string) *Redis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.end(syscall.SIGTERM) })
+	t.Cleanup(r.Stop)
 	return r
 }
 

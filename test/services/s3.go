@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -94,7 +93,7 @@ func startS3() (*S3, error) {
 }
 
 func (s *S3) remove() {
-	s.end(syscall.SIGTERM)
+	s.Stop()
 	os.RemoveAll(s.dir)
 }
 

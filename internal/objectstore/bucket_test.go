@@ -1,0 +1,310 @@
+package objectstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
+
+func open(t *testing.T, c config.Bucket) *Bucket {
+	t.Helper()
+	b, err := New(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// noise is size bytes that differ from seed to seed, without a Seek method.
+func noise(seed uint64, size int64) io.Reader {
+	var key [32]byte
+	key[0] = byte(seed)
+	return io.LimitReader(rand.NewChaCha8(key), size)
+}
+
+func TestPutAndGet(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	settings.Prefix = "studio/"
+	b := open(t, settings)
+	for i, size := range []int64{0, 1, 70_000, partSize - 1, partSize, partSize + 1, 2 * partSize, 2*partSize + 12345} {
+		key := fmt.Sprintf("blobs/%d", i)
+		if err := b.Put(t.Context(), key, noise(uint64(i), size)); err != nil {
+			t.Fatalf("put of %d bytes: %v", size, err)
+		}
+		body, err := b.Get(t.Context(), key, 0, -1)
+		if err != nil {
+			t.Fatalf("get of %d bytes: %v", size, err)
+		}
+		got, want := sha256.New(), sha256.New()
+		n, err := io.Copy(got, body)
+		body.Close()
+		io.Copy(want, noise(uint64(i), size))
+		if err != nil || n != size || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+			t.Errorf("%d bytes came back as %d, %v", size, n, err)
+		}
+	}
+	for _, key := range server.Keys(t, settings.Name) {
+		if !strings.HasPrefix(key, "studio/blobs/") {
+			t.Errorf("key %s lacks the prefix", key)
+		}
+	}
+}
+
+func TestGetRange(t *testing.T) {
+	t.Parallel()
+	b := open(t, services.SharedS3(t).Bucket(t))
+	if err := b.Put(t.Context(), "k", strings.NewReader("0123456789")); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		offset, length int64
+		want           string
+	}{{0, 3, "012"}, {7, 3, "789"}, {4, -1, "456789"}, {9, 1, "9"}} {
+		body, err := b.Get(t.Context(), "k", test.offset, test.length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		body.Close()
+		if err != nil || string(got) != test.want {
+			t.Errorf("%d+%d: %q, %v", test.offset, test.length, got, err)
+		}
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	b := open(t, services.SharedS3(t).Bucket(t))
+	if err := b.Put(t.Context(), "k", strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time is no error
+		if err := b.Delete(t.Context(), "k"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := b.Get(t.Context(), "k", 0, -1); !errors.Is(err, ErrNotFound) {
+		t.Errorf("get after delete: %v", err)
+	}
+}
+
+// failing gives some bytes and then an error.
+type failing struct {
+	io.Reader
+	err error
+}
+
+func (f failing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err == io.EOF {
+		err = f.err
+	}
+	return n, err
+}
+
+// A body that fails, however late, leaves nothing, and its own error comes back.
+func TestPutOfAFailingBodyLeavesNothing(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	b := open(t, settings)
+	for _, size := range []int64{0, 100, partSize, partSize + 1, 2*partSize + 1} {
+		for _, cause := range []error{io.ErrUnexpectedEOF, errors.New("too large")} {
+			err := b.Put(t.Context(), fmt.Sprint(size), failing{noise(1, size), cause})
+			if !errors.Is(err, cause) || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%d bytes: %v, want %v", size, err, cause)
+			}
+		}
+	}
+	if keys := server.Keys(t, settings.Name); len(keys) > 0 {
+		t.Errorf("left in the bucket: %v", keys)
+	}
+}
+
+func TestPutAbortsWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	body := io.MultiReader(noise(1, partSize+1), readerFunc(func([]byte) (int, error) {
+		cancel()
+		return 0, io.EOF
+	}))
+	if err := open(t, settings).Put(ctx, "k", body); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if keys := server.Keys(t, settings.Name); len(keys) > 0 {
+		t.Errorf("left in the bucket: %v", keys)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Discard removes what a process that died in the middle of Put has left, and nothing else.
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	b := open(t, settings)
+	for _, key := range []string{"blobs/ab/abc", "blobs/ab/abcd"} {
+		if _, err := server.Client().CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &settings.Name, Key: &key}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Put(t.Context(), key, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := b.Discard(t.Context(), "blobs/ab/abc"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[blobs/ab/abcd upload:blobs/ab/abcd]" {
+		t.Errorf("left: %s", keys)
+	}
+}
+
+// However many uploads there are, and however large, their memory is that of the slots.
+func TestUploadsShareBoundedMemory(t *testing.T) {
+	server := services.SharedS3(t)
+	b := open(t, server.Bucket(t))
+	var peak atomic.Int64
+	sample := func() {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		for seen := peak.Load(); int64(m.HeapInuse) > seen && !peak.CompareAndSwap(seen, int64(m.HeapInuse)); seen = peak.Load() {
+		}
+	}
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var all sync.WaitGroup
+	for i := range 2 * uploadSlots {
+		all.Go(func() {
+			body := noise(uint64(i), 2*partSize)
+			if err := b.Put(t.Context(), fmt.Sprint(i), readerFunc(func(p []byte) (int, error) { sample(); return body.Read(p) })); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	const limit = uploadSlots*partSize + 40<<20
+	if grown := peak.Load() - int64(before.HeapInuse); grown > limit {
+		t.Errorf("the heap grew by %d MB, the limit is %d MB", grown>>20, limit>>20)
+	}
+}
+
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	var seen []string
+	b, err := New(t.Context(), services.SharedS3(t).Bucket(t), func(operation string, took time.Duration, err error) {
+		seen = append(seen, fmt.Sprint(operation, " ", err == nil, " ", took > 0))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Put(t.Context(), "k", strings.NewReader("x"))
+	if _, err := b.Get(t.Context(), "other", 0, -1); err == nil {
+		t.Error("got what is not there")
+	}
+	b.Delete(t.Context(), "k")
+	b.Check(t.Context())
+	if got := strings.Join(seen, ", "); got != "put true true, get false true, delete true true, check true true" {
+		t.Error(got)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true") // for "no credentials"
+	server := services.SharedS3(t)
+	good := server.Bucket(t)
+	if err := open(t, good).Check(t.Context()); err != nil {
+		t.Errorf("a good bucket: %v", err)
+	}
+	for name, test := range map[string]struct {
+		edit func(*config.Bucket)
+		says []string
+	}{
+		"missing":        {func(c *config.Bucket) { c.Name = "nowhere" }, []string{"bucket nowhere does not exist", "S3_BUCKET_NAME"}},
+		"wrong secret":   {func(c *config.Bucket) { c.SecretKey = "hunter2" }, []string{"SignatureDoesNotMatch", "S3_SECRET_KEY"}},
+		"wrong key":      {func(c *config.Bucket) { c.AccessKey = "stranger" }, []string{"refuses the credentials", "S3_ACCESS_KEY"}},
+		"refused":        {func(c *config.Bucket) { c.Endpoint = "http://127.0.0.1:1" }, []string{"http://127.0.0.1:1", "refuses connections"}},
+		"unknown host":   {func(c *config.Bucket) { c.Endpoint = "http://s3.invalid" }, []string{"http://s3.invalid", "unknown"}},
+		"not S3":         {func(c *config.Bucket) { c.Endpoint = "https://" + server.Address }, []string{"cannot be reached"}},
+		"no credentials": {func(c *config.Bucket) { c.AccessKey, c.SecretKey = "", "" }, []string{"no credentials"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := good
+			test.edit(&c)
+			err := open(t, c).Check(t.Context())
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, says := range append(test.says, c.Name) {
+				if !strings.Contains(err.Error(), says) {
+					t.Errorf("%q does not say %q", err, says)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), services.SecretKey) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("unfit for people: %q", err)
+			}
+		})
+	}
+}
+
+func TestCheckOfAHangingService(t *testing.T) {
+	t.Parallel()
+	server := services.NewS3(t)
+	b := open(t, server.Bucket(t))
+	server.Pause()
+	defer server.Resume()
+	start := time.Now()
+	if err := b.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(start); took > checkCall+time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestAwayAndBack(t *testing.T) {
+	t.Parallel()
+	server := services.NewS3(t)
+	b := open(t, server.Bucket(t))
+	if err := b.Put(t.Context(), "k", strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	if err := b.Put(t.Context(), "l", strings.NewReader("x")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("put while it is away: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "k", 0, -1); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("get while it is away: %v", err)
+	}
+	server.Start(t)
+	if _, err := b.Get(t.Context(), "k", 0, -1); err != nil {
+		t.Errorf("get after it came back: %v", err)
+	}
+}
