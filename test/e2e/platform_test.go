@@ -35,6 +35,18 @@ func TestPlatform(t *testing.T) {
 			t.Fatal(err)
 		}
 		u.mustDownload(t, id, content)
+		eventually(t, func() error {
+			server := deployment(t, ap)
+			for _, pod := range serverPods(t, ap) {
+				if pod.UID == pods[0].UID {
+					return fmt.Errorf("pod %s is still there", pod.Name)
+				}
+			}
+			if server.Status.ReadyReplicas != 2 {
+				return fmt.Errorf("%d pods are ready", server.Status.ReadyReplicas)
+			}
+			return nil
+		})
 		waitReady(t, ap)
 	})
 	t.Run("a deleted child comes back", func(t *testing.T) {
