@@ -28,7 +28,9 @@ func TestExternalServices(t *testing.T) {
 	database := newDatabase(t, services)
 
 	ap := small(newNamespace(t, "external"), "production")
-	ref := func(key string) *assetv1.SecretKeyRef { return &assetv1.SecretKeyRef{Name: "backend-secrets", Key: key} }
+	ref := func(key string) *assetv1.SecretKeyRef {
+		return &assetv1.SecretKeyRef{Name: "backend-secrets", Key: key}
+	}
 	ap.Spec.Database = &assetv1.DatabaseSpec{SecretRef: ref("database-url")}
 	ap.Spec.Cache = &assetv1.CacheSpec{SecretRef: ref("redis-url")}
 	ap.Spec.Auth.JWTSecretRef = ref("jwt-secret")

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func runPlan(t *testing.T, stdin string, arguments ...string) (string, error) {
+	t.Helper()
+	root := rootCommand()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetIn(strings.NewReader(stdin))
+	root.SetArgs(append([]string{"plan"}, arguments...))
+	err := root.Execute()
+	return out.String(), err
+}
+
+func TestPlanOfEverySample(t *testing.T) {
+	samples, err := filepath.Glob("../../config/samples/*.yaml")
+	if err != nil || len(samples) == 0 {
+		t.Fatalf("no samples: %v", err)
+	}
+	for _, sample := range samples {
+		first, err := runPlan(t, "", "--offline", "-f", sample)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(sample)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := runPlan(t, string(text), "--offline", "-f", "-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != second {
+			t.Errorf("%s: two plans of the same file differ", sample)
+		}
+		for _, kind := range []string{"Deployment", "Service", "Job", "ConfigMap", "ServiceAccount"} {
+			if !strings.Contains(first, "\nkind: "+kind+"\n") {
+				t.Errorf("%s: the plan holds no %s", sample, kind)
+			}
+		}
+	}
+}
+
+func TestPlanShowsNoSecretValue(t *testing.T) {
+	out, err := runPlan(t, "", "--offline", "-f", "../../config/samples/external.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out, `DATABASE_URL: ""`) || strings.Contains(out, "change-me") {
+		t.Errorf("values of Secrets in\n%s", out)
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	const platform = "apiVersion: assetplatform.io/v1alpha1\nkind: AssetPlatform\n"
+	for name, c := range map[string]struct{ stdin, names string }{
+		"a field that does not exist": {platform + "metadata: {name: studio}\nspec: {replica: 3}\n", `unknown field "spec.replica"`},
+		"no name":                     {platform, "metadata.name"},
+		"no platform":                 {"apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", "no AssetPlatform"},
+		"no YAML":                     {"a: [", "yaml"},
+		"an empty file":               {"", "no AssetPlatform"},
+	} {
+		if out, err := runPlan(t, c.stdin, "--offline", "-f", "-"); err == nil || !strings.Contains(err.Error(), c.names) {
+			t.Errorf("%s: %v; want an error that names %q; printed %q", name, err, c.names, out)
+		}
+	}
+	if _, err := runPlan(t, "", "-f", "x.yaml"); err == nil || !strings.Contains(err.Error(), "--offline") {
+		t.Errorf("without --offline: %v", err)
+	}
+	if _, err := runPlan(t, "", "--offline", "-f", "does-not-exist.yaml"); err == nil || !strings.Contains(err.Error(), "does-not-exist.yaml") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
