@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -92,8 +93,13 @@ func readPlatforms(file string, stdin io.Reader) ([]*assetv1.AssetPlatform, erro
 }
 
 func parsePlatform(document []byte) (*assetv1.AssetPlatform, error) {
+	text, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return nil, err
+	}
 	ap := &assetv1.AssetPlatform{}
-	if err := yaml.UnmarshalStrict(document, ap); err != nil {
+	unknown, err := kjson.UnmarshalStrict(text, ap)
+	if err := errors.Join(append(unknown, err)...); err != nil {
 		return nil, err
 	}
 	if ap.Name == "" {

@@ -54,7 +54,7 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	rdb, err := newRedis(cfg.RedisURL)
+	rdb, err := newRedis(cfg.RedisURL, log)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,8 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 }
 
 // newRedis returns a client that gives up soon: what Redis does can be done without it.
-func newRedis(url string) (*redis.Client, error) {
+func newRedis(url string, log *slog.Logger) (*redis.Client, error) {
+	redis.SetLogger(redisLog{log})
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("%s is malformed", config.RedisURL.Name) // the parser's error may repeat the password
@@ -82,6 +83,14 @@ func newRedis(url string) (*redis.Client, error) {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), nil
+}
+
+// redisLog takes what the client says about its connections; that Redis is away is
+// news of the readiness checks.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
 // newLogger writes one JSON object per line.
