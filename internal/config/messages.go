@@ -80,6 +80,7 @@ const (
 	StatusUnavailable = "unavailable" // this pod itself cannot serve: starting, draining, a schema that it does not fit
 	CheckOK           = "ok"
 	CheckDown         = "down"
+	CheckUnknown      = "unknown" // not looked at yet: the pod is starting
 )
 
 // Readiness is the body of PathReady. The operator reads it from each server pod.
@@ -96,8 +97,8 @@ type Checks struct {
 	Cache    Check `json:"cache"`
 }
 
-// Check is one dependency's state. Reason is empty while Status is CheckOK;
-// else one sentence without secrets that names the host, bucket or right concerned.
+// Check is one dependency's state. Reason is empty unless Status is CheckDown;
+// then one sentence without secrets that names the host, bucket or right concerned.
 type Check struct {
 	Status string `json:"status"`
 	Reason string `json:"reason,omitempty"`

@@ -39,7 +39,7 @@ type readiness struct {
 }
 
 func newReadiness(st *store.Store, bucket *objectstore.Bucket, rdb *redis.Client) *readiness {
-	unseen := config.Check{Status: config.CheckDown, Reason: "not checked yet: the server is starting"}
+	unseen := config.Check{Status: config.CheckUnknown}
 	return &readiness{
 		store: st, bucket: bucket, redis: rdb, started: make(chan struct{}),
 		checks: config.Checks{Database: unseen, Schema: unseen, Storage: unseen, Cache: unseen},
