@@ -77,9 +77,15 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploadSlots; t.WriteBufferSize = 32 << 10 }).
 		WithReadTimeout(readTimeout)
-	options := s3.Options{Region: c.Region, HTTPClient: httpClient, Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.MaxBackoff = 3, time.Second // a client is waiting
-	})}
+	options := s3.Options{
+		Region:     c.Region,
+		HTTPClient: httpClient,
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = 3, time.Second // a client is waiting
+		}),
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+	}
 	if c.AccessKey != "" {
 		options.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, "")
 	} else {
@@ -114,8 +120,6 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
 	case offset > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
-	default:
-		in.ChecksumMode = types.ChecksumModeEnabled
 	}
 	out, err := b.client.GetObject(ctx, in) // the body lives beyond this call: no deadline but readTimeout
 	if err != nil {

@@ -92,6 +92,28 @@ func TestGetRange(t *testing.T) {
 	}
 }
 
+// Bytes that changed in the bucket do not come back as if nothing had happened.
+func TestGetVerifiesTheChecksum(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	b := open(t, settings)
+	for _, size := range []int64{1000, partSize + 1000} {
+		if err := b.Put(t.Context(), "k", noise(1, size)); err != nil {
+			t.Fatal(err)
+		}
+		server.Damage(t, settings.Name, "k")
+		body, err := b.Get(t.Context(), "k", 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, body); err == nil {
+			t.Errorf("%d damaged bytes of %d were read without an error", n, size)
+		}
+		body.Close()
+	}
+}
+
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	b := open(t, services.SharedS3(t).Bucket(t))

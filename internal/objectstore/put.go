@@ -60,7 +60,8 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 	call, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	upload, err := b.client.CreateMultipartUpload(call, &s3.CreateMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		Bucket: &b.name, Key: b.key(key),
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject, // Get can verify no other type
 	})
 	if err != nil {
 		return fmt.Errorf("begin upload of %s: %w", key, translate(err))
@@ -88,7 +89,7 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 	complete, cancel := context.WithTimeout(ctx, partCall)
 	defer cancel()
 	_, err = b.client.CompleteMultipartUpload(complete, &s3.CompleteMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId,
+		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	if err != nil {

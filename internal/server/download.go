@@ -99,23 +99,35 @@ func contentDisposition(asset store.Asset) string {
 	return fmt.Sprintf(`%s; filename="%s"; filename*=UTF-8''%s`, disposition, ascii, encoded)
 }
 
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+// chunk is how much of a download is read at a time, bytes.
+const chunk = 32 << 10
 
-// sendBody copies body to the client as long as it takes some of it now and then.
+var chunkPairs = sync.Pool{New: func() any { return new([2][chunk]byte) }}
+
+// sendBody copies body to the client as long as it takes some of it now and then. It
+// stays one chunk behind: at the end of body its checksum is verified, and if that
+// fails, the client must not have got all that it was promised.
 func sendBody(w http.ResponseWriter, body io.Reader) error {
-	buffer := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buffer)
-	_, err := io.CopyBuffer(&stallWriter{w, http.NewResponseController(w)}, body, *buffer)
-	return err
-}
-
-// stallWriter gives each write its own deadline.
-type stallWriter struct {
-	w          io.Writer
-	connection *http.ResponseController
-}
-
-func (s *stallWriter) Write(p []byte) (int, error) {
-	s.connection.SetWriteDeadline(time.Now().Add(stallTime))
-	return s.w.Write(p)
+	chunks := chunkPairs.Get().(*[2][chunk]byte)
+	defer chunkPairs.Put(chunks)
+	connection := http.NewResponseController(w)
+	send := func(part []byte) error {
+		connection.SetWriteDeadline(time.Now().Add(stallTime))
+		_, err := w.Write(part)
+		return err
+	}
+	held, next := chunks[0][:0], chunks[1][:]
+	for {
+		n, end := body.Read(next)
+		if end != nil && end != io.EOF {
+			return end
+		}
+		if err := send(held); err != nil {
+			return err
+		}
+		held, next = next[:n], held[:chunk]
+		if end == io.EOF {
+			return send(held)
+		}
+	}
 }

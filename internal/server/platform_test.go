@@ -31,9 +31,7 @@ func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
 type platform struct {
 	t      *testing.T
 	url    string
-	pg     *services.Postgres
-	s3     *services.S3
-	dbURL  string
+	s3     *services.S3 // the shared one
 	bucket config.Bucket
 	store  *store.Store
 	server *Server
@@ -53,7 +51,7 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 	for _, edit := range edits {
 		edit(&cfg)
 	}
-	p := &platform{t: t, pg: pg, s3: s3, dbURL: cfg.DatabaseURL, bucket: cfg.Bucket, log: &lockedBuffer{}}
+	p := &platform{t: t, s3: s3, bucket: cfg.Bucket, log: &lockedBuffer{}}
 	p.server, p.store = newServer(t, cfg, p.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.server.readiness.run(ctx, 100*time.Millisecond)
@@ -197,8 +195,8 @@ func (r reply) decode(into any) {
 	}
 }
 
-// data decodes the envelope of an answer with one object.
-func data1[T any](r reply) T {
+// decode1 decodes the envelope of an answer with one object.
+func decode1[T any](r reply) T {
 	r.t.Helper()
 	var envelope struct{ Data T }
 	r.decode(&envelope)
@@ -211,7 +209,7 @@ const password = "correct horse battery"
 func (p *platform) register(name string) sessionBody {
 	p.t.Helper()
 	body := fmt.Sprintf(`{"email":"%s@example.com","username":"%s","password":"%s"}`, name, name, password)
-	return data1[sessionBody](p.post("/api/auth/register", "", body).want(http.StatusCreated))
+	return decode1[sessionBody](p.post("/api/auth/register", "", body).want(http.StatusCreated))
 }
 
 // form is a multipart body under construction.
@@ -253,7 +251,7 @@ func (p *platform) upload(token string, f *form) reply {
 // uploadPNG stores a small image and returns its asset.
 func (p *platform) uploadPNG(token, name string, content []byte) assetBody {
 	p.t.Helper()
-	return data1[assetBody](p.upload(token, newForm().file(name, "image/png", content)).want(http.StatusCreated))
+	return decode1[assetBody](p.upload(token, newForm().file(name, "image/png", content)).want(http.StatusCreated))
 }
 
 // png is a file that begins like a PNG, made different by a text.

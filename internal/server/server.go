@@ -51,6 +51,8 @@ type Server struct {
 	logins    *loginLimiter
 	readiness *readiness
 	handler   http.Handler
+
+	progressTime time.Duration // how slow an upload may be; tests are less patient
 }
 
 // New assembles a server; Run starts it.
@@ -61,6 +63,8 @@ func New(o Options) *Server {
 		passwords: newPasswords(),
 		logins:    newLoginLimiter(o.Redis, o.Config.RateLimits, o.Log),
 		readiness: newReadiness(o.Store, o.Bucket, o.Redis),
+
+		progressTime: progressTime,
 	}
 	s.metrics.watch(o.Store)
 	s.handler = s.middleware(s.routes())

@@ -80,7 +80,7 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.As
 	if r.ContentLength > largest+formOverhead {
 		return asset, false, fileTooLarge(largest)
 	}
-	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w)}, largest+formOverhead)
+	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: u.server.progressTime}, largest+formOverhead)
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
 		return asset, false, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
@@ -270,14 +270,15 @@ func (m *meter) Read(p []byte) (int, error) {
 type progressBody struct {
 	io.ReadCloser
 	connection *http.ResponseController
-	since      int // bytes read since the deadline was set
+	pace       time.Duration // for progressBytes
+	since      int           // bytes read since the deadline was set
 	begun      bool
 }
 
 func (b *progressBody) Read(p []byte) (int, error) {
 	if !b.begun || b.since >= progressBytes {
 		b.begun, b.since = true, 0
-		b.connection.SetReadDeadline(time.Now().Add(progressTime))
+		b.connection.SetReadDeadline(time.Now().Add(b.pace))
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.since += n

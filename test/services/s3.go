@@ -128,6 +128,20 @@ func (s *S3) Keys(t testing.TB, bucket string) []string {
 	return keys
 }
 
+// Damage changes a byte of an object behind the server's back, as a bad disk would.
+func (s *S3) Damage(t testing.TB, bucket, key string) {
+	t.Helper()
+	path := filepath.Join(s.dir, "data", bucket, filepath.FromSlash(key))
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt([]byte{0xff}, 100); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Client is a client of the server, for tests that look into it.
 func (s *S3) Client() *s3.Client { return s.client }
 

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// behindProxy makes the tests' own address a proxy's, so that they can come from anywhere.
+func behindProxy(c *config.Server) {
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+}
+
+func (p *platform) login(name, password, from string) reply {
+	p.t.Helper()
+	return p.do("POST", "/api/auth/login", "", strings.NewReader(fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)),
+		"Content-Type", "application/json", "X-Forwarded-For", from)
+}
+
+// wantLimited checks a 429 and that all its headers are whole numbers that make sense.
+func (r reply) wantLimited(limit int) {
+	r.t.Helper()
+	r.wantProblem(429, "RATE_LIMIT_EXCEEDED", "")
+	for name, check := range map[string]func(int) bool{
+		"Retry-After":         func(n int) bool { return n > 0 && n <= 900 },
+		"RateLimit-Reset":     func(n int) bool { return n > 0 && n <= 900 },
+		"RateLimit-Limit":     func(n int) bool { return n == limit },
+		"RateLimit-Remaining": func(n int) bool { return n == 0 },
+	} {
+		if n, err := strconv.Atoi(r.header.Get(name)); err != nil || !check(n) {
+			r.t.Errorf("%s: %q", name, r.header.Get(name))
+		}
+	}
+}
+
+func TestLoginLimitOfAnAccount(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy)
+	p.register("alice")
+	p.register("bob")
+	for _, name := range []string{"alice", "nobody"} { // whether there is such an account or not
+		for i := range 5 {
+			r := p.login(name, "wrong", "203.0.113.1").want(401)
+			if left := r.header.Get("RateLimit-Remaining"); left != strconv.Itoa(4-i) {
+				t.Errorf("%s: after %d failures %s remain", name, i+1, left)
+			}
+		}
+		p.login(name, "wrong", "203.0.113.1").wantLimited(5)
+	}
+	p.login("alice", password, "203.0.113.1").wantLimited(5)             // the right one, too
+	p.login("alice@example.com", password, "203.0.113.1").wantLimited(5) // under every name
+	p.login("bob", password, "203.0.113.1").want(200)
+	p.login("alice", password, "203.0.113.2").want(200) // nobody locks her out from elsewhere
+
+	// The count is shared by all pods.
+	pod := newPlatform(t, func(c *config.Server) { *c = p.server.config })
+	pod.login("alice", password, "203.0.113.1").wantLimited(5)
+}
+
+func TestLoginLimitOfAnAddress(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.LoginAddress = 8 })
+	p.register("alice")
+	for i := range 8 {
+		p.login(fmt.Sprint("user", i), "wrong", fmt.Sprintf("2001:db8::%d", i)).want(401) // one /64 is one address
+	}
+	p.login("alice", password, "2001:db8::99").wantLimited(8)
+	p.login("alice", password, "2001:db8:0:1::99").want(200)
+}
+
+func TestSuccessfulLoginsDoNotCount(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy)
+	p.register("alice")
+	var all sync.WaitGroup
+	for range 40 { // more than both limits, at once: an office behind one address
+		all.Go(func() { p.login("alice", password, "203.0.113.1").want(200) })
+	}
+	all.Wait()
+}
+
+// Guesses that are made all at once are not all looked at.
+func TestParallelGuessesAreLimited(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy)
+	p.register("alice")
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			status := p.login("alice", "wrong", "203.0.113.1").status
+			mu.Lock()
+			statuses[status]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	if statuses[401] > 5+2*hashSlots || statuses[401]+statuses[429] != 40 {
+		t.Errorf("statuses: %v", statuses)
+	}
+}
+
+func TestLoginLimitsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	redis := services.NewRedis(t, "")
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RedisURL = "redis://" + redis.Address })
+	p.register("alice")
+	redis.Stop()
+	for range 5 {
+		p.login("alice", "wrong", "203.0.113.1").want(401)
+	}
+	p.login("alice", password, "203.0.113.1").wantLimited(5)
+	redis.Start(t)
+	eventually(t, "Redis is used again", func() bool { return p.login("alice", password, "203.0.113.1").status == http.StatusOK })
+}
+
+func TestLoginLimitsOff(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, func(c *config.Server) { c.RateLimits = config.RateLimits{} })
+	p.register("alice")
+	for range 8 {
+		p.login("alice", "wrong", "").want(401)
+	}
+	p.login("alice", password, "").want(200)
+}
+
+func TestLocalCounter(t *testing.T) {
+	t.Parallel()
+	c := localCounter{windows: map[string]window{}}
+	now := time.Now()
+	for range 3 {
+		c.windowsOf([]string{"k"}, true, now)
+	}
+	if n := c.windowsOf([]string{"k", "l"}, false, now)[0].count; n != 3 {
+		t.Errorf("counted %d", n)
+	}
+	if n := c.windowsOf([]string{"k"}, false, now.Add(loginWindow+time.Second))[0].count; n != 0 {
+		t.Errorf("a window that ended still counts %d", n)
+	}
+	for i := range 2 * localKeys {
+		c.windowsOf([]string{fmt.Sprint(i)}, true, now.Add(time.Duration(i)*time.Second))
+	}
+	if len(c.windows) > localKeys+1 {
+		t.Errorf("%d counts are held", len(c.windows))
+	}
+}
