@@ -8,10 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/spf13/cobra"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -54,7 +52,8 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	rdb, err := newRedis(cfg.RedisURL, log)
+	redis.SetLogger(redisLog{log})
+	rdb, err := server.NewRedis(cfg.RedisURL)
 	if err != nil {
 		return err
 	}
@@ -69,20 +68,6 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 		return err
 	}
 	return <-worked
-}
-
-// newRedis returns a client that gives up soon: what Redis does can be done without it.
-func newRedis(url string, log *slog.Logger) (*redis.Client, error) {
-	redis.SetLogger(redisLog{log})
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		return nil, fmt.Errorf("%s is malformed", config.RedisURL.Name) // the parser's error may repeat the password
-	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, 500*time.Millisecond, 500*time.Millisecond
-	o.DialerRetries, o.MaxRetries, o.PoolSize = 1, 1, 10
-	o.DisableIdentity = true
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(o), nil
 }
 
 // redisLog takes what the client says about its connections; that Redis is away is

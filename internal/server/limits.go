@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -10,12 +11,26 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // loginWindow is the time in which failed logins are counted, from the first one on.
 const loginWindow = 15 * time.Minute
+
+// NewRedis returns a client that gives up soon: what Redis does can be done without it.
+func NewRedis(url string) (*redis.Client, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("REDIS_URL is malformed") // the parser's error may repeat the password
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, 500*time.Millisecond, 500*time.Millisecond
+	o.DialerRetries, o.MaxRetries, o.PoolSize = 1, 1, 10
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(o), nil
+}
 
 // loginLimiter bounds how many wrong passwords can be tried. Failures are counted in
 // Redis, so that all pods see them, and in this process while Redis is away.

@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -81,13 +79,12 @@ func newServer(t *testing.T, cfg config.Server, log io.Writer) (*Server, *store.
 	if err != nil {
 		t.Fatal(err)
 	}
-	redisOptions, err := redis.ParseURL(cfg.RedisURL)
+	rdb, err := NewRedis(cfg.RedisURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	redisOptions.DialTimeout, redisOptions.MaxRetries = time.Second, 1
 	logger := slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return New(Options{Config: cfg, Store: db, Bucket: bucket, Redis: redis.NewClient(redisOptions), Log: logger, Metrics: metrics}), db
+	return New(Options{Config: cfg, Store: db, Bucket: bucket, Redis: rdb, Log: logger, Metrics: metrics}), db
 }
 
 func migrateURL(url string) error {
@@ -101,6 +98,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
+	closed bool // the server does not want to keep the connection
 }
 
 // do sends a request. token and body may be empty; headers are pairs.
@@ -130,7 +128,7 @@ func (p *platform) send(r *http.Request) reply {
 	if err != nil {
 		p.t.Fatalf("%s %s: %v", r.Method, r.URL.Path, err)
 	}
-	return reply{p.t, answer.StatusCode, answer.Header, all}
+	return reply{p.t, answer.StatusCode, answer.Header, all, answer.Close}
 }
 
 func (p *platform) get(path, token string, headers ...string) reply {

@@ -89,7 +89,7 @@ func startPostgres() (*Postgres, error) {
 		command: func() *exec.Cmd {
 			return as(account, exec.Command(filepath.Join(postgresBin, "postgres"), "-D", data, "-p", port,
 				"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
-				"-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB",
+				"-c", "full_page_writes=off", "-c", "shared_buffers=32MB",
 				"-c", "max_connections=300", "-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "autovacuum=off"))
 		},
 		ready: func() error { return pg.exec("select 1") },

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+func TestNoRoute(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	for _, path := range []string{"/", "/api", "/api/nothing", "/api/assets/1/2/3", "/docs", "/openapi.json", "/schemas/x", "/metrics", "/api/openapi.json"} {
+		p.get(path, "").wantProblem(404, "NOT_FOUND", "")
+	}
+	for _, test := range []struct{ method, path, allow string }{
+		{"PATCH", "/api/auth/login", "POST"},
+		{"GET", "/api/auth/login", "POST"},
+		{"POST", "/api/health", "GET, HEAD"},
+		{"PUT", "/api/assets/01a20a70-5f65-7221-837d-cee508b83709", "GET, HEAD, DELETE"},
+		{"POST", "/api/assets", "GET, HEAD"},
+		{"BREW", "/api/assets", "GET, HEAD"},
+	} {
+		r := p.do(test.method, test.path, "", nil).wantProblem(405, "METHOD_NOT_ALLOWED", "")
+		if got := r.header.Get("Allow"); got != test.allow {
+			t.Errorf("%s %s: Allow: %s", test.method, test.path, got)
+		}
+	}
+	p.get("/api/health/", "").want(200) // a slash at the end does not matter
+	p.get("/api/assets/", p.register("alice").AccessToken).want(200)
+	p.wantMetric(`http_requests_total{method="GET",route="other",status="404"} 9`)
+	p.wantMetric(`http_requests_total{method="other",route="other",status="405"} 1`)
+}
+
+func TestRequestID(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	if got := p.get("/api/health", "", "X-Request-Id", "abc-1.2_3").header.Get("X-Request-Id"); got != "abc-1.2_3" {
+		t.Errorf("a usable id was not taken over: %s", got)
+	}
+	for _, bad := range []string{"", "a b", strings.Repeat("x", 65), `{"x":1}`} {
+		if got := p.get("/api/health", "", "X-Request-Id", bad).header.Get("X-Request-Id"); got == bad || got == "" {
+			t.Errorf("%q was answered with %q", bad, got)
+		}
+	}
+	first, second := p.get("/api/health", ""), p.get("/api/health", "")
+	if first.header.Get("X-Request-Id") == second.header.Get("X-Request-Id") {
+		t.Error("two requests share an id")
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	for _, path := range []string{"/api/health", "/api/auth/profile", "/nothing"} {
+		r := p.get(path, "", "Accept", "text/html,application/cbor")
+		if r.header.Get("X-Content-Type-Options") != "nosniff" || r.header.Get("Content-Type") != "application/json" || r.header.Get("Link") != "" || strings.Contains(string(r.body), "$schema") {
+			t.Errorf("%s: %v %s", path, r.header, r.body)
+		}
+	}
+}
+
+func TestPanicsAreAnswered(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	handler := p.server.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/late" {
+			w.WriteHeader(http.StatusOK)
+			w.Write([]byte("half"))
+		}
+		panic("secret detail")
+	}))
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	broken := *p
+	broken.url = web.URL
+	r := broken.get("/early", "").wantProblem(500, "INTERNAL_SERVER_ERROR", "")
+	if strings.Contains(string(r.body), "secret detail") {
+		t.Errorf("the client is told: %s", r.body)
+	}
+	if answer, err := http.Get(web.URL + "/late"); err == nil {
+		answer.Body.Close()
+		t.Error("an answer that broke off looks whole")
+	}
+	if log := p.log.String(); strings.Count(log, `"msg":"panic"`) < 2 || !strings.Contains(log, "middleware_test.go") {
+		t.Errorf("the log does not tell where: %s", log)
+	}
+}
+
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	preflight := func(p *platform, origin string) http.Header {
+		return p.do("OPTIONS", "/api/assets/upload", "", nil, "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization").header
+	}
+	p := newPlatform(t, func(c *config.Server) { c.AllowedOrigins = []string{"https://studio.example"} })
+	if got := preflight(p, "https://studio.example").Get("Access-Control-Allow-Origin"); got != "https://studio.example" {
+		t.Errorf("allowed origin: %q", got)
+	}
+	if got := preflight(p, "https://evil.example").Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("another origin: %q", got)
+	}
+	r := p.get("/api/auth/profile", "", "Origin", "https://studio.example")
+	if r.header.Get("Access-Control-Allow-Origin") != "https://studio.example" || !strings.Contains(strings.ToLower(r.header.Get("Access-Control-Expose-Headers")), "retry-after") {
+		t.Errorf("an error hides from the page: %v", r.header)
+	}
+	closed := newPlatform(t)
+	if got := preflight(closed, "https://studio.example").Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("without origins: %q", got)
+	}
+	open := newPlatform(t, func(c *config.Server) { c.AllowedOrigins = []string{"*"} })
+	if got := preflight(open, "https://any.example").Get("Access-Control-Allow-Origin"); got != "*" {
+		t.Errorf("every origin: %q", got)
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	t.Parallel()
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for _, test := range []struct {
+		peer      string
+		forwarded []string
+		want      string
+	}{
+		{"203.0.113.1:5", nil, "203.0.113.1"},
+		{"203.0.113.1:5", []string{"198.51.100.1"}, "203.0.113.1"}, // not from a proxy: a lie
+		{"10.1.1.1:5", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"10.1.1.1:5", []string{"1.1.1.1, 198.51.100.1, 10.2.2.2"}, "198.51.100.1"}, // what is left of it the client made up
+		{"10.1.1.1:5", []string{"1.1.1.1", "198.51.100.1"}, "198.51.100.1"},
+		{"10.1.1.1:5", []string{"10.3.3.3"}, "10.3.3.3"},
+		{"10.1.1.1:5", []string{"unknown"}, "10.1.1.1"},
+		{"10.1.1.1:5", []string{""}, "10.1.1.1"},
+		{"[fd00::1]:5", []string{"2001:db8::7"}, "2001:db8::7"},
+		{"[::ffff:10.1.1.1]:5", []string{"198.51.100.1"}, "198.51.100.1"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = test.peer
+		r.Header["X-Forwarded-For"] = test.forwarded
+		if got := clientAddress(r, trusted).String(); got != test.want {
+			t.Errorf("%s %q: %s, want %s", test.peer, test.forwarded, got, test.want)
+		}
+	}
+}
+
+func TestMetricsPage(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	p.uploadPNG(token, "a.png", png("1"))
+	p.exec(`insert into river_job (kind, args, queue, max_attempts, state, scheduled_at) values ('purge', '{}', 'purge', 3, 'available', now() - interval '1 min')`)
+	page := p.metrics()
+	for _, want := range []string{
+		"http_request_duration_seconds_bucket{", `object_store_request_duration_seconds_count{operation="put",status="ok"} 1`,
+		`database_connections{state="idle"}`, "database_connections_limit 10", `job_queue_jobs{queue="purge",state="available"} 1`,
+		`job_queue_oldest_seconds{queue="purge",state="available"} 6`, "go_goroutines", "process_resident_memory_bytes",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(page, p.list(token).Data[0].ID.String()) {
+		t.Error("a path is a label value")
+	}
+}
+
+func TestErrorShapeHasNoMore(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	var body map[string]json.RawMessage
+	p.get("/api/assets", "").decode(&body)
+	if len(body) != 4 || body["error"] == nil || body["timestamp"] == nil || string(body["path"]) != `"/api/assets"` || body["requestId"] == nil {
+		t.Errorf("%s", body)
+	}
+}
