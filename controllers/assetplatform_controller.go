@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,12 +33,19 @@ type Reconciler struct {
 	Readiness ReadinessReader
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Interval is how often that is looked at again which nothing tells of: what server pods
+	// report, somebody else's object in our way. 0 means 30 s.
+	Interval time.Duration
 
 	applier applier
 	secrets secretReader
 
 	secretCache cache.Cache
 }
+
+// staleRetry is how soon a pass is repeated that the apiserver found to be working on
+// an old object: the cache catches up within milliseconds.
+const staleRetry = 50 * time.Millisecond
 
 // pass is one reconciliation: the object, what was found out about it, and what
 // the status has to say.
@@ -57,25 +65,44 @@ type pass struct {
 	requeueAfter time.Duration
 }
 
+// requeueIn asks for another pass after d at the latest; the shortest wish of a pass counts.
 func (p *pass) requeueIn(d time.Duration) {
 	if p.requeueAfter == 0 || d < p.requeueAfter {
 		p.requeueAfter = d
 	}
 }
 
-// Reconcile brings one platform closer to its spec and its status up to date.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
+// refuse notes an object that cannot be made. Nothing of ours tells when that changes.
+func (p *pass) refuse(problem *finding, recheck time.Duration) {
+	p.applyProblems = append(p.applyProblems, problem)
+	p.requeueIn(recheck)
+}
+
+// Reconcile brings one platform closer to its spec and its status up to date. A pass
+// that fails says nothing: what it could not find out must not look like news.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	stored := &assetv1.AssetPlatform{}
 	if err := r.Get(ctx, req.NamespacedName, stored); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.applier.forget(req.NamespacedName)
+			r.secrets.retain(req.NamespacedName, nil)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !stored.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // owner references do the rest: no finalizer that could hang
 	}
 	p := &pass{ap: stored.DeepCopy(), stored: stored, unsettled: map[objectKey]bool{}}
-	err = r.reconcile(ctx, p)
-	err = errors.Join(err, r.updateStatus(ctx, p))
-	if err != nil {
+	err := r.reconcile(ctx, p)
+	if err == nil {
+		err = r.updateStatus(ctx, p)
+	}
+	switch {
+	case namespaceEnds(err):
+		return ctrl.Result{}, nil
+	case apierrors.IsConflict(err):
+		return ctrl.Result{RequeueAfter: staleRetry}, nil
+	case err != nil:
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: p.requeueAfter}, nil
@@ -90,6 +117,9 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	}
 	if p.secretsProblem != nil {
 		return nil // what runs goes on with its own copies; the Secret's arrival wakes us
+	}
+	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
+		return err
 	}
 	if err := r.observeMigration(ctx, p); err != nil {
 		return err
@@ -110,20 +140,25 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if len(p.applyProblems) > 0 {
 		return nil // never remove the old while the new could not be made
 	}
-	return r.applier.prune(ctx, p.ap, r.held(p, wanted))
+	return r.applier.prune(ctx, p.ap, wanted)
 }
 
 // applyAll applies every object, also past one that is refused: what can be, is.
 func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Object) error {
 	var failed []error
+	refused := map[objectKey]bool{}
 	for _, object := range wanted {
+		if startsFrom(object, refused) {
+			p.unsettled[objectKeyOf(object)] = true
+			continue // its pods would write into somebody else's volume, or read somebody else's Secret
+		}
 		settled, err := r.applier.apply(ctx, p.ap, object)
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true
 		}
-		if problem, ok := asFinding(err, describe(object)); ok {
-			p.applyProblems = append(p.applyProblems, problem)
-			p.requeueIn(conflictRecheck)
+		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
+			p.refuse(problem, r.interval())
+			refused[objectKeyOf(object)] = true
 		} else if err != nil {
 			failed = append(failed, err)
 		}
@@ -131,19 +166,16 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 	return errors.Join(failed...)
 }
 
-// conflictRecheck is how often a refused or foreign object is looked at again: nothing
-// of ours tells when that changes.
-const conflictRecheck = 30 * time.Second
-
-// held adds what must stay although it is not built in this pass: a server whose
-// image may not serve yet keeps what runs.
-func (r *Reconciler) held(p *pass, wanted []client.Object) []client.Object {
-	if p.facts.ServingImage == "" {
-		p.facts.ServingImage = p.facts.TargetImage
-		defer func() { p.facts.ServingImage = "" }()
-		return append(wanted, manifests.ServerDeployment(p.ap, p.facts))
-	}
-	return wanted
+// leftData finds the volume claims and generated Secrets of parts that were managed once.
+func (r *Reconciler) leftData(ctx context.Context, ap *assetv1.AssetPlatform) ([]client.Object, error) {
+	var left []client.Object
+	lists := []client.ObjectList{&corev1.PersistentVolumeClaimList{}, &corev1.SecretList{}}
+	err := r.applier.children(ctx, ap, lists, func(o client.Object) {
+		if belongsTo(ap, o) && isData(o) && manifests.IsLeft(ap, o.GetName()) && o.GetDeletionTimestamp() == nil {
+			left = append(left, o)
+		}
+	})
+	return left, err
 }
 
 // observeDatabase finds out whether a migration can reach the database yet.
@@ -190,6 +222,13 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	}
 	r.announce(p.stored, p.ap)
 	return nil
+}
+
+func (r *Reconciler) interval() time.Duration {
+	if r.Interval != 0 {
+		return r.Interval
+	}
+	return 30 * time.Second
 }
 
 func (r *Reconciler) now() time.Time {

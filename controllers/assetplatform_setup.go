@@ -31,12 +31,13 @@ import (
 )
 
 // What the operator may do is just what it does; a test runs it with these rights and no others.
+// Whoever makes an object that exists go with its owner must be allowed to delete it
+// (OwnerReferencesPermissionEnforcement), so adoption needs that right on every kind.
 //
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms,verbs=get;list;watch
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms/status,verbs=patch
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetplatforms/finalizers,verbs=update
-// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts;services;persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps;persistentvolumeclaims;secrets;serviceaccounts;services,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list;watch
@@ -51,24 +52,28 @@ func NewScheme() *runtime.Scheme {
 	return scheme
 }
 
-// ownedKinds are the kinds that the cache holds, and only those objects that carry our label.
+// ownedKinds are the kinds that the operator writes; the cache holds those that carry our label.
 func ownedKinds() []client.Object {
 	return []client.Object{
 		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &batchv1.Job{}, &corev1.Service{}, &corev1.ServiceAccount{},
-		&corev1.ConfigMap{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{}, &corev1.Pod{},
+		&corev1.ConfigMap{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{},
 	}
 }
+
+// seenKinds are the kinds that others make from ours; the cache holds those that carry our label.
+func seenKinds() []client.Object { return []client.Object{&appsv1.ReplicaSet{}, &corev1.Pod{}} }
 
 // CacheOptions keep the cache as small as our own objects.
 func CacheOptions() cache.Options {
 	owned := cache.ByObject{Label: manifests.ManagedSelector, Transform: keepOwnFields}
-	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{
-		&appsv1.ReplicaSet{}: {Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()},
-	}}
+	seen := cache.ByObject{Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()}
+	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{}}
+	for _, kind := range seenKinds() {
+		options.ByObject[kind] = seen
+	}
 	for _, kind := range ownedKinds() {
 		options.ByObject[kind] = owned
 	}
-	options.ByObject[&corev1.Pod{}] = cache.ByObject{Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()}
 	return options
 }
 
@@ -93,7 +98,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	if err := mgr.Add(secrets); err != nil {
 		return err
 	}
-	r.applier = applier{client: r.Client, uncached: r.APIReader}
+	r.applier.client, r.applier.uncached = r.Client, r.APIReader
 	r.secrets.metadata, r.secrets.uncached = secrets, r.APIReader
 	r.secretCache = secrets.Cache
 
@@ -105,7 +110,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 			MaxConcurrentReconciles: concurrency,
 			EnableWarmup:            ptr.To(true), // a new leader starts with warm caches
 		})
-	for _, kind := range ownedKinds() {
+	for _, kind := range slices.Concat(ownedKinds(), seenKinds()) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(platformOf))
 	}
 	secret := secretMetadata()
@@ -115,7 +120,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 // RegisterInformers makes both caches know every kind before they start: only then does
 // "synced" mean that everything is there.
 func (r *Reconciler) RegisterInformers(ctx context.Context, mgr ctrl.Manager) error {
-	for _, kind := range append(ownedKinds(), &appsv1.ReplicaSet{}, &assetv1.AssetPlatform{}) {
+	for _, kind := range append(slices.Concat(ownedKinds(), seenKinds()), &assetv1.AssetPlatform{}) {
 		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return err
 		}
@@ -145,7 +150,8 @@ func platformOf(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// platformsNaming are the platforms whose spec names a Secret.
+// platformsNaming are the platforms whose spec names a Secret, or that make or made one of this
+// name: somebody else's may be in the way, or one that was lost come back without our label.
 func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
 	var platforms assetv1.AssetPlatformList
 	if err := r.List(ctx, &platforms, client.InNamespace(secret.Namespace)); err != nil {
@@ -153,7 +159,8 @@ func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.Partial
 	}
 	var requests []reconcile.Request
 	for _, ap := range platforms.Items {
-		if slices.Contains(referencedSecrets(&ap), secret.Name) {
+		generated := []string{manifests.PostgresName(&ap), manifests.RedisName(&ap), manifests.S3Name(&ap), manifests.AuthSecretName(&ap)}
+		if slices.Contains(append(referencedSecrets(&ap), generated...), secret.Name) {
 			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&ap)})
 		}
 	}

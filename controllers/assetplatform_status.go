@@ -131,7 +131,7 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	case m.Phase == assetv1.MigrationSucceeded:
 		return yes(assetv1.ReasonMigrated, fmt.Sprintf("The database's schema is at version %d for %s", ap.Status.Schema.Current, m.Image))
 	case m.Phase == assetv1.MigrationFailed:
-		return no(failedMigration(ap, m))
+		return no(failedMigration(m))
 	case !o.databaseUp:
 		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
 	case len(o.migration) > 0:
@@ -140,18 +140,21 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	return waiting(assetv1.ReasonMigrationRunning, fmt.Sprintf("Job %s migrates the database for %s", m.Job, m.Image))
 }
 
-func failedMigration(ap *assetv1.AssetPlatform, m *assetv1.MigrationStatus) *finding {
+func failedMigration(m *assetv1.MigrationStatus) *finding {
 	f := &finding{
 		reason: assetv1.ReasonMigrationFailed, where: "Job " + m.Job,
 		problem: fmt.Sprintf("The migration for %s failed (%s)", m.Image, strings.TrimSuffix(m.Message, ".")),
 		remedy:  strings.TrimSuffix(m.Remedy, "."),
 	}
-	if mendsItself(config.Code(m.Code)) {
-		f.remedy += "; it is tried again by itself, or at once with a new value of the annotation " + assetv1.AnnotationRetry
-		return f
+	if f.remedy == "" {
+		f.remedy = "read the log of its pods"
 	}
-	f.stalled = true
-	f.remedy += "; then set another spec.image, or a new value of the annotation " + assetv1.AnnotationRetry
+	f.stalled = !mendsItself(config.Code(m.Code))
+	if f.stalled {
+		f.remedy += "; then set another spec.image, or a new value of the annotation " + assetv1.AnnotationRetry
+	} else {
+		f.remedy += "; it is tried again by itself, or at once with a new value of the annotation " + assetv1.AnnotationRetry
+	}
 	return f
 }
 
@@ -204,22 +207,35 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		}
 	}
 	var reasons []string
+	reported := 0
 	for _, r := range o.readiness {
-		if c := of(r.Checks); c.Status == config.CheckDown && c.Reason != "" {
+		switch c := of(r.Checks); c.Status {
+		case config.CheckDown:
 			reasons = append(reasons, c.Reason)
+			reported++
+		case config.CheckOK:
+			reported++
 		}
 	}
 	if len(reasons) > 0 {
 		slices.Sort(reasons)
 		return no(&finding{
 			reason: reason, where: text.name, remedy: text.remedy,
-			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), len(o.readiness), strings.TrimSuffix(reasons[0], ".")),
+			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, outside(reasons[0])),
 		})
 	}
-	if len(o.readiness) == 0 {
-		return unknown("No server pod has reported yet")
+	if reported == 0 {
+		return unknown(unreported(o))
 	}
 	return yes(assetv1.ReasonAnswers, text.name+" answers the server pods")
+}
+
+// unreported says why nothing is known of the dependencies.
+func unreported(o *observed) string {
+	if o.server != nil && o.server.Status.AvailableReplicas > 0 {
+		return fmt.Sprintf("No server pod has told the operator how it is: if that lasts, let the operator's pods reach port %d of the server's", config.ServerPort)
+	}
+	return "No server pod has reported yet"
 }
 
 // managedVerdict says why a managed part is not ready.
@@ -265,16 +281,23 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if c := deploymentCondition(o.server, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
 		return no(&finding{
 			reason: assetv1.ReasonPodsRefused, where: "Deployment " + o.server.Name,
-			problem: "The cluster refuses the server's pods (" + c.Message + ")", remedy: "raise the quota or change what it names",
+			problem: "The cluster refuses the server's pods (" + outside(c.Message) + ")", remedy: "raise the quota, or change what it names",
 		})
 	}
 	for _, r := range o.readiness {
 		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {
 			return no(&finding{
 				reason: assetv1.ReasonNotReady, where: "Deployment " + o.server.Name,
-				problem: "A server pod cannot serve (" + r.Checks.Schema.Reason + ")", remedy: "set spec.image to one that fits the database's schema",
+				problem: "A server pod cannot serve (" + outside(r.Checks.Schema.Reason) + ")", remedy: "set spec.image to one that fits the database's schema",
 			})
 		}
+	}
+	if c := deploymentCondition(o.server, appsv1.DeploymentProgressing); c != nil && c.Status == corev1.ConditionFalse && have.ObservedGeneration >= o.server.Generation {
+		return no(&finding{
+			reason: assetv1.ReasonUpdateNotCompleted, where: "Deployment " + o.server.Name,
+			problem: "The server's rollout has made no progress for 10 minutes",
+			remedy:  "look at its pods with kubectl describe, or set spec.image back",
+		})
 	}
 	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
 }
@@ -324,6 +347,9 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 		}
 	}
 	message := fmt.Sprintf("Serving with %d replicas", ptr.Deref(ap.Spec.Replicas, 3))
+	if idle {
+		message = "Scaled to zero: nothing serves, as asked"
+	}
 	if parts := managedParts(ap); parts != "" {
 		message += "; " + parts + " in one pod each, for trials and small studios"
 	}
@@ -401,7 +427,10 @@ func serviceURL(ap *assetv1.AssetPlatform, s *corev1.Service) string {
 		}
 	}
 	if port := manifests.ServicePort(ap); port != 80 {
-		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
 	}
 	return "http://" + host
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,10 +49,14 @@ func diagnosePod(pod *corev1.Pod) *finding {
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			remedy := "add nodes, or free some"
+			if component(pod) == manifests.ComponentServer {
+				remedy = "add nodes, or lower spec.resources.requests or spec.replicas"
+			}
 			return &finding{
 				reason: assetv1.ReasonUnschedulable, where: where,
-				problem: fmt.Sprintf("%s fits on no node (%s)", where, strings.TrimSuffix(schedulerWords(c.Message), ".")),
-				remedy:  "add nodes, or lower " + resourcesField(pod),
+				problem: fmt.Sprintf("%s fits on no node (%s)", where, outside(schedulerWords(c.Message))),
+				remedy:  remedy,
 			}
 		}
 	}
@@ -66,10 +71,13 @@ func diagnoseContainer(pod *corev1.Pod, c corev1.ContainerStatus, where string) 
 		case "CreateContainerConfigError", "CreateContainerError":
 			return &finding{
 				reason: assetv1.ReasonContainerConfig, where: where,
-				problem: fmt.Sprintf("%s cannot start (%s)", where, w.Message), remedy: "put back what it names",
+				problem: fmt.Sprintf("%s cannot start (%s)", where, outside(strings.ReplaceAll(w.Message, pod.Name, stablePodName(pod)))),
+				remedy:  "put back what it names",
 			}
 		}
 	}
+	// A container that crashes again and again is at turns waiting, running and
+	// terminated: its last end speaks in all three states.
 	ended := c.LastTerminationState.Terminated
 	if c.State.Terminated != nil {
 		ended = c.State.Terminated
@@ -78,29 +86,54 @@ func diagnoseContainer(pod *corev1.Pod, c corev1.ContainerStatus, where string) 
 		return nil
 	}
 	if ended.Reason == "OOMKilled" {
-		limit := pod.Spec.Containers[0].Resources.Limits.Memory()
+		return memoryFinding(pod, c, where)
+	}
+	return crashFinding(ended, where)
+}
+
+func memoryFinding(pod *corev1.Pod, c corev1.ContainerStatus, where string) *finding {
+	f := &finding{reason: assetv1.ReasonOutOfMemory, where: where, problem: where + " was killed at its memory limit"}
+	for _, container := range pod.Spec.Containers {
+		limit := container.Resources.Limits.Memory()
+		if container.Name != c.Name || limit.IsZero() {
+			continue
+		}
+		f.problem += " of " + limit.String()
 		double := limit.DeepCopy()
 		double.Add(*limit)
-		return &finding{
-			reason: assetv1.ReasonOutOfMemory, where: where,
-			problem: fmt.Sprintf("%s was killed at its memory limit of %s", where, limit.String()),
-			remedy:  fmt.Sprintf("raise the memory limit in %s, for example to %s", resourcesField(pod), double.String()),
+		if component(pod) == manifests.ComponentServer {
+			f.remedy = "raise spec.resources.limits.memory, for example to " + double.String()
+			return f
 		}
 	}
-	if c.RestartCount == 0 && c.State.Terminated == nil {
-		return nil
+	f.remedy = ownServerRemedy(pod)
+	if component(pod) == manifests.ComponentServer {
+		f.remedy = "raise spec.resources.limits.memory, or free memory on its node"
 	}
-	return crashFinding(c, ended, where)
+	return f
+}
+
+// ownServerRemedy is what helps where a part that the operator runs is too small: their resources are fixed.
+func ownServerRemedy(pod *corev1.Pod) string {
+	switch component(pod) {
+	case manifests.ComponentPostgres:
+		return "name a database server of your own in spec.database.secretRef"
+	case manifests.ComponentRedis:
+		return "name a Redis of your own in spec.cache.secretRef"
+	case manifests.ComponentS3:
+		return "name a bucket of your own in spec.storage.bucket"
+	}
+	return "report it to those who make the image, with the log of the pod"
 }
 
 func imageFinding(pod *corev1.Pod, c corev1.ContainerStatus, w *corev1.ContainerStateWaiting, where string) *finding {
 	f := &finding{reason: assetv1.ReasonImagePull, where: where, problem: fmt.Sprintf("%s cannot pull %s", where, c.Image)}
-	text := strings.ToLower(w.Message)
+	text := strings.ReplaceAll(w.Message, c.Image, "") // whose tag may look like an HTTP status
 	field := imageField(pod)
 	switch {
 	case w.Reason == "InvalidImageName":
 		f.remedy = "write " + field + " like ghcr.io/assetplatform/assetplatform:v0.1.0"
-	case strings.Contains(text, "unauthorized"), strings.Contains(text, "forbidden"), strings.Contains(text, "authentication required"), strings.Contains(text, "403"), strings.Contains(text, "401"):
+	case registryRefuses.MatchString(text):
 		f.problem += " (the registry wants credentials, or has no such repository)"
 		f.remedy = "name a pull secret in spec.imagePullSecrets, or correct " + field
 	default:
@@ -109,17 +142,22 @@ func imageFinding(pod *corev1.Pod, c corev1.ContainerStatus, w *corev1.Container
 	return f
 }
 
-func crashFinding(c corev1.ContainerStatus, ended *corev1.ContainerStateTerminated, where string) *finding {
+// registryRefuses matches what registries and container runtimes say where a pull secret is missing.
+var registryRefuses = regexp.MustCompile(`(?i)\bunauthori[sz]ed\b|\bforbidden\b|authentication required|authorization failed|access denied|requested access to the resource is denied|\b40[13]\b`)
+
+func crashFinding(ended *corev1.ContainerStateTerminated, where string) *finding {
 	f := &finding{reason: assetv1.ReasonCrashLoop, where: where}
 	if said, ok := config.ReadTermination(ended.Message); ok {
-		f.problem, f.remedy = fmt.Sprintf("%s failed: %s", where, said.Message), said.Remedy
-		return f
+		f.problem, f.remedy = fmt.Sprintf("%s failed: %s", where, outside(said.Message)), outside(said.Remedy)
+	} else {
+		f.problem = fmt.Sprintf("%s ended with exit code %d", where, ended.ExitCode)
+		if last := lastLine(ended.Message); last != "" {
+			f.problem += fmt.Sprintf(" (%s)", last)
+		}
 	}
-	f.problem = fmt.Sprintf("%s ends with exit code %d again and again", where, ended.ExitCode)
-	if last := lastLine(ended.Message); last != "" {
-		f.problem += fmt.Sprintf(" (%s)", last)
+	if f.remedy == "" {
+		f.remedy = "read its log with kubectl logs"
 	}
-	f.remedy = "read its log with kubectl logs --previous"
 	return f
 }
 
@@ -144,13 +182,8 @@ func schedulerWords(message string) string {
 	return strings.TrimSpace(words)
 }
 
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
-}
-
 func imageField(pod *corev1.Pod) string {
-	switch manifests.Component(pod.Labels[manifests.LabelComponent]) {
+	switch component(pod) {
 	case manifests.ComponentPostgres:
 		return "spec.database.managed.image"
 	case manifests.ComponentRedis:
@@ -161,9 +194,6 @@ func imageField(pod *corev1.Pod) string {
 	return "spec.image"
 }
 
-func resourcesField(pod *corev1.Pod) string {
-	if manifests.Component(pod.Labels[manifests.LabelComponent]) == manifests.ComponentServer {
-		return "spec.resources"
-	}
-	return "what else runs there"
+func component(pod *corev1.Pod) manifests.Component {
+	return manifests.Component(pod.Labels[manifests.LabelComponent])
 }

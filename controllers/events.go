@@ -1,6 +1,9 @@
 package controllers
 
 import (
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +13,14 @@ import (
 
 // announced are the conditions whose changes are worth an event.
 var announced = []string{assetv1.ConditionReady, assetv1.ConditionMigrated}
+
+// underWay are the reasons of a false condition that ask nobody to do anything.
+var underWay = []string{
+	assetv1.ReasonProgressing, assetv1.ReasonMigrationWaiting, assetv1.ReasonMigrationRunning, assetv1.ReasonWaitingForManaged,
+}
+
+// eventLimit is the apiserver's limit of an event's note, in bytes.
+const eventLimit = 1024
 
 // announce sends an event for a condition that changed its status or reason, and
 // none while nothing changes.
@@ -21,9 +32,13 @@ func (r *Reconciler) announce(before, after *assetv1.AssetPlatform) {
 			continue
 		}
 		kind := corev1.EventTypeNormal
-		if is.Status == metav1.ConditionFalse && is.Reason != assetv1.ReasonProgressing && was != nil && was.Status == metav1.ConditionTrue {
+		if is.Status == metav1.ConditionFalse && !slices.Contains(underWay, is.Reason) {
 			kind = corev1.EventTypeWarning
 		}
-		r.Events.Eventf(after, nil, kind, is.Reason, condition, "%s", is.Message)
+		note := is.Message
+		if len(note) > eventLimit {
+			note = strings.ToValidUTF8(note[:eventLimit-len("…")], "") + "…"
+		}
+		r.Events.Eventf(after, nil, kind, is.Reason, condition, "%s", note)
 	}
 }

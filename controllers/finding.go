@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -24,37 +25,32 @@ func (f *finding) message() string { return f.problem + ": " + f.remedy }
 // Error lets a step that finds something return it like any other error.
 func (f *finding) Error() string { return f.message() }
 
-// asFinding turns an error that the user can mend into a finding about the object
+// asFinding turns an error that somebody can mend into a finding about the object
 // described. Others are for a retry.
 func asFinding(err error, where string) (*finding, bool) {
 	var found *finding
-	switch {
-	case err == nil:
-		return nil, false
-	case errors.As(err, &found):
+	if errors.As(err, &found) {
 		return found, true
-	case errors.Is(err, ErrNameConflict):
-		return &finding{
-			reason: assetv1.ReasonNameConflict, where: where,
-			problem: fmt.Sprintf("%s exists and is not this platform's", where),
-			remedy:  fmt.Sprintf("rename or delete it, or annotate it with %s=true to hand it over", assetv1.AnnotationAdopt),
-		}, true
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsForbidden(err):
-		return &finding{
-			reason: assetv1.ReasonApplyFailed, where: where,
-			problem: fmt.Sprintf("the cluster refuses %s (%s)", where, apierrors.ReasonForError(err)),
-			remedy:  refusalRemedy(err),
-		}, true
 	}
-	return nil, false
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !refused(err) {
+		return nil, false
+	}
+	return &finding{
+		reason: assetv1.ReasonApplyFailed, where: where,
+		problem: fmt.Sprintf("The cluster refuses %s (%s)", where, apierrors.ReasonForError(err)),
+		remedy:  "change what it names: " + outside(status.Status().Message),
+	}, true
 }
 
-// refusalRemedy repeats what the apiserver said: quotas, policies and other
-// people's webhooks explain themselves there.
-func refusalRemedy(err error) string {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
-		return "change what it names: " + status.Status().Message
-	}
-	return err.Error()
+// refused says whether the apiserver, or someone it asked, will not have an object as
+// it is: quotas, policies, and other people's webhooks, also those that are broken.
+func refused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsInternalError(err) || apierrors.IsRequestEntityTooLargeError(err)
+}
+
+// namespaceEnds says whether a request failed because its namespace is being deleted.
+func namespaceEnds(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }

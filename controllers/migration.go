@@ -30,6 +30,9 @@ import (
 const (
 	firstRetry = 30 * time.Second // after a failure that may mend itself; doubled each time
 	lastRetry  = 10 * time.Minute
+
+	// unwatchedJobRecheck is how often a running Job is looked at that the cache does not show.
+	unwatchedJobRecheck = 5 * time.Second
 )
 
 // observeMigration brings status.migration up to what the attempt's Job says, begins
@@ -67,7 +70,7 @@ func attemptDue(ap *assetv1.AssetPlatform, f manifests.Facts, now time.Time) (du
 	if m.Phase != assetv1.MigrationFailed {
 		return false, 0
 	}
-	if retry := ap.Annotations[assetv1.AnnotationRetry]; retry != m.Retry {
+	if retry := ap.Annotations[assetv1.AnnotationRetry]; retry != "" && retry != m.Retry {
 		return true, 0
 	}
 	if m.DatabaseSecret != manifests.MigrateSecret(ap, f).Name {
@@ -116,33 +119,39 @@ func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
 	job := &batchv1.Job{}
 	name := client.ObjectKey{Namespace: p.ap.Namespace, Name: m.Job}
 	err := r.Get(ctx, name, job)
-	if apierrors.IsNotFound(err) { // deleted, or not in the cache yet
+	if apierrors.IsNotFound(err) { // deleted, not in the cache yet, or without our label
+		p.requeueIn(unwatchedJobRecheck)
 		err = r.APIReader.Get(ctx, name, job)
 	}
 	switch {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err), err == nil && !metav1.IsControlledBy(job, p.ap):
 		p.ap.Status.Migration = nextAttempt(p.ap, p.facts)
 		return nil
 	case err != nil:
 		return fmt.Errorf("read migration Job: %w", err)
 	}
-	pods, err := r.jobPods(ctx, job)
+	outcome := finished(job)
+	if outcome == nil {
+		p.migrationPods, err = jobPods(ctx, r, job)
+		return err
+	}
+	// Past the cache, once per attempt: it may show the Job's end before its pods' last words.
+	pods, err := jobPods(ctx, r.APIReader, job)
 	if err != nil {
 		return err
 	}
-	switch outcome := finished(job); {
-	case outcome == nil:
-		p.migrationPods = pods
-	case outcome.Type == batchv1.JobComplete:
+	if outcome.Type == batchv1.JobComplete {
 		m.Phase, m.Code, m.Message, m.Remedy, m.FailedTime, m.Failures = assetv1.MigrationSucceeded, "", "", "", nil, 0
 		m.Migrated = &assetv1.MigratedStatus{Image: m.Image, Database: p.facts.DatabaseID()}
 		recordSchema(&p.ap.Status, pods)
-	default:
-		m.Phase, m.FailedTime = assetv1.MigrationFailed, &outcome.LastTransitionTime
-		m.Failures++
-		said := lastWords(pods, outcome)
-		m.Code, m.Message, m.Remedy = string(said.Code), said.Message, said.Remedy
+		return nil
 	}
+	m.Phase, m.FailedTime = assetv1.MigrationFailed, &outcome.LastTransitionTime
+	m.Failures++
+	said := lastWords(pods, outcome)
+	m.Code, m.Message, m.Remedy = string(said.Code), outside(said.Message), outside(said.Remedy)
+	// When to try again is decided in the next pass.
+	p.requeueIn(time.Millisecond)
 	return nil
 }
 
@@ -157,9 +166,9 @@ func finished(job *batchv1.Job) *batchv1.JobCondition {
 }
 
 // jobPods are the Job's pods, the newest first.
-func (r *Reconciler) jobPods(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
+func jobPods(ctx context.Context, from client.Reader, job *batchv1.Job) ([]corev1.Pod, error) {
 	var pods corev1.PodList
-	if err := r.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+	if err := from.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.ControllerUidLabel: string(job.UID)}); err != nil {
 		return nil, fmt.Errorf("list pods of migration Job: %w", err)
 	}
 	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int {
@@ -168,16 +177,20 @@ func (r *Reconciler) jobPods(ctx context.Context, job *batchv1.Job) ([]corev1.Po
 	return pods.Items, nil
 }
 
-// lastWords is what the newest pod that ended said, or else what its Job says.
+// lastWords is what the newest pod that ended said, or else what can be seen of it,
+// or else what its Job says.
 func lastWords(pods []corev1.Pod, outcome *batchv1.JobCondition) config.Termination {
 	for _, pod := range pods {
 		if said, ok := termination(&pod); ok {
 			return said
 		}
 	}
+	if found := diagnose(pods); len(found) > 0 {
+		return config.Termination{Message: found[0].problem, Remedy: found[0].remedy}
+	}
 	return config.Termination{
-		Message: fmt.Sprintf("the migration's Job failed (%s)", outcome.Reason),
-		Remedy:  "read the log of its pods; it is tried again by itself, or at once with a new value of the annotation " + assetv1.AnnotationRetry,
+		Message: fmt.Sprintf("its Job ended with %s", outcome.Reason),
+		Remedy:  "read the log of its pods",
 	}
 }
 
@@ -213,13 +226,12 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 		return err
 	}
 	// The cache may not show a Job that was made a moment ago: two at once must never be.
-	var jobs batchv1.JobList
-	if err := r.APIReader.List(ctx, &jobs, append(inPlatform(p.ap), client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)})...); err != nil {
-		return fmt.Errorf("list migration Jobs: %w", err)
+	jobs, err := r.migrationJobs(ctx, r.APIReader, p)
+	if err != nil {
+		return err
 	}
-	for _, job := range jobs.Items {
+	for _, job := range jobs {
 		switch {
-		case !metav1.IsControlledBy(&job, p.ap):
 		case job.Name == m.Job && job.DeletionTimestamp == nil:
 			m.Phase = assetv1.MigrationRunning
 			p.requeueIn(time.Millisecond)
@@ -229,11 +241,38 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 			return r.endJob(ctx, &job)
 		}
 	}
-	if err := r.Create(ctx, manifests.MigrateJob(p.ap, p.facts), client.FieldOwner(fieldManager)); err != nil {
+	job := manifests.MigrateJob(p.ap, p.facts)
+	err = r.Create(ctx, job, client.FieldOwner(fieldManager))
+	if apierrors.IsAlreadyExists(err) {
+		p.refuse(&finding{
+			reason: assetv1.ReasonNameConflict, where: describe(job),
+			problem: describe(job) + " exists and is not this platform's", remedy: "delete it",
+		}, time.Second)
+		return nil
+	}
+	if problem, ok := asFinding(err, describe(job)); ok && !namespaceEnds(err) {
+		p.refuse(problem, r.interval())
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("create migration Job: %w", err)
 	}
 	m.Phase = assetv1.MigrationRunning
 	return nil
+}
+
+// migrationJobs are the platform's migration Jobs, the newest first.
+func (r *Reconciler) migrationJobs(ctx context.Context, from client.Reader, p *pass) ([]batchv1.Job, error) {
+	var jobs batchv1.JobList
+	selector := client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)}
+	if err := from.List(ctx, &jobs, append(inPlatform(p.ap), selector)...); err != nil {
+		return nil, fmt.Errorf("list migration Jobs: %w", err)
+	}
+	own := slices.DeleteFunc(jobs.Items, func(job batchv1.Job) bool { return !metav1.IsControlledBy(&job, p.ap) })
+	slices.SortFunc(own, func(a, b batchv1.Job) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return own, nil
 }
 
 // attemptReserved says whether the stored object is the one that this pass works on,
@@ -245,7 +284,7 @@ func (r *Reconciler) attemptReserved(ctx context.Context, p *pass) (bool, error)
 	}
 	m := stored.Status.Migration
 	return stored.UID == p.ap.UID && stored.Generation == p.ap.Generation && m != nil &&
-		m.Attempt == p.ap.Status.Migration.Attempt && m.Phase == assetv1.MigrationPending, nil
+		m.Job == p.ap.Status.Migration.Job && m.Phase == assetv1.MigrationPending, nil
 }
 
 // endJob deletes a Job in the foreground: it is there until its pods are gone.
@@ -260,21 +299,24 @@ func (r *Reconciler) endJob(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// forgetOldJobs deletes the Jobs of earlier attempts once a newer one succeeded.
+// forgetOldJobs deletes the Jobs of earlier attempts: all once a newer one succeeded,
+// before that all but the last, whose log somebody may be reading.
 func (r *Reconciler) forgetOldJobs(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
-	if m == nil || m.Phase != assetv1.MigrationSucceeded {
-		return nil
+	jobs, err := r.migrationJobs(ctx, r, p)
+	if err != nil {
+		return err
 	}
-	var jobs batchv1.JobList
-	if err := r.List(ctx, &jobs, append(inPlatform(p.ap), client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)})...); err != nil {
-		return fmt.Errorf("list migration Jobs: %w", err)
-	}
-	for _, job := range jobs.Items {
-		if job.Name != m.Job && metav1.IsControlledBy(&job, p.ap) && job.DeletionTimestamp == nil {
-			if err := r.endJob(ctx, &job); err != nil {
-				return err
-			}
+	kept := 0
+	for _, job := range jobs {
+		if job.Name == m.Job || finished(&job) == nil && m.Phase != assetv1.MigrationSucceeded {
+			continue
+		}
+		if kept++; m.Phase != assetv1.MigrationSucceeded && kept == 1 {
+			continue
+		}
+		if err := r.endJob(ctx, &job); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
@@ -51,13 +52,11 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (*observed, error) {
 		operatorImage: r.Images.Server, databaseUp: p.databaseStarted,
 	}
 	var err error
-	server := &appsv1.Deployment{}
-	if o.server, err = found(server, r.read(ctx, p, manifests.ServerName(p.ap), server)); err != nil {
+	if o.server, err = child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{}); err != nil {
 		return nil, err
 	}
 	o.serverSettled = o.server != nil && !p.unsettled[objectKeyOf(o.server)]
-	service := &corev1.Service{}
-	if o.service, err = found(service, r.read(ctx, p, manifests.ServiceName(p.ap), service)); err != nil {
+	if o.service, err = child(ctx, r, p, manifests.ServiceName(p.ap), &corev1.Service{}); err != nil {
 		return nil, err
 	}
 	if err := r.observeManaged(ctx, p, o); err != nil {
@@ -81,34 +80,32 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (*observed, error) {
 	o.podFindings = append(diagnose(others), diagnose(serverPods)...)
 	o.readiness = r.Readiness.readAll(ctx, serverPods)
 	if len(serverPods) > 0 {
-		p.requeueIn(readinessInterval)
+		p.requeueIn(r.interval())
 	}
-	return o, r.observeInventory(ctx, p, o)
+	o.inventory, err = r.applier.inventory(ctx, p.ap)
+	return o, err
 }
 
+// observeManaged reads the parts that the operator runs.
 func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) error {
-	parts := map[manifests.Component]string{}
-	if manifests.ManagedDatabase(p.ap) != nil {
-		parts[manifests.ComponentPostgres] = manifests.PostgresName(p.ap)
-	}
-	if manifests.ManagedCache(p.ap) != nil {
-		parts[manifests.ComponentRedis] = manifests.RedisName(p.ap)
-	}
-	if manifests.ManagedStorage(p.ap) != nil {
-		parts[manifests.ComponentS3] = manifests.S3Name(p.ap)
-	}
-	for _, component := range []manifests.Component{manifests.ComponentPostgres, manifests.ComponentRedis, manifests.ComponentS3} {
-		name, wanted := parts[component]
-		if !wanted {
+	for _, part := range []struct {
+		component manifests.Component
+		spec      *assetv1.ManagedVolumeSpec
+		name      string
+	}{
+		{manifests.ComponentPostgres, manifests.ManagedDatabase(p.ap), manifests.PostgresName(p.ap)},
+		{manifests.ComponentRedis, manifests.ManagedCache(p.ap), manifests.RedisName(p.ap)},
+		{manifests.ComponentS3, manifests.ManagedStorage(p.ap), manifests.S3Name(p.ap)},
+	} {
+		if part.spec == nil {
 			continue
 		}
-		state := managedState{component: component}
+		state := managedState{component: part.component}
 		var err error
-		set, claim := &appsv1.StatefulSet{}, &corev1.PersistentVolumeClaim{}
-		if state.set, err = found(set, r.read(ctx, p, name, set)); err != nil {
+		if state.set, err = child(ctx, r, p, part.name, &appsv1.StatefulSet{}); err != nil {
 			return err
 		}
-		if state.claim, err = found(claim, r.read(ctx, p, name, claim)); err != nil {
+		if state.claim, err = child(ctx, r, p, part.name, &corev1.PersistentVolumeClaim{}); err != nil {
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]
@@ -117,25 +114,15 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 	return nil
 }
 
-// observeInventory lists the children that exist and are this platform's.
-func (r *Reconciler) observeInventory(ctx context.Context, p *pass, o *observed) error {
-	names, err := r.applier.inventory(ctx, p.ap)
-	o.inventory = names
-	return err
-}
-
-func (r *Reconciler) read(ctx context.Context, p *pass, name string, into client.Object) error {
-	return r.Get(ctx, client.ObjectKey{Namespace: p.ap.Namespace, Name: name}, into)
-}
-
-// found turns "not found" into nil.
-func found[T client.Object](o T, err error) (T, error) {
+// child reads a child of the platform from the cache; nil if it is not there.
+func child[T client.Object](ctx context.Context, r *Reconciler, p *pass, name string, into T) (T, error) {
 	var none T
+	err := r.Get(ctx, client.ObjectKey{Namespace: p.ap.Namespace, Name: name}, into)
 	switch {
 	case apierrors.IsNotFound(err):
 		return none, nil
 	case err != nil:
-		return none, fmt.Errorf("read %s: %w", kindOf(o), err)
+		return none, fmt.Errorf("read %s %s: %w", kindOf(into), name, err)
 	}
-	return o, nil
+	return into, nil
 }

@@ -3,7 +3,9 @@ package controllers
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,39 +72,55 @@ func sameFields(fields map[string]any, intent, live any) bool {
 	if len(fields) == 0 {
 		return reflect.DeepEqual(intent, live) || isEmpty(intent) && live != nil
 	}
+	places := map[int]int{} // of list items: in the intent → in the live object
 	for path, inner := range fields {
 		innerFields, ok := inner.(map[string]any)
 		if !ok {
 			return false
 		}
-		intentItem, intentOK := at(intent, path)
-		liveItem, liveOK := at(live, path)
+		intentItem, intentPlace, intentOK := at(intent, path)
+		liveItem, livePlace, liveOK := at(live, path)
 		if !intentOK || !liveOK || !sameFields(innerFields, intentItem, liveItem) {
 			return false
 		}
+		places[intentPlace] = livePlace
 	}
-	return size(intent) == len(fields) // nothing is wanted that we do not own yet
+	// Nothing is wanted that we do not own yet, and list items are in the order wanted.
+	return size(intent) == len(fields) && ascending(places)
 }
 
-// at finds the part of a value that a path element of managedFields names.
-func at(value any, path string) (any, bool) {
+// ascending says whether larger keys have larger values.
+func ascending(places map[int]int) bool {
+	last := -1
+	for _, key := range slices.Sorted(maps.Keys(places)) {
+		if places[key] < last {
+			return false
+		}
+		last = places[key]
+	}
+	return true
+}
+
+// at finds the part of a value that a path element of managedFields names, and its
+// place if the value is a list.
+func at(value any, path string) (part any, place int, ok bool) {
 	kind, name, _ := strings.Cut(path, ":")
 	switch v := value.(type) {
 	case map[string]any:
 		item, ok := v[name]
-		return item, ok && kind == "f"
+		return item, 0, ok && kind == "f"
 	case []any:
 		var wanted any
 		if kind == "f" || json.Unmarshal([]byte(name), &wanted) != nil {
-			return nil, false
+			return nil, 0, false
 		}
-		for _, item := range v {
+		for i, item := range v {
 			if kind == "v" && equalScalar(item, wanted) || kind == "k" && hasKeys(item, wanted) {
-				return item, true
+				return item, i, true
 			}
 		}
 	}
-	return nil, false
+	return nil, 0, false
 }
 
 func hasKeys(item, wanted any) bool {

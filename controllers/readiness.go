@@ -17,10 +17,9 @@ import (
 )
 
 const (
-	// readinessInterval is how often server pods are asked for their dependencies while nothing changes.
-	readinessInterval = 30 * time.Second
-	readinessTimeout  = 2 * time.Second
-	readinessLimit    = 64 << 10 // bytes of an answer
+	readinessTimeout  = 2 * time.Second // of one pod
+	readinessPatience = 5 * time.Second // of all
+	readinessLimit    = 64 << 10        // bytes of an answer
 	readinessWorkers  = 8
 )
 
@@ -37,6 +36,8 @@ func NewReadinessReader() ReadinessReader {
 // readAll asks the running pods, some at a time. A pod that does not answer is left
 // out: that it does not is its own probe's business.
 func (r ReadinessReader) readAll(ctx context.Context, pods []corev1.Pod) []config.Readiness {
+	ctx, cancel := context.WithTimeout(ctx, readinessPatience)
+	defer cancel()
 	answers := make([]*config.Readiness, len(pods))
 	slots := make(chan struct{}, readinessWorkers)
 	var asked sync.WaitGroup

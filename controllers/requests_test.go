@@ -1,7 +1,9 @@
 package controllers
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,12 +16,15 @@ type requestLog struct {
 }
 
 type request struct {
-	verb     string // as RBAC names it
-	resource string // with its group and subresource
-	path     string
+	verb      string // as RBAC names it
+	resource  string // with its group and subresource
+	namespace string
+	path      string
+	status    int
+	denied    bool // by RBAC; quotas and the like answer 403 as well
 }
 
-func (r request) String() string { return r.verb + " " + r.path }
+func (r request) String() string { return fmt.Sprintf("%s %s (%d)", r.verb, r.path, r.status) }
 
 // write says whether the request changes anything.
 func (r request) write() bool { return r.verb != "get" && r.verb != "list" && r.verb != "watch" }
@@ -43,8 +48,19 @@ type recordingTransport struct {
 }
 
 func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.log.add(parseRequest(r))
-	return t.next.RoundTrip(r)
+	noted := parseRequest(r)
+	resp, err := t.next.RoundTrip(r)
+	if err == nil {
+		noted.status = resp.StatusCode
+		if resp.StatusCode == http.StatusForbidden {
+			body, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			resp.Body = io.NopCloser(bytes.NewReader(body))
+			noted.denied = bytes.Contains(body, []byte(operatorUser+`" cannot`))
+		}
+	}
+	t.log.add(noted)
+	return resp, err
 }
 
 // parseRequest finds verb and resource of /api/v1/… or /apis/<group>/<version>/… .
@@ -62,7 +78,7 @@ func parseRequest(r *http.Request) request {
 		return out
 	}
 	if parts[0] == "namespaces" && len(parts) > 2 {
-		parts = parts[2:]
+		out.namespace, parts = parts[1], parts[2:]
 	}
 	out.resource = parts[0] + group
 	if len(parts) > 2 {

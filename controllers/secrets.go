@@ -2,9 +2,9 @@ package controllers
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,8 +25,9 @@ type secretReader struct {
 	metadata client.Reader // cached metadata of every Secret
 	uncached client.Reader
 
-	mu   sync.Mutex
-	read map[types.NamespacedName]secretData
+	mu sync.Mutex
+	// read holds the Secrets that each platform names, by platform and name.
+	read map[types.NamespacedName]map[string]secretData
 }
 
 type secretData struct {
@@ -34,32 +35,43 @@ type secretData struct {
 	data            map[string][]byte
 }
 
-// data returns the Secret's data, or a NotFound error.
-func (s *secretReader) data(ctx context.Context, name types.NamespacedName) (map[string][]byte, error) {
+// data returns the data of a Secret that a platform names, or a NotFound error.
+func (s *secretReader) data(ctx context.Context, platform types.NamespacedName, name string) (map[string][]byte, error) {
+	key := types.NamespacedName{Namespace: platform.Namespace, Name: name}
 	seen := secretMetadata()
-	if err := s.metadata.Get(ctx, name, seen); err != nil {
-		s.mu.Lock()
-		delete(s.read, name)
-		s.mu.Unlock()
+	if err := s.metadata.Get(ctx, key, seen); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	known, ok := s.read[name]
+	known, ok := s.read[platform][name]
 	s.mu.Unlock()
 	if ok && known.resourceVersion == seen.ResourceVersion {
 		return known.data, nil
 	}
 	secret := &corev1.Secret{}
-	if err := s.uncached.Get(ctx, name, secret); err != nil {
+	if err := s.uncached.Get(ctx, key, secret); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.read == nil {
-		s.read = map[types.NamespacedName]secretData{}
+		s.read = map[types.NamespacedName]map[string]secretData{}
 	}
-	s.read[name] = secretData{resourceVersion: secret.ResourceVersion, data: secret.Data}
+	if s.read[platform] == nil {
+		s.read[platform] = map[string]secretData{}
+	}
+	s.read[platform][name] = secretData{resourceVersion: secret.ResourceVersion, data: secret.Data}
 	return secret.Data, nil
+}
+
+// retain drops what is remembered of Secrets that a platform no longer names.
+func (s *secretReader) retain(platform types.NamespacedName, names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.read[platform], func(name string, _ secretData) bool { return !slices.Contains(names, name) })
+	if len(s.read[platform]) == 0 {
+		delete(s.read, platform)
+	}
 }
 
 // referencedSecrets are the names of the Secrets that the spec names.
@@ -90,27 +102,34 @@ func referencedSecrets(ap *assetv1.AssetPlatform) []string {
 // resolveCredentials generates what is to be generated, reads what the spec names,
 // and returns either all credentials or the finding that says what is missing.
 func (r *Reconciler) resolveCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (manifests.Credentials, *finding, error) {
-	generated, problem, err := r.generateSecrets(ctx, ap)
-	if err != nil || problem != nil {
+	generated, err := r.generateSecrets(ctx, ap)
+	if err != nil {
+		problem, ok := asFinding(err, "Secret")
+		if ok {
+			err = nil
+		}
 		return manifests.Credentials{}, problem, err
 	}
-	l := credentialLookup{ctx: ctx, reader: &r.secrets, namespace: ap.Namespace, generated: generated}
+	r.secrets.retain(client.ObjectKeyFromObject(ap), referencedSecrets(ap))
+	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(ap), generated: generated}
 	c := l.credentials(ap)
 	if l.err != nil || l.problem != nil {
 		return manifests.Credentials{}, l.problem, l.err
 	}
-	if err := validCredentials(ap, c); err != nil {
-		return manifests.Credentials{}, &finding{
-			reason:  assetv1.ReasonSecretInvalid,
-			problem: strings.ReplaceAll(err.Error(), "\n", "; "), where: "Secret " + strings.Join(referencedSecrets(ap), ", "),
-			remedy: "correct the value in the Secret; it is read again at once",
-		}, nil
+	if problem := invalidCredentials(ap, c); problem != nil {
+		return manifests.Credentials{}, problem, nil
 	}
 	return c, nil, nil
 }
 
-// validCredentials loads the settings as the server will.
-func validCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) error {
+// invalidCredentials loads the settings as the server and the migration will, and
+// says what is wrong with the first that is; no message repeats a value.
+func invalidCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) *finding {
+	for i, key := range c.JWTVerifySecrets {
+		if strings.Contains(key, ",") {
+			return invalidSecret(&ap.Spec.Auth.VerifySecretRefs[i], "holds a comma, which separates keys")
+		}
+	}
 	f := manifests.Facts{Credentials: c}
 	values := manifests.ServerConfigMap(ap).Data
 	secret := manifests.ServerSecret(ap, f).Data
@@ -120,16 +139,54 @@ func validCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) error 
 		}
 		return values[name]
 	})
-	migrate := manifests.MigrateSecret(ap, f).Data
-	_, migrateErr := config.LoadMigrate(func(name string) string { return string(migrate[name]) })
-	return errors.Join(err, migrateErr)
+	if err == nil {
+		secret = manifests.MigrateSecret(ap, f).Data
+		_, err = config.LoadMigrate(func(name string) string { return string(secret[name]) })
+	}
+	if err == nil {
+		return nil
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	variable, wrong, _ := strings.Cut(first, ": ")
+	if ref := sourceOf(ap, variable); ref != nil {
+		return invalidSecret(ref, wrong)
+	}
+	return &finding{
+		reason: assetv1.ReasonInvalidSpec, where: "AssetPlatform " + ap.Name, stalled: true,
+		problem: fmt.Sprintf("The server cannot start with what the spec says (%s)", strings.TrimSuffix(first, ".")),
+		remedy:  "correct the field that sets " + variable,
+	}
+}
+
+func invalidSecret(ref *assetv1.SecretKeyRef, wrong string) *finding {
+	return &finding{
+		reason: assetv1.ReasonSecretInvalid, where: "Secret " + ref.Name,
+		problem: fmt.Sprintf("The value of key %s in Secret %s %s", ref.Key, ref.Name, strings.TrimSuffix(wrong, ".")),
+		remedy:  "correct it; it is read again at once",
+	}
+}
+
+// sourceOf is the key from which a variable's value comes, nil if it is in no Secret that the spec names.
+func sourceOf(ap *assetv1.AssetPlatform, variable string) *assetv1.SecretKeyRef {
+	s := ap.Spec
+	switch {
+	case variable == config.DatabaseURL.Name && s.Database != nil:
+		return s.Database.SecretRef
+	case variable == config.DatabaseDirectURL.Name && s.Database != nil:
+		return s.Database.DirectSecretRef
+	case variable == config.RedisURL.Name && s.Cache != nil:
+		return s.Cache.SecretRef
+	case variable == config.JWTSecret.Name:
+		return s.Auth.JWTSecretRef
+	}
+	return nil
 }
 
 // credentialLookup reads keys until one is missing.
 type credentialLookup struct {
 	ctx       context.Context
 	reader    *secretReader
-	namespace string
+	platform  types.NamespacedName
 	generated map[string]map[string][]byte
 
 	problem *finding
@@ -174,11 +231,11 @@ func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
 	if ref == nil || l.problem != nil || l.err != nil {
 		return ""
 	}
-	data, err := l.reader.data(l.ctx, types.NamespacedName{Namespace: l.namespace, Name: ref.Name})
+	data, err := l.reader.data(l.ctx, l.platform, ref.Name)
 	if apierrors.IsNotFound(err) {
 		l.problem = &finding{
 			reason:  assetv1.ReasonSecretNotFound,
-			problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", ref.Name, field, l.namespace),
+			problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", ref.Name, field, l.platform.Namespace),
 			where:   "Secret " + ref.Name, remedy: "create it with the key " + ref.Key + ", or correct " + field,
 		}
 		return ""
@@ -196,66 +253,4 @@ func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
 		}
 	}
 	return value
-}
-
-// generateSecrets makes the Secrets whose values nobody gave, once: one that exists
-// is never written again. It returns their data by name.
-func (r *Reconciler) generateSecrets(ctx context.Context, ap *assetv1.AssetPlatform) (map[string]map[string][]byte, *finding, error) {
-	all := map[string]map[string][]byte{}
-	for _, wanted := range manifests.GeneratedSecrets(ap) {
-		secret := &corev1.Secret{}
-		err := r.Get(ctx, client.ObjectKeyFromObject(wanted), secret)
-		if apierrors.IsNotFound(err) {
-			secret, err = r.generateSecret(ctx, ap, wanted.(*corev1.Secret))
-		}
-		if problem, ok := asFinding(err, describe(wanted)); ok {
-			return nil, problem, nil
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, key := range manifests.GeneratedKeys(ap, secret.Name) {
-			if len(secret.Data[key]) == 0 {
-				return nil, &finding{
-					reason:  assetv1.ReasonSecretKeyMissing,
-					problem: fmt.Sprintf("Secret %s has lost its key %s, which was generated when the platform was made", secret.Name, key),
-					where:   "Secret " + secret.Name, remedy: "put the old value back from a backup of the Secret",
-				}, nil
-			}
-		}
-		all[secret.Name] = secret.Data
-	}
-	return all, nil, nil
-}
-
-func (r *Reconciler) generateSecret(ctx context.Context, ap *assetv1.AssetPlatform, wanted *corev1.Secret) (*corev1.Secret, error) {
-	existing := &corev1.Secret{}
-	switch err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(wanted), existing); {
-	case err == nil && !belongsTo(ap, existing):
-		return nil, conflict(wanted)
-	case err == nil:
-		return existing, nil
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("look for Secret %s: %w", wanted.Name, err)
-	}
-	if wanted.Name == manifests.PostgresName(ap) {
-		claim := &corev1.PersistentVolumeClaim{}
-		if err := r.Get(ctx, client.ObjectKeyFromObject(wanted), claim); err == nil {
-			return nil, &finding{
-				reason:  assetv1.ReasonSecretLost,
-				problem: fmt.Sprintf("Secret %s with the password of the managed database is gone, but its volume is there", wanted.Name),
-				where:   "Secret " + wanted.Name,
-				remedy:  "restore the Secret from a backup; or, to begin with an empty database, delete PersistentVolumeClaim " + claim.Name,
-			}
-		}
-	}
-	wanted.Type = corev1.SecretTypeOpaque
-	wanted.Data = map[string][]byte{}
-	for _, key := range manifests.GeneratedKeys(ap, wanted.Name) {
-		wanted.Data[key] = []byte(rand.Text() + rand.Text()) // 52 letters and digits, over 256 bits
-	}
-	if err := r.Create(ctx, wanted, client.FieldOwner(fieldManager)); err != nil {
-		return nil, fmt.Errorf("create Secret %s: %w", wanted.Name, err)
-	}
-	return wanted, nil
 }

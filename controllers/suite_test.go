@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -36,10 +38,15 @@ var (
 	admin    client.Client // what a cluster admin does
 	operator *runningOperator
 	sent     requestLog // every request of the operators in this package
+	seen     *history   // every status that was ever visible
 	ctx      = context.Background()
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil { // they wait for the cluster more than for the processor
+		panic(err)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -71,26 +78,51 @@ func run(m *testing.M) (code int, err error) {
 	if admin, err = client.New(plane.Admin, client.Options{Scheme: NewScheme()}); err != nil {
 		return 1, err
 	}
-	if operator, err = startOperator(); err != nil {
+	if seen, err = recordHistory(plane.Admin); err != nil {
+		return 1, err
+	}
+	defer seen.stop()
+	if operator, err = startOperator(operatorOptions{}); err != nil {
 		return 1, err
 	}
 	code = m.Run()
-	return code, operator.stop()
+	err = errors.Join(operator.stop(), seen.check(), checkRights(flag.Lookup("test.run").Value.String() == ""))
+	return code, err
 }
 
 // runningOperator is an operator with the rights of config/default, and no more.
 type runningOperator struct {
-	cancel context.CancelFunc
-	done   chan error
+	reconciler *Reconciler
+	elected    <-chan struct{}
+	cancel     context.CancelFunc
+	done       chan error
 }
 
-func startOperator() (*runningOperator, error) {
+type operatorOptions struct {
+	cluster   *rest.Config  // nil: the suite's, with the rights of config/default
+	namespace string        // empty: all
+	interval  time.Duration // 0: the operator's own
+	now       func() time.Time
+	elect     bool
+}
+
+func startOperator(o operatorOptions) (*runningOperator, error) {
 	cfg := rest.CopyConfig(plane.Admin)
-	cfg.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recordingTransport{next: next, log: &sent} })
+	if o.cluster != nil {
+		cfg = rest.CopyConfig(o.cluster)
+	} else {
+		cfg.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recordingTransport{next: next, log: &sent} })
+	}
+	options := CacheOptions()
+	if o.namespace != "" {
+		options.DefaultNamespaces = map[string]cache.Config{o.namespace: {}}
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: NewScheme(), Cache: CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)}, // it is started again in one process
+		Scheme: NewScheme(), Cache: options, Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller:     config.Controller{SkipNameValidation: new(true)}, // it is started again in one process
+		LeaderElection: o.elect, LeaderElectionID: "operator.assetplatform.io", LeaderElectionNamespace: "assetplatform-system",
+		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return nil, err
@@ -98,14 +130,19 @@ func startOperator() (*runningOperator, error) {
 	r := &Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Images: manifests.DefaultImages,
 		Events: mgr.GetEventRecorder("assetplatform-operator"), Readiness: NewReadinessReader(),
+		Interval: o.interval, Now: o.now,
 	}
 	if err := r.SetupWithManager(mgr, 4); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	o := &runningOperator{cancel: cancel, done: make(chan error, 1)}
-	go func() { o.done <- mgr.Start(ctx) }()
-	return o, nil
+	if err := r.RegisterInformers(ctx, mgr); err != nil {
+		cancel()
+		return nil, err
+	}
+	started := &runningOperator{reconciler: r, elected: mgr.Elected(), cancel: cancel, done: make(chan error, 1)}
+	go func() { started.done <- mgr.Start(ctx) }()
+	return started, nil
 }
 
 func (o *runningOperator) stop() error {
@@ -134,7 +171,12 @@ func newNamespace(t *testing.T, readiness *fakeReadiness) string {
 // newPlatform makes a platform in a namespace of its own.
 func newPlatform(t *testing.T, edit func(*assetv1.AssetPlatformSpec)) *assetv1.AssetPlatform {
 	t.Helper()
-	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: newNamespace(t, &fakeReadiness{})}}
+	return newPlatformIn(t, newNamespace(t, &fakeReadiness{}), edit)
+}
+
+func newPlatformIn(t *testing.T, namespace string, edit func(*assetv1.AssetPlatformSpec)) *assetv1.AssetPlatform {
+	t.Helper()
+	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: namespace}}
 	if edit != nil {
 		edit(&ap.Spec)
 	}
@@ -222,4 +264,39 @@ func get[T client.Object](t *testing.T, ap *assetv1.AssetPlatform, name string, 
 		t.Fatal(err)
 	}
 	return into
+}
+
+// newExternalPlatform makes a platform that runs none of its parts itself, with the
+// Secret of the studio's guide.
+func newExternalPlatform(t *testing.T, edit func(*assetv1.AssetPlatformSpec)) *assetv1.AssetPlatform {
+	t.Helper()
+	namespace := newNamespace(t, &fakeReadiness{})
+	if err := admin.Create(ctx, backendSecrets(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return newPlatformIn(t, namespace, func(s *assetv1.AssetPlatformSpec) {
+		externalSpec(s)
+		if edit != nil {
+			edit(s)
+		}
+	})
+}
+
+func backendSecrets(namespace string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "backend-secrets", Namespace: namespace}, StringData: map[string]string{
+		"database-url":  "postgres://backend:sesame@postgres.example.com:5432/game_assets",
+		"redis-url":     "rediss://:sesame@redis.example.com:6379/0",
+		"jwt-secret":    "a key of forty characters, or near to it",
+		"s3-access-key": "access", "s3-secret-key": "sesame",
+	}}
+}
+
+func externalSpec(s *assetv1.AssetPlatformSpec) {
+	ref := func(key string) *assetv1.SecretKeyRef {
+		return &assetv1.SecretKeyRef{Name: "backend-secrets", Key: key}
+	}
+	s.Database = &assetv1.DatabaseSpec{SecretRef: ref("database-url")}
+	s.Cache = &assetv1.CacheSpec{SecretRef: ref("redis-url")}
+	s.Storage = &assetv1.StorageSpec{Bucket: "assets", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"}}
+	s.Auth.JWTSecretRef = ref("jwt-secret")
 }

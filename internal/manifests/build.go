@@ -13,7 +13,7 @@ import (
 // Build is the list of all objects that are applied for ap, in the order in which
 // they are applied. Generated Secrets come without their data: see GeneratedSecrets.
 func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
-	objects := GeneratedSecrets(ap)
+	objects := append(GeneratedSecrets(ap), LeftData(ap, f)...)
 	objects = append(objects, Postgres(ap, f)...)
 	objects = append(objects, Redis(ap, f)...)
 	objects = append(objects, S3(ap, f)...)

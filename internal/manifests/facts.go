@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 )
 
@@ -45,6 +47,8 @@ type Facts struct {
 	// ServingImage is the image that may serve: TargetImage once it is migrated, before that the
 	// one that was, and empty while none may.
 	ServingImage string
+	// Left is the data that IsLeft, as it is in the cluster.
+	Left []client.Object
 	// Attempt is the number of the current migration attempt; 0 while there is none.
 	Attempt int64
 }
@@ -53,21 +57,27 @@ type Facts struct {
 // change of password is no new target, or a key rotation would migrate again.
 func (f Facts) MigrationTarget() string { return hash(f.TargetImage, f.DatabaseID()) }
 
-// DatabaseID identifies the database by host, port and name.
+// DatabaseID identifies the database by host, port and name; behind a pooler, by
+// those of the pooler as well: which database that leads to cannot be known from here.
 func (f Facts) DatabaseID() string {
-	direct := f.Credentials.DatabaseDirectURL
-	if direct == "" {
-		direct = f.Credentials.DatabaseURL
+	id := databaseAddress(f.Credentials.DatabaseURL)
+	if direct := f.Credentials.DatabaseDirectURL; direct != "" {
+		id = append(databaseAddress(direct), id...)
 	}
-	u, err := url.Parse(direct)
+	return hash(id...)
+}
+
+// databaseAddress is host, port and name of a database.
+func databaseAddress(text string) []any {
+	u, err := url.Parse(text)
 	if err != nil {
-		return hash("unparsed", direct) // ValidateCredentials has refused it already
+		return []any{"unparsed", text} // the credentials were refused already
 	}
 	port := u.Port()
 	if port == "" {
 		port = "5432"
 	}
-	return hash(strings.ToLower(u.Hostname()), port, strings.TrimPrefix(u.Path, "/"))
+	return []any{strings.ToLower(u.Hostname()), port, strings.TrimPrefix(u.Path, "/")}
 }
 
 // ManagedDatabaseURL is where a managed database answers.

@@ -13,6 +13,10 @@ import (
 // values made from Job and Pod names, take 63 characters.
 const maxName = 63
 
+// maxSetName leaves room for what the StatefulSet controller appends: its revision's
+// name, "-" and ten characters more, is the value of a label.
+const maxSetName = maxName - 11
+
 // ServiceName is the name of the API's Service.
 func ServiceName(ap *assetv1.AssetPlatform) string { return ap.Name }
 
@@ -21,13 +25,13 @@ func ServerName(ap *assetv1.AssetPlatform) string { return childName(ap, "server
 
 // PostgresName, RedisName and S3Name are the names of a managed part's
 // StatefulSet, Service, volume claim and Secret.
-func PostgresName(ap *assetv1.AssetPlatform) string { return childName(ap, "postgres") }
+func PostgresName(ap *assetv1.AssetPlatform) string { return cutName(ap, "postgres", maxSetName) }
 
 // RedisName: see PostgresName.
-func RedisName(ap *assetv1.AssetPlatform) string { return childName(ap, "redis") }
+func RedisName(ap *assetv1.AssetPlatform) string { return cutName(ap, "redis", maxSetName) }
 
 // S3Name: see PostgresName.
-func S3Name(ap *assetv1.AssetPlatform) string { return childName(ap, "s3") }
+func S3Name(ap *assetv1.AssetPlatform) string { return cutName(ap, "s3", maxSetName) }
 
 // AuthSecretName is the name of the Secret with the generated signing key.
 func AuthSecretName(ap *assetv1.AssetPlatform) string { return childName(ap, "auth") }
@@ -39,13 +43,15 @@ func MigrateJobName(ap *assetv1.AssetPlatform, target string, attempt int64) str
 
 // childName is <name>-<suffix>, cut in the middle and marked with a hash where
 // that is too long: two long names never become one.
-func childName(ap *assetv1.AssetPlatform, suffix string) string {
+func childName(ap *assetv1.AssetPlatform, suffix string) string { return cutName(ap, suffix, maxName) }
+
+func cutName(ap *assetv1.AssetPlatform, suffix string, longest int) string {
 	name := ap.Name + "-" + suffix
-	if len(name) <= maxName {
+	if len(name) <= longest {
 		return name
 	}
 	mark := hash(ap.Name)
-	return ap.Name[:maxName-len(suffix)-len(mark)-2] + "-" + mark + "-" + suffix
+	return ap.Name[:longest-len(suffix)-len(mark)-2] + "-" + mark + "-" + suffix
 }
 
 // hash is 10 hexadecimal digits that stand for the values' JSON.

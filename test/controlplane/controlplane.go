@@ -19,7 +19,7 @@ import (
 
 // controllers are those of the controller-manager that a platform's children need.
 // Without nodes the others would only get in the way.
-const controllers = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller,namespace-controller"
+const controllers = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller"
 
 // ControlPlane is a running control plane.
 type ControlPlane struct {
@@ -32,21 +32,11 @@ type ControlPlane struct {
 	stopKubelet context.CancelFunc
 }
 
-// Start starts a control plane with the project's CRDs and RBAC installed. Its
-// processes end with Stop.
-func Start() (_ *ControlPlane, err error) {
-	root := repository()
-	binaries, err := binaries(root)
+// Start starts a control plane with the project's CRDs installed. Its processes end
+// with Stop.
+func Start() (*ControlPlane, error) {
+	c, manager, err := startAPI()
 	if err != nil {
-		return nil, err
-	}
-	c := &ControlPlane{environment: &envtest.Environment{
-		BinaryAssetsDirectory: binaries["kube-apiserver"],
-		CRDDirectoryPaths:     []string{filepath.Join(root, "config/crd/bases")},
-		ErrorIfCRDPathMissing: true,
-	}}
-	c.environment.ControlPlane.GetAPIServer().Configure().Append("service-cluster-ip-range", "10.0.0.0/16")
-	if c.directory, err = os.MkdirTemp("", "controlplane-"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -54,17 +44,49 @@ func Start() (_ *ControlPlane, err error) {
 			_ = c.Stop()
 		}
 	}()
-	if c.Admin, err = c.environment.Start(); err != nil {
-		return nil, fmt.Errorf("start etcd and kube-apiserver: %w", err)
-	}
-	c.Admin.QPS = -1
-	if err := c.startManager(filepath.Join(binaries["kube-controller-manager"], "kube-controller-manager")); err != nil {
+	if err = c.startManager(manager); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c.stopKubelet = stop
 	c.Kubelet, err = startKubelet(ctx, c.Admin)
 	return c, err
+}
+
+// StartAPI starts etcd and the apiserver alone: nothing happens to an object but what
+// a test does.
+func StartAPI() (*ControlPlane, error) {
+	c, _, err := startAPI()
+	return c, err
+}
+
+func startAPI() (_ *ControlPlane, manager string, err error) {
+	root := repository()
+	binaries, err := binaries(root)
+	if err != nil {
+		return nil, "", err
+	}
+	c := &ControlPlane{environment: &envtest.Environment{
+		BinaryAssetsDirectory: binaries["kube-apiserver"],
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config/crd/bases")},
+		ErrorIfCRDPathMissing: true,
+	}}
+	c.environment.ControlPlane.GetAPIServer().Configure().Append("service-cluster-ip-range", "10.0.0.0/16").
+		// Not on by default, but some distributions have it: who blocks an owner's deletion must be allowed to.
+		Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	if c.directory, err = os.MkdirTemp("", "controlplane-"); err != nil {
+		return nil, "", err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.Stop()
+		}
+	}()
+	if c.Admin, err = c.environment.Start(); err != nil {
+		return nil, "", fmt.Errorf("start etcd and kube-apiserver: %w", err)
+	}
+	c.Admin.QPS = -1
+	return c, filepath.Join(binaries["kube-controller-manager"], "kube-controller-manager"), nil
 }
 
 // Kubectl runs kubectl as the cluster's administrator and returns what it printed.

@@ -1,0 +1,371 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// children are the platform's applied objects as they are in the cluster.
+func children(t *testing.T, ap *assetv1.AssetPlatform) []*unstructured.Unstructured {
+	t.Helper()
+	var all []*unstructured.Unstructured
+	for _, kind := range ownedKinds() {
+		if _, job := kind.(*batchv1.Job); job {
+			continue // created, never applied
+		}
+		gvk, err := apiutil.GVKForObject(kind, admin.Scheme())
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(gvk)
+		if err := admin.List(ctx, list, inPlatform(ap)...); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			all = append(all, &list.Items[i])
+		}
+	}
+	return all
+}
+
+// Each of the children is repaired when a label that the cache selects by is taken off,
+// when a field is edited, and when it is deleted, within a second or two: by its watch,
+// not by the interval.
+func TestDriftOfEveryKindIsRepaired(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	secrets := generatedData(t, ap)
+	for _, child := range children(t, ap) {
+		name := describe(child)
+		o := child.DeepCopy()
+		o.SetLabels(nil)
+		if err := retryUpdate(o, func() { o.SetLabels(nil) }); err != nil {
+			t.Fatal(name, err)
+		}
+		repaired(t, name+" without labels", func() error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+				return err
+			}
+			if got := o.GetLabels(); fmt.Sprint(got) != fmt.Sprint(child.GetLabels()) {
+				return fmt.Errorf("labels are %v", got)
+			}
+			return nil
+		})
+		if err := retryUpdate(o, func() {
+			labels := o.GetLabels()
+			labels[manifests.LabelPartOf] = "something else"
+			labels["example.com/extra"] = "theirs"
+			labels[manifests.LabelPartOf] = "something-else"
+			o.SetLabels(labels)
+		}); err != nil {
+			t.Fatal(name, err)
+		}
+		repaired(t, name+" with another label", func() error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+				return err
+			}
+			if got := o.GetLabels(); got[manifests.LabelPartOf] != "assetplatform" || got["example.com/extra"] != "theirs" {
+				return fmt.Errorf("labels are %v", got)
+			}
+			return nil
+		})
+		if kind := o.GetKind(); kind == "PersistentVolumeClaim" || kind == "Secret" && secrets[o.GetName()] != nil {
+			continue // what is deleted there is lost: see data_test.go
+		}
+		if err := admin.Delete(ctx, child); err != nil {
+			t.Fatal(name, err)
+		}
+		repaired(t, name+" deleted", func() error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(child), o); err != nil {
+				return err
+			}
+			if o.GetUID() == child.GetUID() {
+				return fmt.Errorf("not deleted yet")
+			}
+			return nil
+		})
+	}
+	if fmt.Sprint(generatedData(t, ap)) != fmt.Sprint(secrets) {
+		t.Error("a generated Secret is another now")
+	}
+	waitReady(t, ap)
+}
+
+func retryUpdate(o client.Object, edit func()) error {
+	for {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		edit()
+		if err := admin.Update(ctx, o); !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+}
+
+// repaired is like eventually, and fails if only the next look after an interval helped.
+func repaired(t *testing.T, what string, check func() error) {
+	t.Helper()
+	start := time.Now()
+	eventually(t, check)
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("%s was repaired after %s", what, took)
+	}
+}
+
+// The fields of the spec that people edit by hand are put back; what another manager adds stays.
+func TestDriftOfFieldsIsRepaired(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	server := get(t, ap, "studio-server", &appsv1.Deployment{})
+	if err := retryUpdate(server, func() {
+		server.Spec.Replicas = new(int32(1))
+		server.Spec.Template.Spec.Containers[0].Image = "example.com/other:1"
+		server.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "THEIRS", Value: "1"}}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	set := get(t, ap, "studio-redis", &appsv1.StatefulSet{})
+	if err := retryUpdate(set, func() { set.Spec.Replicas = new(int32(0)) }); err != nil {
+		t.Fatal(err)
+	}
+	service := get(t, ap, "studio", &corev1.Service{})
+	if err := retryUpdate(service, func() { service.Spec.Ports[0].TargetPort.StrVal = "metrics" }); err != nil {
+		t.Fatal(err)
+	}
+	repaired(t, "fields", func() error {
+		get(t, ap, "studio-server", server)
+		get(t, ap, "studio-redis", set)
+		get(t, ap, "studio", service)
+		container := server.Spec.Template.Spec.Containers[0]
+		if n := ptr.Deref(server.Spec.Replicas, 0); n != 3 || container.Image != manifests.DefaultImages.Server {
+			return fmt.Errorf("%d replicas of %s", n, container.Image)
+		}
+		if len(container.Env) != 1 {
+			t.Fatalf("what another manager added is gone: %v", container.Env)
+		}
+		if *set.Spec.Replicas != 1 || service.Spec.Ports[0].TargetPort.StrVal != "http" {
+			return fmt.Errorf("%d redis, port %v", *set.Spec.Replicas, service.Spec.Ports[0].TargetPort)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+}
+
+// An object of a child's name that is not ours stays as it is, byte for byte; the status
+// names it and the annotation that hands it over; when it goes, the platform comes up.
+func TestForeignNamesakesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	foreign := func(o client.Object, name string) client.Object {
+		o.SetName(name)
+		o.SetLabels(map[string]string{"app": "somebody-else"})
+		return o
+	}
+	labels := map[string]string{"app": "somebody-else"}
+	pod := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/theirs:1"}}}}
+	selector := &metav1.LabelSelector{MatchLabels: labels}
+	for name, o := range map[string]client.Object{
+		"Deployment studio-server":        foreign(&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector, Template: pod}}, "studio-server"),
+		"StatefulSet studio-postgres":     foreign(&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: new(int32(0)), Selector: selector, Template: pod}}, "studio-postgres"),
+		"Service studio":                  foreign(&corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}, "studio"),
+		"ServiceAccount studio-server":    foreign(&corev1.ServiceAccount{}, "studio-server"),
+		"Secret studio-auth":              foreign(&corev1.Secret{StringData: map[string]string{"jwt-secret": "theirs"}}, "studio-auth"),
+		"Secret studio-postgres":          foreign(&corev1.Secret{StringData: map[string]string{"password": "theirs"}}, "studio-postgres"),
+		"PersistentVolumeClaim studio-s3": foreign(&corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteOnce"}, Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}}}}, "studio-s3"),
+		"ConfigMap studio-server-":        foreign(&corev1.ConfigMap{Data: map[string]string{"theirs": "1"}}, "studio-server-"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t, &fakeReadiness{})
+			o.SetNamespace(namespace)
+			if strings.HasSuffix(name, "-") { // content-addressed
+				ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: namespace}}
+				o.SetName(manifests.ServerConfigMap(ap).Name)
+				name = describe(o)
+			}
+			if err := admin.Create(ctx, o); err != nil {
+				t.Fatal(err)
+			}
+			before := bytesOf(t, o)
+			ap := newPlatformIn(t, namespace, nil)
+			c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonNameConflict)
+			if !strings.Contains(c.Message, name+" exists") || !strings.Contains(c.Message, assetv1.AnnotationAdopt+"=true") {
+				t.Errorf("message %q", c.Message)
+			}
+			if meta.IsStatusConditionTrue(ap.Status.Conditions, assetv1.ConditionStalled) {
+				t.Error("Stalled, although its deletion helps")
+			}
+			if after := bytesOf(t, o); before != after {
+				t.Errorf("it was changed:\n%s\n%s", before, after)
+			}
+			var pods corev1.PodList
+			if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+				t.Fatal(err)
+			}
+			for _, pod := range pods.Items {
+				eachReference(pod.Spec, func(kind, used string) {
+					if kind+" "+used == name {
+						t.Errorf("pod %s of ours starts from it", pod.Name)
+					}
+				})
+			}
+			if err := admin.Delete(ctx, o); err != nil {
+				t.Fatal(err)
+			}
+			waitReady(t, ap)
+		})
+	}
+}
+
+// bytesOf is what the cluster holds of an object, its status (which controllers write) aside.
+func bytesOf(t *testing.T, o client.Object) string {
+	t.Helper()
+	gvk, err := apiutil.GVKForObject(o, admin.Scheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	if err := admin.Get(ctx, client.ObjectKeyFromObject(o), u); err != nil {
+		t.Fatal(err)
+	}
+	delete(u.Object, "status")
+	u.SetResourceVersion("")
+	u.SetManagedFields(slices.DeleteFunc(u.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool { return e.Manager != fieldManager }))
+	annotations := u.GetAnnotations()
+	delete(annotations, "deployment.kubernetes.io/revision") // the Deployment controller's
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	u.SetAnnotations(annotations)
+	text, err := u.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// An annotated namesake is taken over; one that somebody else's controller owns is not.
+func TestAnnotatedNamesakeIsAdopted(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, &fakeReadiness{})
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Name: "studio-server", Namespace: namespace, Annotations: map[string]string{assetv1.AnnotationAdopt: "true", "example.com/role": "theirs"},
+	}}
+	if err := admin.Create(ctx, account); err != nil {
+		t.Fatal(err)
+	}
+	owned := &corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Name: "studio-redis", Namespace: namespace, Annotations: map[string]string{assetv1.AnnotationAdopt: "true"},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "ServiceAccount", Name: account.Name, UID: account.UID, Controller: new(true)}},
+	}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+	if err := admin.Create(ctx, owned); err != nil {
+		t.Fatal(err)
+	}
+	ap := newPlatformIn(t, namespace, nil)
+	c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonNameConflict)
+	if !strings.Contains(c.Message, "belongs to ServiceAccount studio-server") || strings.Contains(c.Message, assetv1.AnnotationAdopt) {
+		t.Errorf("message %q", c.Message)
+	}
+	get(t, ap, "studio-server", account)
+	if !metav1.IsControlledBy(account, ap) || account.Annotations["example.com/role"] != "theirs" {
+		t.Errorf("the annotated ServiceAccount was not taken over: %+v", account.ObjectMeta)
+	}
+}
+
+// Applying what is there already moves no resource version, and the proof without a
+// request says so, for every child.
+func TestApplyingTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, ap := range map[string]*assetv1.AssetPlatform{"managed": newPlatform(t, nil), "external": newExternalPlatform(t, nil)} {
+		waitReady(t, ap)
+		for _, child := range children(t, ap) {
+			intent := intentOf(t, ap, child)
+			live := typed(t, child)
+			if same, err := ownsExactly(live, intent); err != nil || !same {
+				t.Errorf("%s: %s is not proved to be as applied: %v", name, describe(child), err)
+			}
+			version := ""
+			for range 3 {
+				applied := intent.DeepCopy()
+				if err := admin.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+					t.Fatal(err)
+				}
+				if version != "" && applied.GetResourceVersion() != version {
+					t.Errorf("%s: applying %s again moved its resource version", name, describe(child))
+				}
+				version = applied.GetResourceVersion()
+			}
+		}
+	}
+}
+
+// intentOf is what the operator says about a child in the state that its platform is in.
+func intentOf(t *testing.T, ap *assetv1.AssetPlatform, child client.Object) *unstructured.Unstructured {
+	t.Helper()
+	for _, o := range currentObjects(t, ap) {
+		if kindOf(o) == kindOf(child) && o.GetName() == child.GetName() {
+			intent, err := manifests.Intent(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return intent
+		}
+	}
+	t.Fatalf("%s is not among what is built", describe(child))
+	return nil
+}
+
+// currentObjects are what the operator builds for a ready platform.
+func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
+	t.Helper()
+	ap = ap.DeepCopy()
+	r := &Reconciler{Client: admin, APIReader: admin, Images: manifests.DefaultImages}
+	r.secrets.metadata, r.secrets.uncached = admin, admin
+	credentials, problem, err := r.resolveCredentials(context.Background(), ap)
+	if err != nil || problem != nil {
+		t.Fatal(err, problem)
+	}
+	f := manifests.Facts{Images: manifests.DefaultImages, Credentials: credentials, TargetImage: targetImage(ap, manifests.DefaultImages)}
+	f.ServingImage, f.Attempt = f.TargetImage, ap.Status.Migration.Attempt
+	return manifests.Build(ap, f)
+}
+
+// typed is an object as the cache holds it.
+func typed(t *testing.T, u *unstructured.Unstructured) client.Object {
+	t.Helper()
+	o, err := admin.Scheme().New(u.GroupVersionKind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := o.(client.Object)
+	if err := admin.Get(ctx, client.ObjectKeyFromObject(u), live); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepOwnFields(live); err != nil {
+		t.Fatal(err)
+	}
+	return live
+}

@@ -1,0 +1,78 @@
+package controllers
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// generateSecrets makes the Secrets whose values nobody gave, once: one that exists
+// is never written again. It returns their data by name; what somebody must mend is
+// a finding.
+func (r *Reconciler) generateSecrets(ctx context.Context, ap *assetv1.AssetPlatform) (map[string]map[string][]byte, error) {
+	all := map[string]map[string][]byte{}
+	for _, wanted := range manifests.GeneratedSecrets(ap) {
+		secret := &corev1.Secret{}
+		err := r.Get(ctx, client.ObjectKeyFromObject(wanted), secret)
+		if apierrors.IsNotFound(err) { // without our label, not in the cache yet, or not there
+			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(wanted), secret)
+		}
+		switch {
+		case apierrors.IsNotFound(err):
+			secret, err = r.generateSecret(ctx, ap, wanted.(*corev1.Secret))
+		case err == nil && !belongsTo(ap, secret):
+			err = conflict(ap, wanted, secret)
+		}
+		if problem, ok := asFinding(err, describe(wanted)); ok {
+			return nil, problem
+		}
+		if err != nil {
+			return nil, fmt.Errorf("generate %s: %w", describe(wanted), err)
+		}
+		for _, key := range manifests.GeneratedKeys(ap, secret.Name) {
+			if len(secret.Data[key]) == 0 {
+				return nil, &finding{
+					reason:  assetv1.ReasonSecretKeyMissing,
+					problem: fmt.Sprintf("Secret %s has lost its key %s, which was generated when the platform was made", secret.Name, key),
+					where:   "Secret " + secret.Name, remedy: "put the old value back from a backup of the Secret",
+				}
+			}
+		}
+		all[secret.Name] = secret.Data
+	}
+	return all, nil
+}
+
+// generateSecret makes a Secret that does not exist. The password of a database that
+// does exist cannot be made again.
+func (r *Reconciler) generateSecret(ctx context.Context, ap *assetv1.AssetPlatform, wanted *corev1.Secret) (*corev1.Secret, error) {
+	if wanted.Name == manifests.PostgresName(ap) {
+		claim := &corev1.PersistentVolumeClaim{}
+		err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(wanted), claim)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, err
+		}
+		if err == nil && belongsTo(ap, claim) {
+			return nil, &finding{
+				reason:  assetv1.ReasonSecretLost,
+				problem: fmt.Sprintf("Secret %s with the password of the managed database is gone, but its volume is there", wanted.Name),
+				where:   "Secret " + wanted.Name,
+				remedy: fmt.Sprintf("restore the Secret from a backup; or, to begin with an empty database, delete StatefulSet %s and PersistentVolumeClaim %s",
+					wanted.Name, claim.Name),
+			}
+		}
+	}
+	wanted.Type = corev1.SecretTypeOpaque
+	wanted.Data = map[string][]byte{}
+	for _, key := range manifests.GeneratedKeys(ap, wanted.Name) {
+		wanted.Data[key] = []byte(rand.Text() + rand.Text()) // 52 letters and digits, over 256 bits
+	}
+	return wanted, r.Create(ctx, wanted, client.FieldOwner(fieldManager))
+}

@@ -1,0 +1,195 @@
+package controllers
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// The tests in this file stop and start the operator: none of them is parallel.
+
+// restartOperator replaces the suite's operator until the end of the test.
+func restartOperator(t *testing.T, o operatorOptions) {
+	t.Helper()
+	stopOperator(t)
+	var err error
+	if operator, err = startOperator(o); err != nil {
+		t.Fatal(err)
+	}
+	<-operator.elected
+}
+
+// stopOperator stops the suite's operator; the end of the test starts it again as it was.
+func stopOperator(t *testing.T) {
+	t.Helper()
+	if err := operator.stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		operator.cancel()
+		var err error
+		if operator, err = startOperator(operatorOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// reconciles is how many passes the operators of this process made.
+func reconciles(t *testing.T) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0.0
+	for _, family := range families {
+		if family.GetName() == "controller_runtime_reconcile_total" {
+			for _, m := range family.GetMetric() {
+				total += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return total
+}
+
+// quiet waits until the operator has sent nothing for a second; it returns the number of requests so far.
+func quiet(t *testing.T) int {
+	t.Helper()
+	_, last := sent.since(0)
+	since := time.Now()
+	eventually(t, func() error {
+		if _, n := sent.since(0); n != last {
+			last, since = n, time.Now()
+		}
+		if silence := time.Since(since); silence < time.Second {
+			return fmt.Errorf("silent for %s", silence)
+		}
+		return nil
+	})
+	return last
+}
+
+// Of two operators one leads; when it stops, the other takes over at once.
+func TestLeaderHandsOver(t *testing.T) {
+	restartOperator(t, operatorOptions{elect: true})
+	second, err := startOperator(operatorOptions{elect: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	select {
+	case <-second.elected:
+		t.Fatal("two operators lead")
+	default:
+	}
+	stopped := time.Now()
+	if err := operator.stop(); err != nil {
+		t.Fatal(err)
+	}
+	operator = second
+	<-second.elected
+	if took := time.Since(stopped); took > 10*time.Second {
+		t.Errorf("the hand-over took %s", took)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(2)) })
+	waitReady(t, ap)
+}
+
+// An operator that dies at any moment of a rollout leaves nothing that the next one cannot
+// go on from: one Job per attempt, Secrets as they were.
+func TestOperatorKilledInTheMiddle(t *testing.T) {
+	ap := newPlatform(t, nil)
+	stopOperator(t)
+	random := rand.New(rand.NewPCG(7, 7))
+	for i := range 12 {
+		started, err := startOperator(operatorOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(100+random.IntN(250)) * time.Millisecond) // the moment is the input of this test
+		if err := started.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 6 {
+			update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Image = "example.com/killed:2" })
+		}
+	}
+	var err error
+	if operator, err = startOperator(operatorOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, ap)
+	var jobs batchv1.JobList
+	if err := admin.List(ctx, &jobs, client.InNamespace(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	var secrets corev1.SecretList
+	if err := admin.List(ctx, &secrets, client.InNamespace(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	if len(jobs.Items) > 1 || ap.Status.Migration.Attempt > 2 {
+		t.Errorf("%d Jobs, attempt %d", len(jobs.Items), ap.Status.Migration.Attempt)
+	}
+	if n := len(secrets.Items); n < 6 || n > 8 { // four generated, one per consumer, and what an older ReplicaSet names
+		t.Errorf("%d Secrets", n)
+	}
+}
+
+// What was generated once stays, also when the operator that made it is gone.
+func TestGeneratedSecretsOutliveTheOperator(t *testing.T) {
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	before := generatedData(t, ap)
+	restartOperator(t, operatorOptions{})
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(1)) })
+	waitReady(t, ap)
+	if after := generatedData(t, ap); fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Error("the generated values are others now")
+	}
+}
+
+func generatedData(t *testing.T, ap *assetv1.AssetPlatform) map[string]map[string][]byte {
+	t.Helper()
+	data := map[string]map[string][]byte{}
+	for _, o := range manifests.GeneratedSecrets(ap) {
+		data[o.GetName()] = get(t, ap, o.GetName(), &corev1.Secret{}).Data
+	}
+	return data
+}
+
+// Nothing of ours keeps a namespace from going, whether the operator runs or not.
+func TestNamespaceDeletionFinishes(t *testing.T) {
+	with, without := newPlatform(t, nil), newPlatform(t, nil)
+	waitReady(t, with)
+	waitReady(t, without)
+	deleteNamespace(t, with.Namespace)
+	stopOperator(t)
+	deleteNamespace(t, without.Namespace)
+}
+
+func deleteNamespace(t *testing.T, name string) {
+	t.Helper()
+	ns := &corev1.Namespace{}
+	ns.Name = name
+	if err := admin.Delete(ctx, ns); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		err := admin.Get(ctx, client.ObjectKeyFromObject(ns), ns)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("namespace %s is still there: %v %v", name, err, ns.Status.Conditions)
+	})
+}
