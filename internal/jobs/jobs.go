@@ -30,7 +30,7 @@ const (
 	// transaction pooler it would not work.
 	pollInterval = 2 * time.Second
 	// startRetry is the pause between attempts to start while the database is away.
-	startRetry = 5 * time.Second
+	startRetry = 2 * time.Second
 	// stopTimeout is how long jobs may go on after the process was told to stop.
 	stopTimeout = 10 * time.Second
 )

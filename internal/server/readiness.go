@@ -121,9 +121,7 @@ func (r *readiness) observe(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.checks.Database, r.checks.Storage, r.checks.Cache = checkOf(database), checkOf(storage), checkOf(cache)
-	seen := !errors.Is(schema, errSchemaUnseen)
-	if seen || !r.hasStarted() {
-		// A database that is away says nothing about its schema: what was seen last holds.
+	if !errors.Is(schema, errSchemaUnseen) { // else what was seen last holds
 		r.checks.Schema = checkOf(schema)
 	}
 	if schema == nil && !r.hasStarted() {
@@ -147,7 +145,8 @@ func checkOf(err error) config.Check {
 	return config.Check{Status: config.CheckOK}
 }
 
-var errSchemaUnseen = errors.New("not known: the database has not been reached since this pod started")
+// errSchemaUnseen means that a database that is away says nothing about its schema.
+var errSchemaUnseen = errors.New("schema not seen")
 
 // checkDatabase reports on the database and on its schema.
 func (r *readiness) checkDatabase(ctx context.Context) (database, schema error) {

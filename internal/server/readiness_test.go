@@ -123,7 +123,9 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 		t.Errorf("%d %+v", status, body)
 	}
 	wantDown(t, "database", body.Checks.Database, "was refused")
-	wantDown(t, "schema", body.Checks.Schema, "the database has not been reached")
+	if body.Checks.Schema.Status != config.CheckUnknown {
+		t.Errorf("schema: %+v", body.Checks.Schema)
+	}
 	p.get(config.PathHealth, "").want(200)
 	select {
 	case <-p.server.Started():
