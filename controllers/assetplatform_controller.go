@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -157,6 +158,9 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 			p.unsettled[objectKeyOf(object)] = true
 		}
 		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
+			if claim, ok := object.(*corev1.PersistentVolumeClaim); ok && problem.reason == assetv1.ReasonApplyFailed {
+				problem.remedy = claimRemedy(p.ap, claim) + ": " + strings.TrimPrefix(problem.remedy, "change what it names: ")
+			}
 			p.refuse(problem, r.interval())
 			refused[objectKeyOf(object)] = true
 		} else if err != nil {
@@ -164,6 +168,14 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// claimRemedy says which field a refused volume claim comes from.
+func claimRemedy(ap *assetv1.AssetPlatform, claim *corev1.PersistentVolumeClaim) string {
+	field := map[string]string{
+		manifests.PostgresName(ap): "spec.database.managed", manifests.RedisName(ap): "spec.cache.managed", manifests.S3Name(ap): "spec.storage.managed",
+	}[claim.Name]
+	return fmt.Sprintf("set storage in %s to the volume's present size or more, and leave its class as it was", field)
 }
 
 // leftData finds the volume claims and generated Secrets of parts that were managed once.

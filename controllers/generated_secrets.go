@@ -69,6 +69,10 @@ func (r *Reconciler) generateSecret(ctx context.Context, ap *assetv1.AssetPlatfo
 			}
 		}
 	}
+	// No owner yet, whatever the deletion policy: one that is created, not applied, could not
+	// be taken away by applying, and the Secret would go with its platform for ever.
+	wanted.OwnerReferences = nil
+	wanted.Annotations = map[string]string{assetv1.AnnotationRetainedFor: manifests.RetainedFor(ap)}
 	wanted.Type = corev1.SecretTypeOpaque
 	wanted.Data = map[string][]byte{}
 	for _, key := range manifests.GeneratedKeys(ap, wanted.Name) {

@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -300,3 +301,5 @@ func externalSpec(s *assetv1.AssetPlatformSpec) {
 	s.Storage = &assetv1.StorageSpec{Bucket: "assets", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"}}
 	s.Auth.JWTSecretRef = ref("jwt-secret")
 }
+
+func quantity(s string) resource.Quantity { return resource.MustParse(s) }
