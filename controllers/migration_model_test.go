@@ -68,7 +68,6 @@ type gateModel struct {
 	jobs      map[types.UID]batchv1.Job // that exist, as the watch shows them
 	succeeded map[string]bool           // image on database
 	names     map[string]types.UID      // every Job that ever was
-	attempts  map[string]bool
 	broken    []error
 }
 
@@ -79,7 +78,7 @@ func newGateModel(t *testing.T, bare *controlplane.ControlPlane, namespace strin
 	}
 	m := &gateModel{
 		t: t, bare: bare, admin: c, random: rand.New(rand.NewPCG(seed, seed)), namespace: namespace, now: time.Now(),
-		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, names: map[string]types.UID{}, attempts: map[string]bool{},
+		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, names: map[string]types.UID{},
 	}
 	m.must(c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	m.must(c.Create(ctx, backendSecrets(namespace)))
@@ -317,8 +316,12 @@ func (m *gateModel) setDatabase(n int, password string) {
 	m.must(m.admin.Patch(ctx, backendSecrets(m.namespace), patch))
 }
 
-// wipeStatus forgets everything, as a restore from a backup of the cluster may.
+// wipeStatus forgets everything, as a restore from a backup of the cluster may. Attempts
+// are counted from one again then, and their Jobs named as they were.
 func (m *gateModel) wipeStatus() {
+	m.mu.Lock()
+	clear(m.names)
+	m.mu.Unlock()
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"migration":null,"conditions":null,"image":null}}`))
 	m.must(m.admin.Status().Patch(ctx, m.platform(), patch))
 }
