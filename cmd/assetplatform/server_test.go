@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,7 +55,7 @@ type process struct {
 	cmd  *exec.Cmd
 	url  string
 	out  bytes.Buffer
-	done chan error
+	done chan struct{} // closed when it has ended
 }
 
 // command prepares the program in its pod's conditions, with an environment of pairs.
@@ -77,15 +78,18 @@ func command(t *testing.T, env []string, arguments ...string) *exec.Cmd {
 func startServer(t *testing.T, env ...string) *process {
 	t.Helper()
 	port := services.FreePort(t)
-	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), done: make(chan error, 1)}
+	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), done: make(chan struct{})}
 	p.cmd = command(t, append(env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("METRICS_PORT=%d", services.FreePort(t))), config.CommandServer)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.done <- p.cmd.Wait() }()
+	go func() {
+		_ = p.cmd.Wait() // exit tells the code
+		close(p.done)
+	}()
 	t.Cleanup(func() {
-		p.cmd.Process.Kill()
+		_ = p.cmd.Process.Kill() // most have ended
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", &p.out)
 		}
@@ -127,6 +131,14 @@ func (p *process) await(path string, status int) {
 	}
 }
 
+// stop tells the server to end, as the kubelet does.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // exit waits for the end of the process and returns its exit code.
 func (p *process) exit() int {
 	p.t.Helper()
@@ -161,10 +173,11 @@ func (p *process) wavUpload(token string, size int64, seed byte) *http.Request {
 	body, sink := io.Pipe()
 	form := multipart.NewWriter(sink)
 	go func() {
-		w, _ := form.CreateFormFile("file", "long.wav")
-		io.Copy(w, wav(size, seed))
-		form.Close()
-		sink.Close()
+		w, err := form.CreateFormFile("file", "long.wav")
+		if err == nil {
+			_, err = io.Copy(w, wav(size, seed))
+		}
+		sink.CloseWithError(errors.Join(err, form.Close()))
 	}()
 	r, err := http.NewRequest("POST", p.url+"/api/assets/upload", body)
 	if err != nil {
@@ -218,7 +231,9 @@ func TestUploadMemory(t *testing.T) {
 	token := p.register("alice")
 	const size = 50 << 20
 	sum := sha256.New()
-	io.Copy(sum, wav(size, 1))
+	if _, err := io.Copy(sum, wav(size, 1)); err != nil {
+		t.Fatal(err)
+	}
 
 	var asset struct {
 		Data struct{ SHA256, DownloadURL string }
@@ -298,9 +313,9 @@ func TestServerDrains(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST /api/assets/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", token, boundary, len(content))
-	conn.Write(content[:len(content)/2])
+	send(t, conn, content[:len(content)/2])
 
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.stop()
 	told := time.Now()
 	p.await(config.PathReady, http.StatusServiceUnavailable)
 	if took := time.Since(told); took > 500*time.Millisecond {
@@ -318,10 +333,14 @@ func TestServerDrains(t *testing.T) {
 		t.Fatal("the server ended during an upload")
 	default:
 	}
-	conn.Write(content[len(content)/2:])
+	send(t, conn, content[len(content)/2:])
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || answer.StatusCode != http.StatusCreated {
-		t.Fatalf("the upload: %v, %v", answer, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusCreated {
+		t.Errorf("the upload: %d", answer.StatusCode)
 	}
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -334,10 +353,21 @@ func TestServerDrains(t *testing.T) {
 func slowForm() (content []byte, contentType string) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	w, _ := form.CreateFormFile("file", "a.wav")
-	io.Copy(w, wav(100_000, 7))
-	form.Close()
+	w, err := form.CreateFormFile("file", "a.wav")
+	if err == nil {
+		_, err = io.Copy(w, wav(100_000, 7))
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		panic(err) // into memory: cannot fail
+	}
 	return body.Bytes(), form.FormDataContentType()
+}
+
+func send(t *testing.T, conn net.Conn, part []byte) {
+	t.Helper()
+	if _, err := conn.Write(part); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A server whose dependencies are all away is alive, says so, and still stops well.
@@ -348,7 +378,7 @@ func TestServerWithoutDependencies(t *testing.T) {
 	p.await(config.PathHealth, http.StatusOK)
 	p.await(config.PathReady, http.StatusServiceUnavailable)
 	time.Sleep(time.Second)
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.stop()
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

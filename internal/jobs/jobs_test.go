@@ -105,6 +105,14 @@ func (b *bench) exec(sql string, args ...any) {
 	}
 }
 
+func (b *bench) count(table string) (n int) {
+	b.t.Helper()
+	if err := b.store.Pool().QueryRow(b.t.Context(), "select count(*) from "+table).Scan(&n); err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
 func closed() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -166,13 +174,9 @@ func TestPurge(t *testing.T) {
 		t.Errorf("left: %q\nwant: %q", keys, want)
 	}
 	eventually(t, "the ended session is forgotten", func() bool {
-		var sessions int
-		b.store.Pool().QueryRow(t.Context(), "select count(*) from sessions").Scan(&sessions)
-		return sessions == 0
+		return b.count("sessions") == 0
 	})
-	var assets, notes int
-	b.store.Pool().QueryRow(t.Context(), "select (select count(*) from assets), (select count(*) from object_intents)").Scan(&assets, &notes)
-	if assets != 3 || notes != 1 {
+	if assets, notes := b.count("assets"), b.count("object_intents"); assets != 3 || notes != 1 {
 		t.Errorf("%d assets and %d notes are left, want 3 and the fresh one", assets, notes)
 	}
 	if log := b.log.String(); !strings.Contains(log, "msg=purged assets=2 objects=4") {
@@ -199,8 +203,7 @@ func TestPurgeGoesOnPastAFailure(t *testing.T) {
 	if collected != 2 || err == nil {
 		t.Errorf("collected %d, %v; want the other two and an error", collected, err)
 	}
-	var notes int
-	if b.store.Pool().QueryRow(t.Context(), "select count(*) from object_intents").Scan(&notes); notes != 1 {
+	if notes := b.count("object_intents"); notes != 1 {
 		t.Errorf("%d notes are left", notes)
 	}
 }

@@ -58,8 +58,8 @@ func TestPutAndGet(t *testing.T) {
 		got, want := sha256.New(), sha256.New()
 		n, err := io.Copy(got, body)
 		body.Close()
-		io.Copy(want, noise(uint64(i), size))
-		if err != nil || n != size || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+		_, noiseErr := io.Copy(want, noise(uint64(i), size))
+		if err != nil || noiseErr != nil || n != size || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
 			t.Errorf("%d bytes came back as %d, %v", size, n, err)
 		}
 	}
@@ -247,12 +247,15 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Put(t.Context(), "k", strings.NewReader("x"))
+	if err := b.Put(t.Context(), "k", strings.NewReader("x")); err != nil {
+		t.Error(err)
+	}
 	if _, err := b.Get(t.Context(), "other", 0, -1); err == nil {
 		t.Error("got what is not there")
 	}
-	b.Delete(t.Context(), "k")
-	b.Check(t.Context())
+	if err := errors.Join(b.Delete(t.Context(), "k"), b.Check(t.Context())); err != nil {
+		t.Error(err)
+	}
 	if got := strings.Join(seen, ", "); got != "put true true, get false true, delete true true, check true true" {
 		t.Error(got)
 	}

@@ -87,5 +87,5 @@ func (b *Bucket) explainSilence(err error) error {
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next // the innermost says it without the request's details
 	}
-	return fmt.Errorf("%s, where bucket %s should be, cannot be reached (%v): correct S3_ENDPOINT", b.address, b.name, err)
+	return fmt.Errorf("%s, where bucket %s should be, cannot be reached (%w): correct S3_ENDPOINT", b.address, b.name, err)
 }

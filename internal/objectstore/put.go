@@ -39,12 +39,12 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error
 	}
 	defer b.buffers.give(buffer)
 
-	n, err := fill(body, *buffer)
-	if err == nil {
-		return b.putParts(ctx, key, *buffer, body)
-	}
-	if err != io.EOF {
+	n, ended, err := fill(body, *buffer)
+	if err != nil {
 		return err
+	}
+	if !ended {
+		return b.putParts(ctx, key, *buffer, body)
 	}
 	call, cancel := context.WithTimeout(ctx, partCall)
 	defer cancel()
@@ -73,17 +73,17 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 	}()
 
 	var parts []types.CompletedPart
-	for n, end := len(buffer), error(nil); n > 0; {
+	for n, ended := len(buffer), false; n > 0; {
 		part, err := b.putPart(ctx, key, *upload.UploadId, int32(len(parts)+1), buffer[:n])
 		if err != nil {
 			return err
 		}
 		parts = append(parts, part)
-		if end == io.EOF {
+		if ended {
 			break
 		}
-		if n, end = fill(body, buffer); end != nil && end != io.EOF {
-			return end
+		if n, ended, err = fill(body, buffer); err != nil {
+			return err
 		}
 	}
 	complete, cancel := context.WithTimeout(ctx, partCall)
@@ -124,18 +124,20 @@ func (b *Bucket) abort(ctx context.Context, key, uploadID string) error {
 	return nil
 }
 
-// fill reads until buffer is full or r ends. Unlike io.ReadFull it passes every error of
-// r on as it is: io.ErrUnexpectedEOF is how a truncated request body reports itself.
-func fill(r io.Reader, buffer []byte) (n int, err error) {
-	for n < len(buffer) && err == nil {
-		var m int
-		m, err = r.Read(buffer[n:])
+// fill reads until buffer is full or r has ended. Unlike io.ReadFull it passes every
+// error of r on as it is: io.ErrUnexpectedEOF is how a truncated request reports itself.
+func fill(r io.Reader, buffer []byte) (n int, ended bool, err error) {
+	for n < len(buffer) {
+		m, err := r.Read(buffer[n:])
 		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
 	}
-	if n == len(buffer) && err == io.EOF {
-		err = nil // the next fill reports it
-	}
-	return n, err
+	return n, false, nil
 }
 
 // buffers hands out the part buffers of all uploads. Idle ones are left to the garbage collector.

@@ -47,8 +47,10 @@ func TestAssetHasEveryField(t *testing.T) {
 		} else {
 			fields = decode1[map[string]json.RawMessage](r)
 		}
-		for _, name := range []string{"id", "userId", "originalName", "fileType", "mimeType", "fileSize", "sha256", "version", "tags", "category",
-			"metadata", "downloadUrl", "thumbnailUrl", "promptId", "projectIds", "createdAt", "updatedAt", "deletedAt"} {
+		for _, name := range []string{
+			"id", "userId", "originalName", "fileType", "mimeType", "fileSize", "sha256", "version", "tags", "category",
+			"metadata", "downloadUrl", "thumbnailUrl", "promptId", "projectIds", "createdAt", "updatedAt", "deletedAt",
+		} {
 			if _, ok := fields[name]; !ok {
 				t.Errorf("no %s in %s", name, r.body)
 			}
@@ -108,14 +110,33 @@ func TestListBadValues(t *testing.T) {
 	p.uploadPNG(token, "b.png", png("2"))
 	next := *p.list(token, "limit", "1").Pagination.NextCursor
 	for _, test := range []struct{ name, value, field string }{
-		{"limit", "0", "limit"}, {"limit", "101", "limit"}, {"limit", "-1", "limit"}, {"limit", "ten", "limit"}, {"limit", "1e3", "limit"}, {"limit", "99999999999999999999", "limit"},
-		{"offset", "-1", "offset"}, {"offset", "x", "offset"}, {"page", "0", "page"}, {"page", "-3", "page"},
-		{"cursor", "x", "cursor"}, {"cursor", "bnVsbA", "cursor"}, {"cursor", "e30", "cursor"},
-		{"fileType", "VIDEO", "fileType"}, {"fileType", "image", "fileType"}, {"tagMode", "some", "tagMode"},
-		{"sortBy", "id; drop table assets", "sortBy"}, {"sortBy", "sha256", "sortBy"}, {"sortOrder", "up", "sortOrder"},
-		{"createdAfter", "yesterday", "createdAfter"}, {"createdBefore", "2026-13-01T00:00:00Z", "createdBefore"},
-		{"category", "a\x00b", "category"}, {"category", "\xff", "category"}, {"tags", "a\x00b", "tags"}, {"deleted", "maybe", "deleted"},
-		{"category", strings.Repeat("x", 65), "category"}, {"tags", strings.Repeat("x", 65), "tags"},
+		{"limit", "0", "limit"},
+		{"limit", "101", "limit"},
+		{"limit", "-1", "limit"},
+		{"limit", "ten", "limit"},
+		{"limit", "1e3", "limit"},
+		{"limit", "99999999999999999999", "limit"},
+		{"offset", "-1", "offset"},
+		{"offset", "x", "offset"},
+		{"page", "0", "page"},
+		{"page", "-3", "page"},
+		{"cursor", "x", "cursor"},
+		{"cursor", "bnVsbA", "cursor"},
+		{"cursor", "e30", "cursor"},
+		{"fileType", "VIDEO", "fileType"},
+		{"fileType", "image", "fileType"},
+		{"tagMode", "some", "tagMode"},
+		{"sortBy", "id; drop table assets", "sortBy"},
+		{"sortBy", "sha256", "sortBy"},
+		{"sortOrder", "up", "sortOrder"},
+		{"createdAfter", "yesterday", "createdAfter"},
+		{"createdBefore", "2026-13-01T00:00:00Z", "createdBefore"},
+		{"category", "a\x00b", "category"},
+		{"category", "\xff", "category"},
+		{"tags", "a\x00b", "tags"},
+		{"deleted", "maybe", "deleted"},
+		{"category", strings.Repeat("x", 65), "category"},
+		{"tags", strings.Repeat("x", 65), "tags"},
 	} {
 		p.get("/api/assets"+queryString(test.name, test.value), token).wantProblem(400, "VALIDATION_ERROR", test.field)
 	}

@@ -112,7 +112,9 @@ func sendBody(w http.ResponseWriter, body io.Reader) error {
 	defer chunkPairs.Put(chunks)
 	connection := http.NewResponseController(w)
 	send := func(part []byte) error {
-		connection.SetWriteDeadline(time.Now().Add(stallTime))
+		if err := connection.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+			return err
+		}
 		_, err := w.Write(part)
 		return err
 	}

@@ -60,7 +60,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		if len(r.URL.Path) > 1 {
 			r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/assets/ is /api/assets
 		}
-		http.NewResponseController(w).SetWriteDeadline(start.Add(writeTimeout))
+		setWriteDeadline(w, start.Add(writeTimeout))
 		if s.readiness.isDraining() {
 			w.Header().Set("Connection", "close") // the next request had better go to another pod
 		}
@@ -113,9 +113,9 @@ func (s *Server) logRequest(r *http.Request, info *requestInfo, answer *answer, 
 func (s *Server) recover(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			switch cause := recover(); {
-			case cause == nil:
-			case cause == http.ErrAbortHandler:
+			switch cause := recover(); cause {
+			case nil:
+			case http.ErrAbortHandler:
 				panic(cause)
 			default:
 				s.log.Error("panic", "requestId", requestInfoOf(r.Context()).id, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -210,6 +210,12 @@ func (a *answer) code() int {
 	return a.status
 }
 
+// setWriteDeadline says until when the answer may be written. It fails only on a
+// connection that is gone, or in tests on none.
+func setWriteDeadline(w http.ResponseWriter, deadline time.Time) {
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+}
+
 // errBody marks errors of reading a request's body: they are the client's, not ours.
 var errBody = errors.New("request body")
 
@@ -218,7 +224,7 @@ type requestBody struct{ io.ReadCloser }
 
 func (b requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", errBody, err)
 	}
 	return n, err

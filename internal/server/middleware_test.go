@@ -70,7 +70,7 @@ func TestPanicsAreAnswered(t *testing.T) {
 	handler := p.server.middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/late" {
 			w.WriteHeader(http.StatusOK)
-			w.Write([]byte("half"))
+			_, _ = w.Write([]byte("half"))
 		}
 		panic("secret detail")
 	}))

@@ -223,7 +223,7 @@ func newForm() *form {
 }
 
 func (f *form) field(name, value string) *form {
-	f.writer.WriteField(name, value)
+	_ = f.writer.WriteField(name, value) // into memory: cannot fail
 	return f
 }
 
@@ -235,7 +235,7 @@ func (f *form) file(name, contentType string, content []byte) *form {
 		h.Set("Content-Type", contentType)
 	}
 	w, _ := f.writer.CreatePart(h)
-	w.Write(content)
+	_, _ = w.Write(content)
 	return f
 }
 

@@ -178,11 +178,11 @@ func (r *readiness) checkCache(ctx context.Context) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("the connection to Redis at %s was refused: start the server, or correct host and port in REDIS_URL", address)
 	case hasAnyPrefix(err.Error(), "WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password", "NOPERM"):
-		return fmt.Errorf("Redis at %s refused the user or password: correct REDIS_URL", address)
+		return fmt.Errorf("the Redis server at %s refused the user or password: correct REDIS_URL", address)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return fmt.Errorf("Redis at %s did not answer in time: check that it runs and that network policies let this pod reach it", address)
+		return fmt.Errorf("the Redis server at %s did not answer in time: check that it runs and that network policies let this pod reach it", address)
 	}
-	return fmt.Errorf("Redis at %s failed (%w): check the server and REDIS_URL", address, err)
+	return fmt.Errorf("the Redis server at %s failed (%w): check the server and REDIS_URL", address, err)
 }
 
 func splitHost(address string) (host, port string) {

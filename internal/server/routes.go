@@ -108,11 +108,11 @@ func stream(mux *http.ServeMux, s *Server, pattern string, handle func(http.Resp
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.authenticate(r)
 		if err == nil {
-			http.NewResponseController(w).SetWriteDeadline(time.Time{})
+			setWriteDeadline(w, time.Time{})
 			err = handle(w, r, who)
 		}
 		if err != nil {
-			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+			setWriteDeadline(w, time.Now().Add(writeTimeout))
 			writeProblem(w, r, err)
 		}
 	})

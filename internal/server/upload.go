@@ -68,7 +68,7 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 	} else {
 		s.metrics.upload(u.format.kind, "stored")
 	}
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	setWriteDeadline(w, time.Now().Add(writeTimeout))
 	w.Header().Set("Location", assetPath(asset.ID))
 	writeJSON(w, http.StatusCreated, dataOf(assetBodyOf(asset)).Body)
 	return nil
@@ -113,7 +113,7 @@ func (u *upload) abandon(ctx context.Context) {
 func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 	for {
 		part, err := form.NextRawPart() // raw: a file is taken as it is, not decoded
-		if err == io.EOF {
+		if err == io.EOF {              //nolint:errorlint // a wrapped one means that the body was cut off
 			return nil
 		}
 		if err != nil {
@@ -175,10 +175,10 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	}
 	source := bufio.NewReader(part)
 	head, err := source.Peek(sniffLength)
-	if len(head) == 0 && err == io.EOF {
+	if len(head) == 0 && errors.Is(err, io.EOF) {
 		return invalid("file", "is empty")
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return bodyError(err)
 	}
 	if u.format, err = formatOf(head, name, part.Header.Get("Content-Type")); err != nil {
@@ -278,7 +278,9 @@ type progressBody struct {
 func (b *progressBody) Read(p []byte) (int, error) {
 	if !b.begun || b.since >= progressBytes {
 		b.begun, b.since = true, 0
-		b.connection.SetReadDeadline(time.Now().Add(b.pace))
+		if err := b.connection.SetReadDeadline(time.Now().Add(b.pace)); err != nil {
+			return 0, err
+		}
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.since += n

@@ -196,6 +196,17 @@ func (p *platform) rawUpload(token string, f *form, length int) net.Conn {
 	return conn
 }
 
+// send writes to a connection that must answer within some seconds from then on.
+func send(t *testing.T, conn net.Conn, part []byte) {
+	t.Helper()
+	if _, err := conn.Write(part); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTruncatedUploads(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -212,7 +223,7 @@ func TestTruncatedUploads(t *testing.T) {
 	for _, cut := range []int{150, 100_000, 6 << 20} {
 		// The client goes away in the middle.
 		conn := p.rawUpload(token, whole, len(content))
-		conn.Write(content[:cut])
+		send(t, conn, content[:cut])
 		conn.Close()
 	}
 	eventually(t, "all uploads have ended", func() bool { return strings.Count(p.log.String(), `"/api/assets/upload"`) >= 2*11 })
@@ -230,8 +241,7 @@ func TestSlowUploads(t *testing.T) {
 	content := f.buffer.Bytes()
 
 	conn := p.rawUpload(token, f, len(content))
-	conn.Write(content[:progressBytes])
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	send(t, conn, content[:progressBytes])
 	answer, _ := io.ReadAll(conn)
 	if !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") || !strings.Contains(string(answer), "REQUEST_TIMEOUT") {
 		t.Errorf("a client that stopped: %s", answer)
@@ -241,13 +251,11 @@ func TestSlowUploads(t *testing.T) {
 	start := time.Now()
 	conn = p.rawUpload(token, f, len(content))
 	for part := range slices.Chunk(content, progressBytes) { // in all longer than the time for one piece
-		conn.Write(part)
+		send(t, conn, part)
 		time.Sleep(150 * time.Millisecond)
 	}
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	line := make([]byte, 13)
-	io.ReadFull(conn, line)
-	if string(line) != "HTTP/1.1 201 " || time.Since(start) < p.server.progressTime {
+	if _, err := io.ReadFull(conn, line); err != nil || string(line) != "HTTP/1.1 201 " || time.Since(start) < p.server.progressTime {
 		t.Errorf("a slow client: %s after %v", line, time.Since(start))
 	}
 }

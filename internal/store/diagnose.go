@@ -54,33 +54,47 @@ func diagnoseAnswer(server *pgconn.PgError, cfg pgconn.Config) *Problem {
 	database := fmt.Sprintf("database %s at %s", cfg.Database, address(cfg))
 	switch {
 	case strings.HasPrefix(server.Code, "28"):
-		return &Problem{config.CodeDatabaseAuth,
+		return &Problem{
+			config.CodeDatabaseAuth,
 			fmt.Sprintf("the server at %s refused user %s (%s)", address(cfg), cfg.User, server.Message),
-			"correct the user name or the password in DATABASE_URL, or let that user in"}
+			"correct the user name or the password in DATABASE_URL, or let that user in",
+		}
 	case server.Code == stateNoSuchDatabase:
-		return &Problem{config.CodeDatabaseMissing,
+		return &Problem{
+			config.CodeDatabaseMissing,
 			fmt.Sprintf("the server at %s has no database %s", address(cfg), cfg.Database),
-			"create it, or correct the name in DATABASE_URL"}
+			"create it, or correct the name in DATABASE_URL",
+		}
 	case server.Code == stateCannotConnectNow, strings.HasPrefix(server.Code, "57P"):
-		return &Problem{config.CodeDatabaseUnreachable,
+		return &Problem{
+			config.CodeDatabaseUnreachable,
 			fmt.Sprintf("the server at %s takes no connections (%s)", address(cfg), server.Message),
-			"wait until it has started"}
+			"wait until it has started",
+		}
 	case strings.HasPrefix(server.Code, "53"):
-		return &Problem{config.CodeDatabaseUnreachable,
+		return &Problem{
+			config.CodeDatabaseUnreachable,
 			fmt.Sprintf("the server at %s is out of resources (%s)", address(cfg), server.Message),
-			"give it more, or lower the number of its clients"}
+			"give it more, or lower the number of its clients",
+		}
 	case server.Code == statePermission, server.Code == stateNoSuchSchema:
-		return &Problem{config.CodePermissionDenied,
+		return &Problem{
+			config.CodePermissionDenied,
 			fmt.Sprintf("user %s lacks a right in %s (%s)", cfg.User, database, server.Message),
-			fmt.Sprintf("grant it; a migration needs CREATE and USAGE on the schema: GRANT CREATE, USAGE ON SCHEMA public TO %q, run by the database's owner", cfg.User)}
+			fmt.Sprintf("grant it; a migration needs CREATE and USAGE on the schema: GRANT CREATE, USAGE ON SCHEMA public TO %q, run by the database's owner", cfg.User),
+		}
 	case server.Code == stateNoSuchTable && strings.Contains(server.Message, markerTable):
-		return &Problem{config.CodeMigrationFailed,
+		return &Problem{
+			config.CodeMigrationFailed,
 			database + " has no schema yet",
-			"run `assetplatform migrate`"}
+			"run `assetplatform migrate`",
+		}
 	}
-	return &Problem{config.CodeMigrationFailed,
+	return &Problem{
+		config.CodeMigrationFailed,
 		fmt.Sprintf("%s reported: %s (SQLSTATE %s)", database, server.Message, server.Code),
-		"see the log for the statement"}
+		"see the log for the statement",
+	}
 }
 
 // diagnoseSilence explains why no server answered.

@@ -105,9 +105,11 @@ func takeLock(ctx context.Context, conn *pgx.Conn, wait time.Duration) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return &Problem{config.CodeMigrationInProgress,
+			return &Problem{
+				config.CodeMigrationInProgress,
 				fmt.Sprintf("another migration of database %s has held the lock for %s", conn.Config().Database, wait),
-				"wait for it to end; if no migrate pod runs, end the session that holds the advisory lock (pg_locks)"}
+				"wait for it to end; if no migrate pod runs, end the session that holds the advisory lock (pg_locks)",
+			}
 		}
 		time.Sleep(min(200*time.Millisecond, time.Until(deadline)))
 	}
@@ -121,9 +123,11 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (config.
 	}
 	if current.Schema > imageSchema.Schema {
 		if current.CompatibleFrom > imageSchema.Schema {
-			return config.SchemaRange{}, &Problem{config.CodeSchemaTooNew,
+			return config.SchemaRange{}, &Problem{
+				config.CodeSchemaTooNew,
 				fmt.Sprintf("the database has schema %d, which images below schema %d cannot serve; this image has %d", current.Schema, current.CompatibleFrom, imageSchema.Schema),
-				"deploy the newer image again, or restore a backup made with this one"}
+				"deploy the newer image again, or restore a backup made with this one",
+			}
 		}
 		log.Info("the database is ahead of this image and still fits it", "schema", current.Schema)
 		return current, nil
@@ -153,9 +157,11 @@ where n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not li
 		return config.SchemaRange{}, err
 	}
 	if !marked && relations > 0 {
-		return config.SchemaRange{}, &Problem{config.CodeDatabaseForeign,
+		return config.SchemaRange{}, &Problem{
+			config.CodeDatabaseForeign,
 			fmt.Sprintf("database %s holds %d tables or views that are not ours", pool.Config().ConnConfig.Database, relations),
-			"give the platform a database of its own in DATABASE_URL"}
+			"give the platform a database of its own in DATABASE_URL",
+		}
 	}
 	if !visible {
 		if _, err := pool.Exec(ctx, createMarker); err != nil {
@@ -210,13 +216,17 @@ func readSchema(ctx context.Context, pool *pgxpool.Pool) (config.SchemaRange, er
 func Fits(database config.SchemaRange) error {
 	switch {
 	case database.Schema < imageSchema.Schema:
-		return &Problem{config.CodeMigrationFailed,
+		return &Problem{
+			config.CodeMigrationFailed,
 			fmt.Sprintf("the database has schema %d, this image needs %d", database.Schema, imageSchema.Schema),
-			"run `assetplatform migrate` of this image"}
+			"run `assetplatform migrate` of this image",
+		}
 	case database.CompatibleFrom > imageSchema.Schema:
-		return &Problem{config.CodeSchemaTooNew,
+		return &Problem{
+			config.CodeSchemaTooNew,
 			fmt.Sprintf("the database has schema %d, which needs an image of schema %d or later; this image has %d", database.Schema, database.CompatibleFrom, imageSchema.Schema),
-			"deploy the newer image"}
+			"deploy the newer image",
+		}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestRefreshRotates(t *testing.T) {
@@ -80,7 +82,7 @@ func TestConcurrentRefresh(t *testing.T) {
 	if _, err := s.RefreshSession(t.Context(), "old", "x", time.Hour); !errors.Is(err, ErrConflict) {
 		t.Errorf("while another request holds the token: %v", err)
 	}
-	first.Rollback(t.Context())
+	rollback(t, first)
 
 	late, err := s.pool.Begin(t.Context())
 	if err != nil {
@@ -93,9 +95,16 @@ func TestConcurrentRefresh(t *testing.T) {
 	if err != nil || !token.Used || !token.Raced {
 		t.Errorf("a request that began before the token was used: %+v, %v", token, err)
 	}
-	late.Rollback(t.Context())
+	rollback(t, late)
 	if _, err := s.SessionUser(t.Context(), alice.ID, session.ID); err != nil {
 		t.Errorf("the session ended: %v", err)
+	}
+}
+
+func rollback(t *testing.T, tx pgx.Tx) {
+	t.Helper()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Store) inTx(ctx context.Context, fn func(q *sqlc.Queries) error) error 
 	if err != nil {
 		return fail("begin", err)
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) // does nothing after a commit
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after a commit
 	if err := fn(s.queries.WithTx(tx)); err != nil {
 		return err
 	}

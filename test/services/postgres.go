@@ -85,7 +85,8 @@ func startPostgres() (*Postgres, error) {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)
-	pg.Server = Server{name: "postgres", Address: address,
+	pg.Server = Server{
+		name: "postgres", Address: address,
 		command: func() *exec.Cmd {
 			return as(account, exec.Command(filepath.Join(postgresBin, "postgres"), "-D", data, "-p", port,
 				"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",

@@ -47,7 +47,8 @@ func startRedis(password string) (*Redis, error) {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)
-	r := &Redis{Server{name: "redis-server", Address: address,
+	r := &Redis{Server{
+		name: "redis-server", Address: address,
 		command: func() *exec.Cmd {
 			cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 				"--databases", "1000", "--requirepass", password)

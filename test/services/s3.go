@@ -77,7 +77,8 @@ func startS3() (*S3, error) {
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return nil, err
 	}
-	server := &S3{dir: dir, Server: Server{name: "versitygw", Address: address,
+	server := &S3{dir: dir, Server: Server{
+		name: "versitygw", Address: address,
 		command: func() *exec.Cmd {
 			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "posix", data)
 			cmd.Dir = dir

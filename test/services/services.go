@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -80,7 +81,10 @@ func (s *Server) start() error {
 		return missing(s.name, err)
 	}
 	s.running, s.done = cmd, make(chan struct{})
-	go func(done chan struct{}) { cmd.Wait(); close(done) }(s.done)
+	go func(done chan struct{}) {
+		_ = cmd.Wait() // it is killed, as a rule
+		close(done)
+	}(s.done)
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
 		err := s.ready()
 		if err == nil {
@@ -102,18 +106,31 @@ func (s *Server) start() error {
 func (s *Server) Stop() { s.end(syscall.SIGKILL) }
 
 // Pause makes the program hang, as an overloaded machine would, until Resume.
-func (s *Server) Pause() { s.running.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Pause() {
+	s.signal(syscall.SIGSTOP)
+	for status := ""; !strings.Contains(status, "State:\tT"); time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.running.Process.Pid))
+		if err != nil {
+			return // it has ended
+		}
+		status = string(text)
+	}
+}
 
 // Resume ends a Pause.
-func (s *Server) Resume() { s.running.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) end(signal syscall.Signal) {
 	if s.running == nil {
 		return
 	}
-	s.running.Process.Signal(signal)
+	s.signal(signal)
 	<-s.done
 	s.running = nil
+}
+
+func (s *Server) signal(signal syscall.Signal) {
+	_ = s.running.Process.Signal(signal) // fails only if it has ended
 }
 
 // missing explains why a program could not be started.
