@@ -56,6 +56,7 @@ func runMigrate(ctx context.Context, out io.Writer) (config.Termination, error) 
 	})
 	var problem *store.Problem
 	if errors.As(err, &problem) {
+		log.Error("not migrated", "code", problem.Code, "reason", problem.Message, "remedy", problem.Remedy)
 		return config.Termination{Code: problem.Code, Message: problem.Message, Remedy: problem.Remedy}, err
 	}
 	log.Info("migrated", "schema", schema.Schema, "compatibleFrom", schema.CompatibleFrom)

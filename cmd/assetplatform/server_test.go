@@ -30,18 +30,25 @@ import (
 	"github.com/assetplatform/assetplatform/test/services"
 )
 
-func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
-
-// program is the real binary, built once.
-var program = sync.OnceValues(func() (string, error) {
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "assetplatform-test-program-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // for the unprivileged user
+	}
 	if err != nil {
-		return "", err
+		panic(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // for the unprivileged user
-		return "", err
-	}
-	path := filepath.Join(dir, "assetplatform")
+	programDir = dir
+	code := services.Main(m)
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+var programDir string
+
+// program is the real binary, built when the first test needs it.
+var program = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(programDir, "assetplatform")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)

@@ -171,9 +171,12 @@ func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetReq
 	return nil, err
 }
 
+// discardTimeout is how long a client waits for its bytes to go, and no longer.
+const discardTimeout = 5 * time.Second
+
 // discard deletes an object that no asset needs. What fails here the collector does later.
 func (s *Server) discard(ctx context.Context, userID uuid.UUID, key string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jsonTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
 	defer cancel()
 	if err := s.store.DiscardObject(ctx, userID, key, s.bucket.Delete); err != nil {
 		s.log.Warn("an object is left to the collector", "key", key, "error", err)

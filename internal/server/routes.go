@@ -45,8 +45,11 @@ func (s *Server) routes() http.Handler {
 // jsonTimeout bounds the work of a JSON route.
 const jsonTimeout = 15 * time.Second
 
-// maxJSONBody bounds the body of a JSON route, bytes.
-const maxJSONBody = 64 << 10
+// The body of a JSON route has so many bytes at most, and comes within such a time.
+const (
+	maxJSONBody     = 64 << 10
+	jsonBodyTimeout = 5 * time.Second
+)
 
 // jsonAPI is where JSON routes are registered.
 type jsonAPI struct {
@@ -122,7 +125,7 @@ func operation(pattern string, status int) huma.Operation {
 	method, path, _ := strings.Cut(pattern, " ")
 	return huma.Operation{
 		OperationID: strings.ToLower(method) + strings.NewReplacer("/api/", "-", "/", "-", "{", "", "}", "").Replace(path),
-		Method:      method, Path: path, DefaultStatus: status, MaxBodyBytes: maxJSONBody,
+		Method:      method, Path: path, DefaultStatus: status, MaxBodyBytes: maxJSONBody, BodyReadTimeout: jsonBodyTimeout,
 	}
 }
 

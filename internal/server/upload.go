@@ -94,9 +94,6 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.As
 	if !u.noted {
 		return asset, false, invalid("file", "is required")
 	}
-	if err := checkTags(u.asset.Tags); err != nil {
-		return asset, false, err
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), commitTimeout)
 	defer cancel()
 	return u.server.store.CommitUpload(ctx, u.asset)
@@ -126,6 +123,9 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 			err = readField(part, func(text string) error {
 				tags, err := parseTags(text)
 				u.asset.Tags = append(u.asset.Tags, tags...)
+				if err == nil {
+					err = checkTags(u.asset.Tags) // at once: a form may hold the field many times
+				}
 				return err
 			})
 		case "category":

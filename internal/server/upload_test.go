@@ -105,6 +105,7 @@ func TestUploadRefusals(t *testing.T) {
 		"unknown field before": {newForm().field("promptId", "x").file("a.png", "", png("x")), 400, "VALIDATION_ERROR", "promptId"},
 		"tags not JSON":        {good().field("tags", `["a"`), 400, "VALIDATION_ERROR", "tags"},
 		"too many tags":        {good().field("tags", strings.Join(slices.Collect(numbers(51)), ",")), 400, "VALIDATION_ERROR", "tags"},
+		"many fields of tags":  {many(200, good()), 400, "VALIDATION_ERROR", "tags"},
 		"long tag":             {good().field("tags", strings.Repeat("勇", 65)), 400, "VALIDATION_ERROR", "tags"},
 		"NUL in a tag":         {good().field("tags", "a\x00"), 400, "VALIDATION_ERROR", "tags"},
 		"long category":        {good().field("category", strings.Repeat("勇", 65)), 400, "VALIDATION_ERROR", "category"},
@@ -144,6 +145,14 @@ func (p *platform) wantNothing() {
 	if len(keys) > 0 || notes+assets+blobs > 0 {
 		p.t.Errorf("left behind: objects %v, %d notes, %d assets, %d blobs", keys, notes, assets, blobs)
 	}
+}
+
+// many adds n fields with one tag each.
+func many(n int, f *form) *form {
+	for i := range n {
+		f.field("tags", fmt.Sprint(i))
+	}
+	return f
 }
 
 func numbers(n int) func(func(string) bool) {

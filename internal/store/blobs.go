@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -29,6 +30,9 @@ func (s *Store) BeginUpload(ctx context.Context, userID uuid.UUID) (key string, 
 	return key, fail("begin upload", err)
 }
 
+// RemoveFunc deletes an object from the bucket. It may be called twice for a key.
+type RemoveFunc func(ctx context.Context, key string) error
+
 // DiscardObject deletes, by remove, an object that became no asset or whose last asset
 // is gone, and forgets it. If the key is not noted (any more), because a commit whose
 // outcome was unclear did succeed or the collector came first, nothing is done. If
@@ -37,48 +41,37 @@ func (s *Store) DiscardObject(ctx context.Context, userID uuid.UUID, key string,
 	if err := owned(userID); err != nil {
 		return err
 	}
-	_, err := s.discard(ctx, remove, func(q *sqlc.Queries) (sqlc.DeleteIntentParams, error) {
-		intent, err := q.LockIntent(ctx, sqlc.LockIntentParams{ObjectKey: key, UserID: userID})
-		return sqlc.DeleteIntentParams(intent), err
-	})
-	return err
+	condemned, err := s.queries.CondemnIntent(ctx, sqlc.CondemnIntentParams{ObjectKey: key, UserID: userID})
+	if err != nil || condemned == 0 {
+		return fail("discard object", err)
+	}
+	return s.removeCondemned(ctx, userID, key, remove)
 }
 
 // CollectObject does the same for one object whose time has come, with a key after the
 // given one. It returns its key, or "" if there is none left.
 func (s *Store) CollectObject(ctx context.Context, after string, remove RemoveFunc) (key string, err error) {
-	return s.discard(ctx, remove, func(q *sqlc.Queries) (sqlc.DeleteIntentParams, error) {
-		intent, err := q.LockDueIntent(ctx, after)
-		return sqlc.DeleteIntentParams(intent), err
-	})
-}
-
-// RemoveFunc deletes an object from the bucket.
-type RemoveFunc func(ctx context.Context, key string) error
-
-// discard keeps the note locked while the object goes, so that no upload can be
-// committed and no second collector comes meanwhile.
-func (s *Store) discard(ctx context.Context, remove RemoveFunc, lock func(*sqlc.Queries) (sqlc.DeleteIntentParams, error)) (key string, err error) {
-	err = s.inTx(ctx, func(q *sqlc.Queries) error {
-		intent, err := lock(q)
-		if err != nil {
-			return fail("lock intent", err)
-		}
-		key = intent.ObjectKey
-		if err := remove(ctx, key); err != nil {
-			return err
-		}
-		_, err = q.DeleteIntent(ctx, intent)
-		return fail("delete intent", err)
-	})
-	if errors.Is(err, ErrNotFound) {
+	intent, err := s.queries.CondemnDueIntent(ctx, after)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}
-	return key, err
+	if err != nil {
+		return "", fail("collect object", err)
+	}
+	return intent.ObjectKey, s.removeCondemned(ctx, intent.UserID, intent.ObjectKey, remove)
+}
+
+// removeCondemned holds no transaction, and so no connection, while the bucket works.
+func (s *Store) removeCondemned(ctx context.Context, userID uuid.UUID, key string, remove RemoveFunc) error {
+	if err := remove(ctx, key); err != nil {
+		return err
+	}
+	err := s.queries.DeleteIntent(ctx, sqlc.DeleteIntentParams{ObjectKey: key, UserID: userID})
+	return fail("forget object", err)
 }
 
 // keepBlob counts one more reference to the bytes stored under key. duplicate tells that
-// the owner had them already: then key is due for collection.
+// the owner had them already: then key is condemned.
 func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (duplicate bool, err error) {
 	kept, err := q.KeepBlob(ctx, blob)
 	if err != nil {
@@ -87,9 +80,9 @@ func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (d
 	duplicate = kept != blob.ObjectKey
 	var intents int64
 	if duplicate {
-		intents, err = q.ExpireIntent(ctx, sqlc.ExpireIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
+		intents, err = q.CondemnIntent(ctx, sqlc.CondemnIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
 	} else {
-		intents, err = q.DeleteIntent(ctx, sqlc.DeleteIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
+		intents, err = q.TakeIntent(ctx, sqlc.TakeIntentParams{ObjectKey: blob.ObjectKey, UserID: blob.UserID})
 	}
 	if err == nil && intents == 0 {
 		err = ErrUploadExpired
@@ -98,7 +91,7 @@ func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (d
 }
 
 // releaseBlob counts one reference less. With the last one the blob goes, and its
-// object's key, which is returned, is noted for collection.
+// object's key, which is returned, is condemned.
 func releaseBlob(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, sha []byte) (orphan string, err error) {
 	refs, err := q.ReleaseBlob(ctx, sqlc.ReleaseBlobParams{UserID: userID, Sha256: sha})
 	if err != nil || refs > 0 {
@@ -108,7 +101,7 @@ func releaseBlob(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, sha []b
 	if err != nil {
 		return "", err
 	}
-	return orphan, q.CreateIntent(ctx, sqlc.CreateIntentParams{ObjectKey: orphan, UserID: userID})
+	return orphan, q.CreateCondemnedIntent(ctx, sqlc.CreateCondemnedIntentParams{ObjectKey: orphan, UserID: userID})
 }
 
 // newObjectKey returns a key that says nothing about its content. The first two digits

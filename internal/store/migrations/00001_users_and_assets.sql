@@ -71,8 +71,9 @@ create index assets_tags on assets using gin (tags);
 create index assets_trash on assets (deleted_at) where deleted_at is not null;
 
 -- Keys in the bucket that no blob owns: an upload under way, or bytes whose last
--- asset was purged. The collector deletes the object and then the row once
--- delete_after has passed; a commit takes the row out of its reach.
+-- asset was purged. Once delete_after has passed, the collector condemns the key, which
+-- sets delete_after to -infinity, deletes the object and then the row. A commit takes
+-- the row away before, and does not find one that is condemned.
 create table object_intents (
     object_key   text collate "C" primary key,
     user_id      uuid not null,

@@ -2,20 +2,28 @@
 insert into object_intents (object_key, user_id, delete_after)
 values ($1, $2, now() + sqlc.arg(lifetime)::interval);
 
--- name: DeleteIntent :execrows
+-- name: TakeIntent :execrows
+-- Part of a commit: the key belongs to a blob from now on.
+delete from object_intents where object_key = $1 and user_id = $2 and delete_after > '-infinity';
+
+-- name: CondemnIntent :execrows
+-- Waits for a commit that is taking it, and then finds nothing.
+update object_intents set delete_after = '-infinity' where object_key = $1 and user_id = $2;
+
+-- name: CondemnDueIntent :one
+update object_intents set delete_after = '-infinity'
+where object_key = (
+    select due.object_key from object_intents due
+    where due.delete_after <= now() and due.object_key > sqlc.arg(after)
+    order by due.object_key limit 1
+    for update skip locked)
+returning object_key, user_id;
+
+-- name: DeleteIntent :exec
 delete from object_intents where object_key = $1 and user_id = $2;
 
--- name: ExpireIntent :execrows
-update object_intents set delete_after = now() where object_key = $1 and user_id = $2;
-
--- name: LockIntent :one
-select object_key, user_id from object_intents where object_key = $1 and user_id = $2 for update;
-
--- name: LockDueIntent :one
-select object_key, user_id from object_intents
-where delete_after <= now() and object_key > sqlc.arg(after)
-order by object_key limit 1
-for update skip locked;
+-- name: CreateCondemnedIntent :exec
+insert into object_intents (object_key, user_id, delete_after) values ($1, $2, '-infinity');
 
 -- name: KeepBlob :one
 -- One more reference to these bytes. The key in the answer is that of the copy to

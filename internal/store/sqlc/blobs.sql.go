@@ -28,6 +28,60 @@ func (q *Queries) BlobKey(ctx context.Context, arg BlobKeyParams) (string, error
 	return object_key, err
 }
 
+const condemnDueIntent = `-- name: CondemnDueIntent :one
+update object_intents set delete_after = '-infinity'
+where object_key = (
+    select due.object_key from object_intents due
+    where due.delete_after <= now() and due.object_key > $1
+    order by due.object_key limit 1
+    for update skip locked)
+returning object_key, user_id
+`
+
+type CondemnDueIntentRow struct {
+	ObjectKey string
+	UserID    uuid.UUID
+}
+
+func (q *Queries) CondemnDueIntent(ctx context.Context, after string) (CondemnDueIntentRow, error) {
+	row := q.db.QueryRow(ctx, condemnDueIntent, after)
+	var i CondemnDueIntentRow
+	err := row.Scan(&i.ObjectKey, &i.UserID)
+	return i, err
+}
+
+const condemnIntent = `-- name: CondemnIntent :execrows
+update object_intents set delete_after = '-infinity' where object_key = $1 and user_id = $2
+`
+
+type CondemnIntentParams struct {
+	ObjectKey string
+	UserID    uuid.UUID
+}
+
+// Waits for a commit that is taking it, and then finds nothing.
+func (q *Queries) CondemnIntent(ctx context.Context, arg CondemnIntentParams) (int64, error) {
+	result, err := q.db.Exec(ctx, condemnIntent, arg.ObjectKey, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const createCondemnedIntent = `-- name: CreateCondemnedIntent :exec
+insert into object_intents (object_key, user_id, delete_after) values ($1, $2, '-infinity')
+`
+
+type CreateCondemnedIntentParams struct {
+	ObjectKey string
+	UserID    uuid.UUID
+}
+
+func (q *Queries) CreateCondemnedIntent(ctx context.Context, arg CreateCondemnedIntentParams) error {
+	_, err := q.db.Exec(ctx, createCondemnedIntent, arg.ObjectKey, arg.UserID)
+	return err
+}
+
 const createIntent = `-- name: CreateIntent :exec
 insert into object_intents (object_key, user_id, delete_after)
 values ($1, $2, now() + $3::interval)
@@ -60,7 +114,7 @@ func (q *Queries) DeleteBlob(ctx context.Context, arg DeleteBlobParams) (string,
 	return object_key, err
 }
 
-const deleteIntent = `-- name: DeleteIntent :execrows
+const deleteIntent = `-- name: DeleteIntent :exec
 delete from object_intents where object_key = $1 and user_id = $2
 `
 
@@ -69,29 +123,9 @@ type DeleteIntentParams struct {
 	UserID    uuid.UUID
 }
 
-func (q *Queries) DeleteIntent(ctx context.Context, arg DeleteIntentParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteIntent, arg.ObjectKey, arg.UserID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const expireIntent = `-- name: ExpireIntent :execrows
-update object_intents set delete_after = now() where object_key = $1 and user_id = $2
-`
-
-type ExpireIntentParams struct {
-	ObjectKey string
-	UserID    uuid.UUID
-}
-
-func (q *Queries) ExpireIntent(ctx context.Context, arg ExpireIntentParams) (int64, error) {
-	result, err := q.db.Exec(ctx, expireIntent, arg.ObjectKey, arg.UserID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) DeleteIntent(ctx context.Context, arg DeleteIntentParams) error {
+	_, err := q.db.Exec(ctx, deleteIntent, arg.ObjectKey, arg.UserID)
+	return err
 }
 
 const keepBlob = `-- name: KeepBlob :one
@@ -122,46 +156,6 @@ func (q *Queries) KeepBlob(ctx context.Context, arg KeepBlobParams) (string, err
 	return object_key, err
 }
 
-const lockDueIntent = `-- name: LockDueIntent :one
-select object_key, user_id from object_intents
-where delete_after <= now() and object_key > $1
-order by object_key limit 1
-for update skip locked
-`
-
-type LockDueIntentRow struct {
-	ObjectKey string
-	UserID    uuid.UUID
-}
-
-func (q *Queries) LockDueIntent(ctx context.Context, after string) (LockDueIntentRow, error) {
-	row := q.db.QueryRow(ctx, lockDueIntent, after)
-	var i LockDueIntentRow
-	err := row.Scan(&i.ObjectKey, &i.UserID)
-	return i, err
-}
-
-const lockIntent = `-- name: LockIntent :one
-select object_key, user_id from object_intents where object_key = $1 and user_id = $2 for update
-`
-
-type LockIntentParams struct {
-	ObjectKey string
-	UserID    uuid.UUID
-}
-
-type LockIntentRow struct {
-	ObjectKey string
-	UserID    uuid.UUID
-}
-
-func (q *Queries) LockIntent(ctx context.Context, arg LockIntentParams) (LockIntentRow, error) {
-	row := q.db.QueryRow(ctx, lockIntent, arg.ObjectKey, arg.UserID)
-	var i LockIntentRow
-	err := row.Scan(&i.ObjectKey, &i.UserID)
-	return i, err
-}
-
 const releaseBlob = `-- name: ReleaseBlob :one
 update blobs set refs = refs - 1 where user_id = $1 and sha256 = $2 returning refs
 `
@@ -176,4 +170,22 @@ func (q *Queries) ReleaseBlob(ctx context.Context, arg ReleaseBlobParams) (int64
 	var refs int64
 	err := row.Scan(&refs)
 	return refs, err
+}
+
+const takeIntent = `-- name: TakeIntent :execrows
+delete from object_intents where object_key = $1 and user_id = $2 and delete_after > '-infinity'
+`
+
+type TakeIntentParams struct {
+	ObjectKey string
+	UserID    uuid.UUID
+}
+
+// Part of a commit: the key belongs to a blob from now on.
+func (q *Queries) TakeIntent(ctx context.Context, arg TakeIntentParams) (int64, error) {
+	result, err := q.db.Exec(ctx, takeIntent, arg.ObjectKey, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
