@@ -67,7 +67,7 @@ type gateModel struct {
 	now       time.Time
 	jobs      map[types.UID]batchv1.Job // that exist, as the watch shows them
 	succeeded map[string]bool           // image on database
-	names     map[string]types.UID      // every Job that ever was
+	recorded  map[string]bool           // Jobs that the status said to be running or ended
 	broken    []error
 }
 
@@ -78,7 +78,7 @@ func newGateModel(t *testing.T, bare *controlplane.ControlPlane, namespace strin
 	}
 	m := &gateModel{
 		t: t, bare: bare, admin: c, random: rand.New(rand.NewPCG(seed, seed)), namespace: namespace, now: time.Now(),
-		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, names: map[string]types.UID{},
+		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, recorded: map[string]bool{},
 	}
 	m.must(c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	m.must(c.Create(ctx, backendSecrets(namespace)))
@@ -88,6 +88,11 @@ func newGateModel(t *testing.T, bare *controlplane.ControlPlane, namespace strin
 	m.must(c.Create(ctx, ap))
 	m.watch(&batchv1.JobList{}, m.jobSeen)
 	m.watch(&appsv1.DeploymentList{}, m.deploymentSeen)
+	m.watch(&assetv1.AssetPlatformList{}, func(_ watch.EventType, o client.Object) {
+		if status := o.(*assetv1.AssetPlatform).Status.Migration; status != nil && status.Phase != assetv1.MigrationPending {
+			m.recorded[status.Job] = true
+		}
+	})
 	return m
 }
 
@@ -115,17 +120,17 @@ func (m *gateModel) watch(list client.ObjectList, each func(watch.EventType, cli
 }
 
 // jobSeen: at no instant are there two Jobs that have not ended, also not one that is being
-// deleted; no attempt has two Jobs.
+// deleted; an attempt that the status knows to have its Job gets no other.
 func (m *gateModel) jobSeen(event watch.EventType, o client.Object) {
 	job := o.(*batchv1.Job)
 	if event == watch.Deleted {
 		delete(m.jobs, job.UID)
 		return
 	}
-	if other, ok := m.names[job.Name]; ok && other != job.UID {
+	if event == watch.Added && m.recorded[job.Name] {
 		m.broken = append(m.broken, fmt.Errorf("Job %s was made twice", job.Name))
 	}
-	m.names[job.Name], m.jobs[job.UID] = job.UID, *job
+	m.jobs[job.UID] = *job
 	running := 0
 	for _, j := range m.jobs {
 		if finished(&j) == nil {
@@ -319,11 +324,12 @@ func (m *gateModel) setDatabase(n int, password string) {
 // wipeStatus forgets everything, as a restore from a backup of the cluster may. Attempts
 // are counted from one again then, and their Jobs named as they were.
 func (m *gateModel) wipeStatus() {
-	m.mu.Lock()
-	clear(m.names)
-	m.mu.Unlock()
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"migration":null,"conditions":null,"image":null}}`))
 	m.must(m.admin.Status().Patch(ctx, m.platform(), patch))
+	time.Sleep(100 * time.Millisecond) // a pass that is under way ends
+	m.mu.Lock()
+	clear(m.recorded)
+	m.mu.Unlock()
 }
 
 // converge: when the Jobs succeed, the image that the spec asks for is served.

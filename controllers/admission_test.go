@@ -1,0 +1,200 @@
+package controllers
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// admission is a rule with what it admits and what it refuses.
+type admission struct {
+	field   string // as the refusal names it
+	message string // part of the refusal: the remedy
+	accept  []string
+	reject  []string
+	old     string // of transition rules: the spec before
+	name    string // of the platform
+}
+
+// admissions are all rules of the API; specs are YAML.
+func admissions() []admission {
+	const duration = "not a duration: write it like 720h, 90m or 30s"
+	list := []admission{
+		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "1studio", reject: []string{"{}"}},
+		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "a.b", reject: []string{"{}"}},
+		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: strings.Repeat("x", 64), reject: []string{"{}"}},
+		{field: "", message: "metadata.name", name: strings.Repeat("x", 63), accept: []string{"{}"}},
+		{field: "spec.image", message: "not an image reference: write it like ghcr.io/assetplatform/assetplatform:v0.1.0",
+			accept: []string{"image: ghcr.io/x/y:v1", "image: localhost:5000/x@sha256:0123456789abcdef"}, reject: []string{"image: two words", "image: -x", "image: https://ghcr.io/x?y"}},
+		{field: "spec.image", message: "should be at least 1 chars", reject: []string{`image: ""`}},
+		{field: "spec.replicas", message: "should be greater than or equal to 0", accept: []string{"replicas: 0", "replicas: 1000"}, reject: []string{"replicas: -1"}},
+		{field: "spec.replicas", message: "should be less than or equal to 1000", reject: []string{"replicas: 1001"}},
+		{field: "spec.server.logLevel", message: `supported values: "debug", "info", "warn", "error"`, accept: []string{"server: {logLevel: warn}"}, reject: []string{"server: {logLevel: loud}"}},
+		{field: "spec.server.allowedOrigins[0]", message: "not an origin: write scheme and host without a path, like https://yourdomain.com",
+			accept: []string{`server: {allowedOrigins: ["*"]}`, "server: {allowedOrigins: [https://a.example:8443, http://localhost]}"},
+			reject: []string{"server: {allowedOrigins: [https://a.example/]}", "server: {allowedOrigins: [a.example]}", `server: {allowedOrigins: ["https://a,https://b"]}`}},
+		{field: "spec.server.maxFileSize.image", message: "must be a whole number of bytes, like 10Mi", accept: []string{"server: {maxFileSize: {image: 10Mi}}", "server: {maxFileSize: {image: 1}}"},
+			reject: []string{"server: {maxFileSize: {image: 0}}", "server: {maxFileSize: {image: 500m}}", `server: {maxFileSize: {image: "-1"}}`}},
+		{field: "spec.server.maxFileSize.audio", message: "must be a whole number of bytes, like 50Mi", accept: []string{"server: {maxFileSize: {audio: 1536Mi}}"}, reject: []string{"server: {maxFileSize: {audio: 500m}}"}},
+		{field: "spec.server.trustedProxies[0]", message: "not a CIDR: write an address and a prefix length, like 10.0.0.0/8",
+			accept: []string{`server: {trustedProxies: [10.0.0.0/8, "fd00::/8"]}`}, reject: []string{"server: {trustedProxies: [10.0.0.1]}", "server: {trustedProxies: [10.0.0.0/33]}"}},
+		{field: "spec.server.trashRetention", message: duration, accept: []string{"server: {trashRetention: 0s}", "server: {trashRetention: 1h30m}"},
+			reject: []string{"server: {trashRetention: 30 days}", "server: {trashRetention: -1h}", "server: {trashRetention: 30d}"}},
+		{field: "spec.server.rateLimits.loginAccount", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {loginAccount: 0}}"}, reject: []string{"server: {rateLimits: {loginAccount: -1}}"}},
+		{field: "spec.server.rateLimits.loginAddress", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {loginAddress: 0}}"}, reject: []string{"server: {rateLimits: {loginAddress: -1}}"}},
+		{field: "spec.database", message: "database: set exactly one of secretRef (your own PostgreSQL) and managed (the operator runs one)",
+			accept: []string{"{}", "database: {managed: {}}", "database: {secretRef: {name: a, key: b}}"}, reject: []string{"database: {}", "database: {managed: {}, secretRef: {name: a, key: b}}"}},
+		{field: "spec.database", message: "database.directSecretRef: only with secretRef",
+			accept: []string{"database: {secretRef: {name: a, key: b}, directSecretRef: {name: a, key: c}}"}, reject: []string{"database: {managed: {}, directSecretRef: {name: a, key: c}}"}},
+		{field: "spec.database.secretRef.key", message: "should be at least 1 chars", reject: []string{`database: {secretRef: {name: a, key: ""}}`}},
+		{field: "spec.database.secretRef.name", message: "should be at least 1 chars", reject: []string{`database: {secretRef: {name: "", key: a}}`}},
+		{field: "spec.cache", message: "cache: set exactly one of secretRef (your own Redis) and managed (the operator runs one)",
+			accept: []string{"cache: {managed: {}}", "cache: {secretRef: {name: a, key: b}}"}, reject: []string{"cache: {}", "cache: {managed: {}, secretRef: {name: a, key: b}}"}},
+		{field: "spec.storage", message: "storage: set exactly one of bucket (your own) and managed (the operator runs an S3 server)",
+			accept: []string{"storage: {managed: {}}", "storage: {bucket: assets}"}, reject: []string{"storage: {}", "storage: {managed: {}, bucket: assets}"}},
+		{field: "spec.storage", message: "storage: prefix, region, endpoint and credentialsSecretRef go with bucket, not with managed",
+			accept: []string{"storage: {bucket: assets, region: x}"}, reject: []string{"storage: {managed: {}, prefix: x/}", "storage: {managed: {}, region: x}", "storage: {managed: {}, endpoint: 'http://x'}", "storage: {managed: {}, credentialsSecretRef: {name: x}}"}},
+		{field: "spec.storage.bucket", message: "should be at least 3 chars", reject: []string{"storage: {bucket: ab}"}},
+		{field: "spec.storage.prefix", message: "storage.prefix: write it without a leading and with a trailing slash, like studio/",
+			accept: []string{"storage: {bucket: assets, prefix: a/b/}", `storage: {bucket: assets, prefix: ""}`}, reject: []string{"storage: {bucket: assets, prefix: /a/}", "storage: {bucket: assets, prefix: a}"}},
+		{field: "spec.storage.endpoint", message: "storage.endpoint: not an http or https URL, like https://s3.example.com",
+			accept: []string{"storage: {bucket: assets, endpoint: 'https://s3.example.com:9000'}"}, reject: []string{"storage: {bucket: assets, endpoint: s3.example.com}", "storage: {bucket: assets, endpoint: 's3://x'}", "storage: {bucket: assets, endpoint: 'https://'}"}},
+		{field: "spec.migrations.timeout", message: "migrations.timeout: write a duration of at least 10s, like 10m", accept: []string{"migrations: {timeout: 10s}"}, reject: []string{"migrations: {timeout: 9s}", "migrations: {timeout: soon}"}},
+		{field: "spec.migrations.backoffLimit", message: "should be greater than or equal to 0", accept: []string{"migrations: {backoffLimit: 0}"}, reject: []string{"migrations: {backoffLimit: -1}"}},
+		{field: "spec.migrations.backoffLimit", message: "should be less than or equal to 10", reject: []string{"migrations: {backoffLimit: 11}"}},
+		{field: "spec.networking.service.annotations", message: "annotations under assetplatform.io/ are the operator's own",
+			accept: []string{"networking: {service: {annotations: {example.com/x: theirs}}}"}, reject: []string{"networking: {service: {annotations: {assetplatform.io/adopt: 'true'}}}"}},
+		{field: "spec.networking.service.type", message: `supported values: "ClusterIP", "NodePort", "LoadBalancer"`, accept: []string{"networking: {service: {type: NodePort}}"}, reject: []string{"networking: {service: {type: ExternalName}}"}},
+		{field: "spec.networking.service.port", message: "should be less than or equal to 65535", accept: []string{"networking: {service: {port: 65535}}"}, reject: []string{"networking: {service: {port: 65536}}"}},
+		{field: "spec.networking.service.port", message: "should be greater than or equal to 1", reject: []string{"networking: {service: {port: 0}}"}},
+		{field: "spec.deletionPolicy", message: `supported values: "Retain", "Delete"`, accept: []string{"deletionPolicy: Delete"}, reject: []string{"deletionPolicy: Keep"}},
+	}
+	for _, part := range []string{"database", "cache", "storage"} {
+		managed := func(spec string) string { return part + ": {managed: {" + spec + "}}" }
+		list = append(list,
+			admission{field: "spec." + part + ".managed.storage", message: "storage: must be at least 1Mi", accept: []string{managed("storage: 1Mi")}, reject: []string{managed("storage: 1023Ki"), managed("storage: 0")}},
+			admission{field: "spec." + part + ".managed.storage", message: "storage: a volume can grow, not shrink; set it to the present size or more",
+				old: managed("storage: 2Gi"), accept: []string{managed("storage: 2048Mi"), managed("storage: 3Gi")}, reject: []string{managed("storage: 2047Mi")}},
+			admission{field: "spec." + part + ".managed", message: "storageClassName: a volume cannot change its class; make a new platform and restore into it",
+				old: managed("storageClassName: fast"), accept: []string{managed("storageClassName: fast, storage: 30Gi")}, reject: []string{managed("storageClassName: slow"), managed("storage: 1Gi")}},
+		)
+	}
+	return list
+}
+
+// The apiserver refuses what is wrong with the field and the remedy, and admits what is right.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, &fakeReadiness{})
+	for i, a := range admissions() {
+		name := a.name
+		if name == "" {
+			name = fmt.Sprintf("rule-%d", i)
+		}
+		try := func(spec string) error {
+			o := platformFrom(t, namespace, name, spec)
+			if a.old == "" {
+				return admin.Create(ctx, o, client.DryRunAll)
+			}
+			before := platformFrom(t, namespace, name, a.old)
+			if err := admin.Create(ctx, before); client.IgnoreAlreadyExists(err) != nil {
+				t.Fatal(err)
+			}
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
+				t.Fatal(err)
+			}
+			o.SetResourceVersion(before.GetResourceVersion())
+			return retryDryRun(o, before)
+		}
+		for _, spec := range a.accept {
+			if err := try(spec); err != nil {
+				t.Errorf("%s: %q is refused: %v", a.field, spec, err)
+			}
+		}
+		for _, spec := range a.reject {
+			err := try(spec)
+			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), a.message) || !strings.Contains(err.Error(), a.field+": ") {
+				t.Errorf("%s: %q: want %q, got %v", a.field, spec, a.message, err)
+			}
+		}
+	}
+}
+
+func retryDryRun(o, before client.Object) error {
+	for {
+		err := admin.Update(ctx, o, client.DryRunAll)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
+			return err
+		}
+		o.SetResourceVersion(before.GetResourceVersion())
+	}
+}
+
+func platformFrom(t *testing.T, namespace, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{}}
+	var content map[string]any
+	if err := yaml.Unmarshal([]byte(spec), &content); err != nil {
+		t.Fatal(spec, err)
+	}
+	o.Object["spec"] = content
+	o.SetGroupVersionKind(assetv1.GroupVersion.WithKind("AssetPlatform"))
+	o.SetName(name)
+	o.SetNamespace(namespace)
+	return o
+}
+
+// Every rule of the generated CRD has a case that is admitted and one that is refused.
+func TestEveryRuleHasItsCases(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../config/crd/bases/assetplatform.io_assetplatforms.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := yaml.Unmarshal(text, &crd); err != nil {
+		t.Fatal(err)
+	}
+	rules := map[string]bool{}
+	var walk func(field string, s apiextensionsv1.JSONSchemaProps)
+	walk = func(field string, s apiextensionsv1.JSONSchemaProps) {
+		for _, rule := range s.XValidations {
+			rules[strings.TrimPrefix(field, ".")+": "+rule.Message] = true
+		}
+		for name, property := range s.Properties {
+			walk(field+"."+name, property)
+		}
+		if s.Items != nil {
+			walk(field+"[0]", *s.Items.Schema)
+		}
+	}
+	walk("", *crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
+	if len(rules) < 25 {
+		t.Errorf("only %d rules were found", len(rules))
+	}
+	for rule := range maps.Keys(rules) {
+		accepted, rejected := false, false
+		for _, a := range admissions() {
+			if field, message, _ := strings.Cut(rule, ": "); a.field == field && strings.HasPrefix(message, strings.TrimSuffix(a.message, "; set it to the present size or more")) {
+				accepted = accepted || len(a.accept) > 0
+				rejected = rejected || len(a.reject) > 0
+			}
+		}
+		if !accepted || !rejected {
+			t.Errorf("%s: accepted %t, rejected %t", rule, accepted, rejected)
+		}
+	}
+}

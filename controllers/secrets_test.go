@@ -1,0 +1,113 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// A Secret or key that is missing, or a value that cannot be right, is named with the
+// field that asks for it; when it comes, the platform comes up by itself.
+func TestSecretsThatAreMissingOrWrong(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, externalSpec)
+	expect := func(reason string, says ...string) {
+		t.Helper()
+		eventually(t, func() error {
+			c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, reason)
+			for _, part := range says {
+				if !strings.Contains(c.Message, part) {
+					return fmt.Errorf("message %q does not say %q", c.Message, part)
+				}
+			}
+			if strings.Contains(c.Message, "sesame") {
+				t.Fatalf("message %q tells the password", c.Message)
+			}
+			return nil
+		})
+	}
+	expect(assetv1.ReasonSecretNotFound, "Secret backend-secrets, named by spec.database.secretRef, does not exist", "create it with the key database-url")
+
+	secret := backendSecrets(ap.Namespace)
+	delete(secret.StringData, "redis-url")
+	secret.StringData["database-url"] = "mysql://u:sesame@h/d"
+	if err := admin.Create(ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	expect(assetv1.ReasonSecretKeyMissing, "no value under the key redis-url, named by spec.cache.secretRef")
+	setSecret(t, ap, "redis-url", "redis://:sesame@redis.example.com:6379/0")
+	expect(assetv1.ReasonSecretInvalid, "key database-url in Secret backend-secrets", `scheme "mysql"`)
+	setSecret(t, ap, "database-url", "postgres://u:ses ame@h/d")
+	expect(assetv1.ReasonSecretInvalid, "key database-url in Secret backend-secrets", "is not a URL")
+	setSecret(t, ap, "database-url", "postgres://backend:sesame@postgres.example.com:5432/game_assets\n") // as an editor saves it
+	waitReady(t, ap)
+	server := get(t, ap, serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name, &corev1.Secret{})
+	if got := string(server.Data["DATABASE_URL"]); strings.HasSuffix(got, "\n") {
+		t.Errorf("the server reads %q", got)
+	}
+
+	// What runs goes on while a Secret is away.
+	if err := admin.Delete(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	expect(assetv1.ReasonSecretNotFound)
+	if serving(t, ap).Status.AvailableReplicas != 3 {
+		t.Error("the server does not run any more")
+	}
+	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, ap)
+}
+
+// A value that the server reads rolls its pods; one that it does not read moves nothing.
+func TestChangedSecretRollsTheServer(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	waitReady(t, ap)
+	before := serving(t, ap)
+	setSecret(t, ap, "unrelated", "x")
+	setSecret(t, ap, "jwt-secret", "another key of forty characters or so !!!")
+	eventually(t, func() error {
+		if got := serving(t, ap); got.Generation != before.Generation+1 {
+			return fmt.Errorf("generation %d, was %d", got.Generation, before.Generation)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+	if got := serving(t, ap); got.Generation != before.Generation+1 || ap.Status.Migration.Attempt != 1 {
+		t.Errorf("generation %d after %d, attempt %d", got.Generation, before.Generation, ap.Status.Migration.Attempt)
+	}
+}
+
+// Keys that only verify come along, in their order; one with a comma would be two.
+func TestVerifyKeys(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Auth.VerifySecretRefs = []assetv1.SecretKeyRef{{Name: "old", Key: "b"}, {Name: "old", Key: "a"}}
+	})
+	waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	old := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "old", Namespace: ap.Namespace}, StringData: map[string]string{"a": "one,two", "b": "three"}}
+	if err := admin.Create(ctx, old); err != nil {
+		t.Fatal(err)
+	}
+	c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretInvalid)
+	if !strings.Contains(c.Message, "key a in Secret old holds a comma") {
+		t.Errorf("message %q", c.Message)
+	}
+	if err := admin.Patch(ctx, old, client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"a":"one"}}`))); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, ap)
+	server := get(t, ap, serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name, &corev1.Secret{})
+	if got := string(server.Data["JWT_VERIFY_SECRETS"]); got != "three,one" {
+		t.Errorf("the server reads %q", got)
+	}
+}
