@@ -306,18 +306,6 @@ func TestPasswordHashes(t *testing.T) {
 	}
 }
 
-// A login that waits for its turn longer than its body might have taken is still answered.
-func TestLoginWaitsForItsTurn(t *testing.T) {
-	t.Parallel()
-	p := newPlatform(t)
-	p.register("alice")
-	for range hashSlots {
-		p.server.passwords.slots <- struct{}{}
-	}
-	time.AfterFunc(jsonBodyTimeout+500*time.Millisecond, func() { <-p.server.passwords.slots })
-	p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`).want(200)
-}
-
 // Nothing that a request is trusted with shows up in the log.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	t.Parallel()

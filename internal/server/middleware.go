@@ -56,7 +56,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
-		r.Body = requestBody{r.Body, http.NewResponseController(w)}
+		r.Body = requestBody{r.Body}
 		if len(r.URL.Path) > 1 {
 			r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/assets/ is /api/assets
 		}
@@ -219,19 +219,12 @@ func setWriteDeadline(w http.ResponseWriter, deadline time.Time) {
 // errBody marks errors of reading a request's body: they are the client's, not ours.
 var errBody = errors.New("request body")
 
-// requestBody marks its errors with errBody. At its end it lifts the deadline that its
-// reader may have set: net/http goes on reading, to notice that the client has gone,
-// and would take the deadline for that.
-type requestBody struct {
-	io.ReadCloser
-	connection *http.ResponseController
-}
+// requestBody marks its errors with errBody.
+type requestBody struct{ io.ReadCloser }
 
 func (b requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.connection.SetReadDeadline(time.Time{}) // fails only if there is no connection
-	} else if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", errBody, err)
 	}
 	return n, err
