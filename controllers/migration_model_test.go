@@ -67,7 +67,9 @@ type gateModel struct {
 	now       time.Time
 	jobs      map[types.UID]batchv1.Job // that exist, as the watch shows them
 	succeeded map[string]bool           // image on database
-	recorded  map[string]bool           // Jobs that the status said to be running or ended
+	made      []batchv1.Job             // as they were made
+	recorded  map[string][]int64        // when the status said of a Job that it runs or has ended
+	wiped     []int64                   // when the status was wiped
 	broken    []error
 }
 
@@ -78,7 +80,7 @@ func newGateModel(t *testing.T, bare *controlplane.ControlPlane, namespace strin
 	}
 	m := &gateModel{
 		t: t, bare: bare, admin: c, random: rand.New(rand.NewPCG(seed, seed)), namespace: namespace, now: time.Now(),
-		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, recorded: map[string]bool{},
+		jobs: map[types.UID]batchv1.Job{}, succeeded: map[string]bool{}, recorded: map[string][]int64{},
 	}
 	m.must(c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	m.must(c.Create(ctx, backendSecrets(namespace)))
@@ -90,7 +92,7 @@ func newGateModel(t *testing.T, bare *controlplane.ControlPlane, namespace strin
 	m.watch(&appsv1.DeploymentList{}, m.deploymentSeen)
 	m.watch(&assetv1.AssetPlatformList{}, func(_ watch.EventType, o client.Object) {
 		if status := o.(*assetv1.AssetPlatform).Status.Migration; status != nil && status.Phase != assetv1.MigrationPending {
-			m.recorded[status.Job] = true
+			m.recorded[status.Job] = append(m.recorded[status.Job], revision(o))
 		}
 	})
 	return m
@@ -127,8 +129,8 @@ func (m *gateModel) jobSeen(event watch.EventType, o client.Object) {
 		delete(m.jobs, job.UID)
 		return
 	}
-	if event == watch.Added && m.recorded[job.Name] {
-		m.broken = append(m.broken, fmt.Errorf("Job %s was made twice", job.Name))
+	if event == watch.Added {
+		m.made = append(m.made, *job)
 	}
 	m.jobs[job.UID] = *job
 	running := 0
@@ -188,7 +190,7 @@ func (m *gateModel) check() {
 	m.t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := errors.Join(m.broken...); err != nil {
+	if err := errors.Join(append(m.broken, m.madeTwice())...); err != nil {
 		m.t.Fatalf("%v\n%s", err, strings.Join(m.trace, "\n"))
 	}
 }
@@ -325,11 +327,22 @@ func (m *gateModel) setDatabase(n int, password string) {
 // are counted from one again then, and their Jobs named as they were.
 func (m *gateModel) wipeStatus() {
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"migration":null,"conditions":null,"image":null}}`))
-	m.must(m.admin.Status().Patch(ctx, m.platform(), patch))
-	time.Sleep(100 * time.Millisecond) // a pass that is under way ends
-	m.mu.Lock()
-	clear(m.recorded)
-	m.mu.Unlock()
+	ap := m.platform()
+	m.must(m.admin.Status().Patch(ctx, ap, patch))
+	m.wiped = append(m.wiped, revision(ap))
+}
+
+// madeTwice finds a Job that was made although the status knew that its attempt has one.
+func (m *gateModel) madeTwice() error {
+	for _, job := range m.made {
+		for _, known := range m.recorded[job.Name] {
+			wiped := slices.ContainsFunc(m.wiped, func(at int64) bool { return known < at && at < revision(&job) })
+			if known < revision(&job) && !wiped {
+				return fmt.Errorf("Job %s was made twice", job.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // converge: when the Jobs succeed, the image that the spec asks for is served.
