@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/mail"
 	"strings"
@@ -117,7 +116,10 @@ type loginRequest struct {
 	}
 }
 
-var errCredentials = newProblem(http.StatusUnauthorized, "INVALID_CREDENTIALS", "No account has this name and password: check both.")
+// wrongCredentials does not tell whether it was the name or the password.
+func wrongCredentials() *problem {
+	return newProblem(http.StatusUnauthorized, "INVALID_CREDENTIALS", "No account has this name and password: check both.")
+}
 
 // login begins a session. An unknown user takes as long as a wrong password.
 func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody], error) {
@@ -126,7 +128,7 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		return nil, invalid("email", "give email or username, and not both")
 	}
 	if !isText(name) {
-		return nil, errCredentials
+		return nil, wrongCredentials()
 	}
 	user, err := s.store.UserByLogin(ctx, name)
 	account := user.ID.String()
@@ -136,15 +138,22 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		return nil, err
 	}
 	attempt := s.logins.attempt(account, requestInfoOf(ctx).client)
-	right, err := s.passwords.verify(ctx, in.Body.Password, user.PasswordHash, attempt.admit)
-	if err != nil {
+	if err := attempt.admit(ctx); err != nil {
 		return nil, err
 	}
-	if !right {
-		p := *errCredentials
-		p.header = errCredentials.header.Clone()
-		maps.Copy(p.header, attempt.failed(ctx))
-		return nil, &p
+	err = s.passwords.inTurn(ctx, func() error {
+		// Again: of those who waited, no more get to guess than the limit leaves.
+		if err := attempt.admit(ctx); err != nil {
+			return err
+		}
+		right, err := verifyPassword(in.Body.Password, user.PasswordHash)
+		if err == nil && !right {
+			err = attempt.failed(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	session, err := s.beginSession(ctx, user)
 	return dataOf(session), err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,14 +37,20 @@ func NewRedis(url string) (*redis.Client, error) {
 // loginLimiter bounds how many wrong passwords can be tried. Failures are counted in
 // Redis, so that all pods see them, and in this process while Redis is away.
 type loginLimiter struct {
-	redis  *redis.Client
-	local  localCounter
-	limits config.RateLimits
-	log    *slog.Logger
+	redis     *redis.Client
+	redisAway atomic.Pointer[time.Time] // until then Redis is not asked
+	local     localCounter
+	limits    config.RateLimits
+	log       *slog.Logger
 }
 
+// redisPause is for how long Redis is not asked after it failed: logins wait for it one by one.
+const redisPause = 5 * time.Second
+
 func newLoginLimiter(r *redis.Client, limits config.RateLimits, log *slog.Logger) *loginLimiter {
-	return &loginLimiter{redis: r, local: localCounter{windows: map[string]window{}}, limits: limits, log: log}
+	l := &loginLimiter{redis: r, local: localCounter{windows: map[string]window{}}, limits: limits, log: log}
+	l.redisAway.Store(&time.Time{})
+	return l
 }
 
 // attempt is a login of some account from some address, with the limits that it is under.
@@ -79,10 +87,12 @@ func (a attempt) admit(ctx context.Context) error {
 	return p
 }
 
-// failed counts a wrong password, and returns how the limits are now.
-func (a attempt) failed(ctx context.Context) http.Header {
+// failed counts a wrong password and returns the answer to it, which says how the limits are now.
+func (a attempt) failed(ctx context.Context) error {
+	p := wrongCredentials()
 	header, _ := a.describe(a.windows(ctx, true))
-	return header
+	maps.Copy(p.header, header)
+	return p
 }
 
 // window is the state of a count, and when it begins anew.
@@ -96,12 +106,17 @@ func (a attempt) windows(ctx context.Context, add bool) []window {
 	if len(a.keys) == 0 {
 		return nil
 	}
-	windows, err := redisWindows(ctx, a.limiter.redis, a.keys, add)
-	if err != nil {
+	now := time.Now()
+	if now.After(*a.limiter.redisAway.Load()) {
+		windows, err := redisWindows(ctx, a.limiter.redis, a.keys, add)
+		if err == nil {
+			return windows
+		}
 		a.limiter.log.Warn("failed logins are counted in this process only", "error", err)
-		return a.limiter.local.windowsOf(a.keys, add, time.Now())
+		pause := now.Add(redisPause)
+		a.limiter.redisAway.Store(&pause)
 	}
-	return windows
+	return a.limiter.local.windowsOf(a.keys, add, now)
 }
 
 // describe returns the RateLimit headers of the limit that is nearest, and how many

@@ -33,7 +33,7 @@ const (
 
 var errHashingBusy = errors.New("too many passwords to hash")
 
-// passwords hashes and verifies passwords, a bounded number at a time.
+// passwords hashes passwords, a bounded number at a time.
 type passwords struct {
 	slots  chan struct{}
 	common map[string]bool
@@ -82,29 +82,17 @@ func (p *passwords) hash(ctx context.Context, password string) (string, error) {
 // that takes as long.
 var nobody = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%022d$%043d", argon2.Version, argonMemory, argonTime, argonThreads, 0, 0)
 
-// verify tells whether the password has this hash. admit is asked before the wait for a
-// turn, and again when it has come: then as many passwords as there are slots are
-// looked at beyond what admit allows, and not all that wait.
-func (p *passwords) verify(ctx context.Context, password, hash string, admit func(context.Context) error) (bool, error) {
+// verifyPassword tells whether the password has this hash. Call it in turn.
+func verifyPassword(password, hash string) (bool, error) {
 	parameters, salt, want, err := parseHash(hash)
 	if err != nil {
 		return false, err
 	}
-	if err := admit(ctx); err != nil {
-		return false, err
-	}
-	var got []byte
-	err = p.inTurn(ctx, func() error {
-		if err := admit(ctx); err != nil {
-			return err
-		}
-		got = parameters.key(password, salt, uint32(len(want)))
-		return nil
-	})
-	return err == nil && subtle.ConstantTimeCompare(got, want) == 1, err
+	got := parameters.key(password, salt, uint32(len(want)))
+	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
-// inTurn runs work in one of the slots.
+// inTurn runs work, which hashes one password, in one of the slots; errHashingBusy.
 func (p *passwords) inTurn(ctx context.Context, work func() error) error {
 	timer := time.NewTimer(hashWait)
 	defer timer.Stop()

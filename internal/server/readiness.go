@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -30,6 +31,7 @@ type readiness struct {
 	store  *store.Store
 	bucket *objectstore.Bucket
 	redis  *redis.Client
+	log    *slog.Logger
 
 	started chan struct{} // closed at the first success
 
@@ -38,10 +40,10 @@ type readiness struct {
 	draining bool
 }
 
-func newReadiness(st *store.Store, bucket *objectstore.Bucket, rdb *redis.Client) *readiness {
+func newReadiness(st *store.Store, bucket *objectstore.Bucket, rdb *redis.Client, log *slog.Logger) *readiness {
 	unseen := config.Check{Status: config.CheckUnknown}
 	return &readiness{
-		store: st, bucket: bucket, redis: rdb, started: make(chan struct{}),
+		store: st, bucket: bucket, redis: rdb, log: log, started: make(chan struct{}),
 		checks: config.Checks{Database: unseen, Schema: unseen, Storage: unseen, Cache: unseen},
 	}
 }
@@ -120,9 +122,11 @@ func (r *readiness) observe(ctx context.Context) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.checks.Database, r.checks.Storage, r.checks.Cache = checkOf(database), checkOf(storage), checkOf(cache)
+	r.note("database", &r.checks.Database, database)
+	r.note("storage", &r.checks.Storage, storage)
+	r.note("cache", &r.checks.Cache, cache)
 	if !errors.Is(schema, errSchemaUnseen) { // else what was seen last holds
-		r.checks.Schema = checkOf(schema)
+		r.note("schema", &r.checks.Schema, schema)
 	}
 	if schema == nil && !r.hasStarted() {
 		close(r.started)
@@ -138,11 +142,18 @@ func (r *readiness) hasStarted() bool {
 	}
 }
 
-func checkOf(err error) config.Check {
+// note records what a check found, and logs it if that is news.
+func (r *readiness) note(name string, check *config.Check, err error) {
+	found := config.Check{Status: config.CheckOK}
 	if err != nil {
-		return config.Check{Status: config.CheckDown, Reason: err.Error()}
+		found = config.Check{Status: config.CheckDown, Reason: err.Error()}
 	}
-	return config.Check{Status: config.CheckOK}
+	if found != *check && err != nil {
+		r.log.Warn("down", "dependency", name, "reason", found.Reason)
+	} else if found != *check {
+		r.log.Info("ok", "dependency", name)
+	}
+	*check = found
 }
 
 // errSchemaUnseen means that a database that is away says nothing about its schema.

@@ -62,7 +62,7 @@ func New(o Options) *Server {
 		tokens:    newTokens(o.Config.JWTSecret, o.Config.JWTVerifySecrets),
 		passwords: newPasswords(),
 		logins:    newLoginLimiter(o.Redis, o.Config.RateLimits, o.Log),
-		readiness: newReadiness(o.Store, o.Bucket, o.Redis),
+		readiness: newReadiness(o.Store, o.Bucket, o.Redis, o.Log),
 
 		progressTime: progressTime,
 	}
