@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -20,11 +21,7 @@ const stallTime = time.Minute
 
 // downloadAsset streams an asset's bytes, or the range of them that was asked for, from the bucket.
 func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
-	id, err := parseID(r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	asset, err := s.store.Asset(r.Context(), who.ID, id)
+	asset, key, err := s.findDownload(r, who)
 	if err != nil {
 		return err
 	}
@@ -38,20 +35,13 @@ func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who calle
 		p.header.Set("Content-Range", fmt.Sprintf("bytes */%d", asset.FileSize))
 		return p
 	}
-	h := w.Header()
-	h.Set("ETag", etag)
-	h.Set("Last-Modified", asset.CreatedAt.Format(http.TimeFormat))
-	h.Set("Cache-Control", "private, no-cache") // keep it, but ask each time whether it may still be shown
 	if plan.status == http.StatusNotModified {
+		describeVersion(w.Header(), etag, asset)
 		w.WriteHeader(plan.status)
 		return nil
 	}
 	body := io.ReadCloser(http.NoBody)
 	if r.Method != http.MethodHead {
-		key, err := s.store.ObjectKey(r.Context(), asset)
-		if err != nil {
-			return err
-		}
 		length := plan.length
 		if plan.status == http.StatusOK {
 			length = -1 // the whole: the bucket verifies its checksum
@@ -61,6 +51,8 @@ func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who calle
 		}
 		defer body.Close()
 	}
+	h := w.Header()
+	describeVersion(h, etag, asset)
 	describeContent(h, asset)
 	h.Set("Content-Length", strconv.FormatInt(plan.length, 10))
 	if plan.status == http.StatusPartialContent {
@@ -68,10 +60,35 @@ func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who calle
 	}
 	w.WriteHeader(plan.status)
 	if err := sendBody(w, body); err != nil {
-		s.log.Warn("a download was cut off", "requestId", requestInfoOf(r.Context()).id, "error", err)
+		if r.Context().Err() == nil { // else the client has gone, which players do all the time
+			s.log.Warn("a download was cut off", "requestId", requestInfoOf(r.Context()).id, "error", err)
+		}
 		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
 	}
 	return nil
+}
+
+// findDownload returns the asset that the path names, and where its bytes are.
+func (s *Server) findDownload(r *http.Request, who caller) (asset store.Asset, key string, err error) {
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return asset, "", err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
+	defer cancel()
+	if asset, err = s.store.Asset(ctx, who.ID, id); err != nil {
+		return asset, "", err
+	}
+	key, err = s.store.ObjectKey(ctx, asset)
+	return asset, key, err
+}
+
+// describeVersion sets what lets a client keep the bytes and ask each time whether they
+// may still be shown.
+func describeVersion(h http.Header, etag string, asset store.Asset) {
+	h.Set("ETag", etag)
+	h.Set("Last-Modified", asset.CreatedAt.Format(http.TimeFormat))
+	h.Set("Cache-Control", "private, no-cache")
 }
 
 // describeContent sets what tells a browser what the bytes are and what may be done with them.

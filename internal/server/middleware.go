@@ -87,10 +87,10 @@ func routeOf(r *http.Request) string {
 func (s *Server) logRequest(r *http.Request, info *requestInfo, answer *answer, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
+	case r.URL.Path == config.PathHealth || r.URL.Path == config.PathReady:
+		level = slog.LevelDebug // readiness.note logs what is news
 	case answer.code() >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case r.URL.Path == config.PathHealth || r.URL.Path == config.PathReady:
-		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
 		slog.String("requestId", info.id), slog.String("method", r.Method), slog.String("path", r.URL.Path),

@@ -31,8 +31,8 @@ const (
 	maxField     = 16 << 10
 	formOverhead = 1 << 20
 
-	// commitTimeout bounds the database's part of an upload; it is not cut short when
-	// the client goes away.
+	// commitTimeout bounds each of the database's parts in an upload. The commit is not
+	// cut short when the client goes away.
 	commitTimeout = 10 * time.Second
 )
 
@@ -188,11 +188,10 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if u.format.kind == store.Audio {
 		limit = u.server.config.MaxFileSizeAudio
 	}
-	key, err := u.server.store.BeginUpload(ctx, u.userID)
+	key, err := u.note(ctx)
 	if err != nil {
 		return err
 	}
-	u.noted = true
 	u.asset = store.NewAsset{
 		UserID: u.userID, ObjectKey: key, OriginalName: name, FileType: u.format.kind, MIMEType: u.format.mimeType,
 		Tags: u.asset.Tags, Category: u.asset.Category,
@@ -213,6 +212,15 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	u.asset.FileSize = file.size
 	file.hash.Sum(u.asset.SHA256[:0])
 	return nil
+}
+
+// note has the store note a key for the bytes.
+func (u *upload) note(ctx context.Context) (key string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	key, err = u.server.store.BeginUpload(ctx, u.userID)
+	u.noted = err == nil
+	return key, err
 }
 
 // bodyError marks what reading a form reports as the client's error.
