@@ -16,7 +16,7 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// The tests in this file stop and start the operator: none of them is parallel.
+// Tests in this file that stop and start the operator are not parallel.
 
 // restartOperator replaces the suite's operator until the end of the test.
 func restartOperator(t *testing.T, o operatorOptions) {
@@ -168,14 +168,23 @@ func generatedData(t *testing.T, ap *assetv1.AssetPlatform) map[string]map[strin
 	return data
 }
 
-// Nothing of ours keeps a namespace from going, whether the operator runs or not.
-func TestNamespaceDeletionFinishes(t *testing.T) {
-	with, without := newPlatform(t, nil), newPlatform(t, nil)
-	waitReady(t, with)
-	waitReady(t, without)
-	deleteNamespace(t, with.Namespace)
+// Nothing of ours keeps a namespace from going when no operator runs.
+func TestNamespaceDeletionFinishesWithoutTheOperator(t *testing.T) {
+	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) { externalSpec(s); s.Replicas = new(int32(0)) }) // pods would only take the cluster long
+	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, ap)
 	stopOperator(t)
-	deleteNamespace(t, without.Namespace)
+	deleteNamespace(t, ap.Namespace)
+}
+
+// And the operator that runs does not fill it again.
+func TestNamespaceDeletionFinishesWithTheOperator(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	deleteNamespace(t, ap.Namespace)
 }
 
 func deleteNamespace(t *testing.T, name string) {
