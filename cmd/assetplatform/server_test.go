@@ -131,7 +131,7 @@ func (p *process) status(path string) int {
 
 func (p *process) await(path string, status int) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); p.status(path) != status; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); p.status(path) != status; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("%s does not answer %d", path, status)
 		}
@@ -310,7 +310,7 @@ func TestLoginBurstMemory(t *testing.T) {
 // drain delay, finishes the upload that is under way, and ends well.
 func TestServerDrains(t *testing.T) {
 	t.Parallel()
-	p := startServer(t, append(environment(t), "DRAIN_DELAY=1s")...)
+	p := startServer(t, append(environment(t), "DRAIN_DELAY=2s")...)
 	p.await(config.PathReady, http.StatusOK)
 	token := p.register("alice")
 	content, boundary := slowForm()
@@ -325,13 +325,13 @@ func TestServerDrains(t *testing.T) {
 	p.stop()
 	told := time.Now()
 	p.await(config.PathReady, http.StatusServiceUnavailable)
-	if took := time.Since(told); took > 500*time.Millisecond {
+	if took := time.Since(told); took > time.Second {
 		t.Errorf("not ready only after %v", took)
 	}
 	if status := p.status(config.PathHealth); status != http.StatusOK {
 		t.Errorf("health while draining: %d", status)
 	}
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond)
 	if status := p.status(config.PathHealth); status != 0 {
 		t.Errorf("a request after the drain delay: %d", status)
 	}

@@ -121,9 +121,9 @@ func closed() <-chan struct{} {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 20 s: " + what)
+			t.Fatal("not within 30 s: " + what)
 		}
 	}
 }

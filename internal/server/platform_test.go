@@ -281,9 +281,9 @@ func queryString(pairs ...string) string {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 15 s: " + what)
+			t.Fatal("not within 30 s: " + what)
 		}
 	}
 }

@@ -243,7 +243,7 @@ func TestTruncatedUploads(t *testing.T) {
 func TestSlowUploads(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
-	p.server.progressTime = 400 * time.Millisecond
+	p.server.progressTime = time.Second
 	token := p.register("alice").AccessToken
 	f := newForm().file("a.png", "image/png", png(strings.Repeat("x", 5*progressBytes)))
 	f.writer.Close()
@@ -261,7 +261,7 @@ func TestSlowUploads(t *testing.T) {
 	conn = p.rawUpload(token, f, len(content))
 	for part := range slices.Chunk(content, progressBytes) { // in all longer than the time for one piece
 		send(t, conn, part)
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 	}
 	line := make([]byte, 13)
 	if _, err := io.ReadFull(conn, line); err != nil || string(line) != "HTTP/1.1 201 " || time.Since(start) < p.server.progressTime {
