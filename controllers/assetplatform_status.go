@@ -67,14 +67,14 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 
 	secrets := secretsResolved(o)
 	migrated := migratedVerdict(ap, o)
-	available := availableVerdict(ap, o)
+	available := availableVerdict(o)
 	dependencies := []struct {
 		condition string
 		verdict   verdict
 	}{
 		{assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)},
-		{assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
-		{assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
+		{assetv1.ConditionStorageReady, dependencyVerdict(o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
+		{assetv1.ConditionCacheReady, dependencyVerdict(o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
 	}
 	set := func(condition string, v verdict) {
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
@@ -166,7 +166,7 @@ func databaseVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 			return no(&finding{reason: assetv1.ReasonDatabaseDown, where: "Database", problem: strings.TrimSuffix(m.Message, "."), remedy: strings.TrimSuffix(m.Remedy, ".")})
 		}
 	}
-	return dependencyVerdict(ap, o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
+	return dependencyVerdict(o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
 }
 
 // dependencyText says of a dependency whose it is and where its address is set.
@@ -200,7 +200,7 @@ func storageText(ap *assetv1.AssetPlatform) dependencyText {
 }
 
 // dependencyVerdict is what the server pods themselves report of a dependency.
-func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
+func dependencyVerdict(o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
 	for _, m := range o.managed {
 		if m.component == part && !m.ready() {
 			return managedVerdict(m, o, text)
@@ -256,7 +256,7 @@ func managedVerdict(m managedState, o *observed, text dependencyText) verdict {
 }
 
 // availableVerdict is true when just the wanted pods run and all are ready.
-func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+func availableVerdict(o *observed) verdict {
 	if o.server == nil {
 		if o.facts.ServingImage == "" {
 			return waiting(assetv1.ReasonNotCreated, "The server starts after the migration")

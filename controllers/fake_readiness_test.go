@@ -3,10 +3,13 @@ package controllers
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -43,11 +46,16 @@ func (f *fakeReadiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func (f *fakeReadiness) serve(t *testing.T, ip string) {
+// serve answers on a loopback address of its own, which it returns. Test runs side by
+// side on one machine share those addresses, so a taken one means another try.
+func (f *fakeReadiness) serve(t *testing.T) (ip string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(config.ServerPort)))
-	if err != nil {
-		t.Fatal(err)
+	var listener net.Listener
+	for err := error(syscall.EADDRINUSE); errors.Is(err, syscall.EADDRINUSE); {
+		ip = fmt.Sprintf("127.77.%d.%d", rand.IntN(256), 1+rand.IntN(254))
+		if listener, err = net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(config.ServerPort))); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
 	server := &http.Server{Handler: f}
 	go func() {
@@ -56,4 +64,5 @@ func (f *fakeReadiness) serve(t *testing.T, ip string) {
 		}
 	}()
 	t.Cleanup(func() { _ = server.Close() })
+	return ip
 }

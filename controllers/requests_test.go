@@ -11,8 +11,22 @@ import (
 
 // requestLog notes requests to the apiserver as they leave the process.
 type requestLog struct {
-	mu   sync.Mutex
-	seen []request
+	mu     sync.Mutex
+	seen   []request
+	broken func(request) bool // requests that never arrive
+}
+
+// breakDown lets requests fail from now on; nil lets none.
+func (l *requestLog) breakDown(broken func(request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = broken
+}
+
+func (l *requestLog) breaks(r request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken != nil && l.broken(r)
 }
 
 type request struct {
@@ -49,6 +63,11 @@ type recordingTransport struct {
 
 func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	noted := parseRequest(r)
+	if t.log.breaks(noted) {
+		noted.status = http.StatusTeapot
+		t.log.add(noted)
+		return nil, errBroken
+	}
 	resp, err := t.next.RoundTrip(r)
 	if err == nil {
 		noted.status = resp.StatusCode

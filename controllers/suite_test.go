@@ -162,9 +162,7 @@ func newNamespace(t *testing.T, readiness *fakeReadiness) string {
 	if err := admin.Create(ctx, ns); err != nil {
 		t.Fatal(err)
 	}
-	ip := fmt.Sprintf("127.77.%d.%d", n/250, 1+n%250)
-	readiness.serve(t, ip)
-	plane.Kubelet.SetPodIP(ns.Name, ip)
+	plane.Kubelet.SetPodIP(ns.Name, readiness.serve(t))
 	t.Cleanup(func() { _ = admin.Delete(ctx, ns) })
 	return ns.Name
 }

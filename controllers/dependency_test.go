@@ -1,0 +1,31 @@
+package controllers
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// What server pods report of a dependency is what the conditions say, while it lasts.
+func TestDependencyThatGoesAndComesBack(t *testing.T) {
+	t.Parallel()
+	pods := &fakeReadiness{}
+	ap := newPlatformIn(t, newNamespace(t, pods), nil)
+	waitReady(t, ap)
+	for check, condition := range map[string]string{
+		"database": assetv1.ConditionDatabaseReady, "storage": assetv1.ConditionStorageReady, "cache": assetv1.ConditionCacheReady,
+	} {
+		pods.set(check, "the "+check+" at example.com:1 refuses connections")
+		c := waitCondition(t, ap, condition, metav1.ConditionFalse, "")
+		if !strings.Contains(c.Message, "example.com:1") || !strings.Contains(c.Message, ": ") {
+			t.Errorf("%s says %q; want the place and a remedy", condition, c.Message)
+		}
+		waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, c.Reason)
+		pods.set(check, "")
+		waitCondition(t, ap, condition, metav1.ConditionTrue, "")
+		waitReady(t, ap)
+	}
+}
