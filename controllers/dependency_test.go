@@ -3,6 +3,7 @@ package controllers
 import (
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -11,7 +12,7 @@ import (
 
 // What server pods report of a dependency is what the conditions say, while it lasts.
 func TestDependencyThatGoesAndComesBack(t *testing.T) {
-	t.Parallel()
+	restartOperator(t, operatorOptions{interval: time.Second}) // pods are asked; nothing tells when their answer changes
 	pods := &fakeReadiness{}
 	ap := newPlatformIn(t, newNamespace(t, pods), nil)
 	waitReady(t, ap)
