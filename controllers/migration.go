@@ -45,7 +45,8 @@ func (r *Reconciler) observeMigration(ctx context.Context, p *pass) error {
 		}
 		m = p.ap.Status.Migration
 	}
-	if due, wait := attemptDue(p.ap, p.facts, r.now()); due {
+	due, wait := attemptDue(p.ap, p.facts, r.now())
+	if due || correctedMeanwhile(p) {
 		m = nextAttempt(p.ap, p.facts)
 		p.ap.Status.Migration = m
 	} else if wait > 0 {
@@ -81,6 +82,14 @@ func attemptDue(ap *assetv1.AssetPlatform, f manifests.Facts, now time.Time) (du
 	}
 	wait = m.FailedTime.Add(retryDelay(m.Failures)).Sub(now)
 	return wait <= 0, max(wait, 0)
+}
+
+// correctedMeanwhile says whether the running attempt has failed pods and reads a Secret
+// that was changed since: its next pods would only fail again, a minute apart.
+func correctedMeanwhile(p *pass) bool {
+	m := p.ap.Status.Migration
+	return m != nil && m.Phase == assetv1.MigrationRunning && m.DatabaseSecret != manifests.MigrateSecret(p.ap, p.facts).Name &&
+		slices.ContainsFunc(p.migrationPods, func(pod corev1.Pod) bool { return pod.Status.Phase == corev1.PodFailed })
 }
 
 // mendsItself says whether a failure may pass without an edit of the platform: what is

@@ -149,6 +149,21 @@ func TestMigrationIsRetriedWithACorrectedSecret(t *testing.T) {
 	}
 }
 
+// A Secret that is corrected while the attempt's Job still retries is not waited for.
+func TestMigrationUnderWayTakesACorrectedSecret(t *testing.T) {
+	t.Parallel()
+	image := images(t, controlplane.Image{Exits: true, ExitCode: 1, Message: said(config.CodeDatabaseAuth)})
+	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Image = image[0]; s.Migrations.BackoffLimit = new(int32(10)) })
+	waitCondition(t, ap, assetv1.ConditionMigrated, metav1.ConditionFalse, assetv1.ReasonCrashLoop)
+	first := ap.Status.Migration.Attempt
+	plane.Kubelet.SetImage(image[0], controlplane.Image{})
+	setSecret(t, ap, "database-url", "postgres://backend:corrected@db.example.com:5432/game_assets")
+	waitReady(t, ap)
+	if got := ap.Status.Migration.Attempt; got != first+1 {
+		t.Errorf("attempt %d, after %d", got, first)
+	}
+}
+
 func setSecret(t *testing.T, ap *assetv1.AssetPlatform, key, value string) {
 	t.Helper()
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"stringData":{%q:%q}}`, key, value))
