@@ -227,11 +227,18 @@ func TestMigrationJobDeletedByHand(t *testing.T) {
 	image := images(t, controlplane.Image{Hold: true})
 	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Image = image[0] })
 	waitCondition(t, ap, assetv1.ConditionMigrated, metav1.ConditionFalse, assetv1.ReasonMigrationRunning)
+	eventually(t, func() error { // a Job that goes before the status knows of it is the same attempt's again
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			return err
+		}
+		if phase := ap.Status.Migration.Phase; phase != assetv1.MigrationRunning {
+			return fmt.Errorf("phase %s", phase)
+		}
+		return nil
+	})
 	first := ap.Status.Migration.Job
 	var job batchv1.Job
-	eventually(t, func() error {
-		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: first}, &job)
-	})
+	get(t, ap, first, &job)
 	if err := admin.Delete(ctx, &job, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
 		t.Fatal(err)
 	}
