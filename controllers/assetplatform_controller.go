@@ -117,9 +117,13 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	if p.secretsProblem != nil {
-		return nil // what runs goes on with its own copies; the Secret's arrival wakes us
+		p.requeueIn(r.interval()) // a Secret's arrival wakes us; that one may be made now, a quota raised, does not
+		return nil                // what runs goes on with its own copies
 	}
 	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
+		return err
+	}
+	if p.facts.DatabaseVolume, err = r.databaseVolume(ctx, p.ap); err != nil {
 		return err
 	}
 	if err := r.observeMigration(ctx, p); err != nil {
@@ -188,6 +192,18 @@ func (r *Reconciler) leftData(ctx context.Context, ap *assetv1.AssetPlatform) ([
 		}
 	})
 	return left, err
+}
+
+// databaseVolume is the UID of a managed database's volume claim; empty while there is none.
+func (r *Reconciler) databaseVolume(ctx context.Context, ap *assetv1.AssetPlatform) (string, error) {
+	if manifests.ManagedDatabase(ap) == nil {
+		return "", nil
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	if err := r.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.PostgresName(ap)}, claim); err != nil {
+		return "", client.IgnoreNotFound(err)
+	}
+	return string(claim.UID), nil
 }
 
 // observeDatabase finds out whether a migration can reach the database yet.

@@ -202,6 +202,9 @@ func storageText(ap *assetv1.AssetPlatform) dependencyText {
 // dependencyVerdict is what the server pods themselves report of a dependency.
 func dependencyVerdict(o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
 	for _, m := range o.managed {
+		if m.component == part && m.claim != nil && m.claim.DeletionTimestamp != nil {
+			return no(volumeLeaving(m.claim, text))
+		}
 		if m.component == part && !m.ready() {
 			return managedVerdict(m, o, text)
 		}
@@ -221,13 +224,23 @@ func dependencyVerdict(o *observed, part manifests.Component, reason string, tex
 		slices.Sort(reasons)
 		return no(&finding{
 			reason: reason, where: text.name, remedy: text.remedy,
-			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, outside(reasons[0])),
+			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, own(reasons[0])),
 		})
 	}
 	if reported == 0 {
 		return unknown(unreported(o))
 	}
 	return yes(assetv1.ReasonAnswers, text.name+" answers the server pods")
+}
+
+// volumeLeaving warns while there is still time: a claim that is being deleted goes, with
+// its data, when the last pod that uses it ends.
+func volumeLeaving(claim *corev1.PersistentVolumeClaim, text dependencyText) *finding {
+	return &finding{
+		reason: assetv1.ReasonVolumeLeaving, where: "PersistentVolumeClaim " + claim.Name,
+		problem: text.name + " loses its volume with the next restart of its pod: PersistentVolumeClaim " + claim.Name + " is being deleted",
+		remedy:  "copy the data elsewhere now; after the restart an empty volume takes its place",
+	}
 }
 
 // unreported says why nothing is known of the dependencies.
@@ -288,7 +301,7 @@ func availableVerdict(o *observed) verdict {
 		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {
 			return no(&finding{
 				reason: assetv1.ReasonNotReady, where: "Deployment " + o.server.Name,
-				problem: "A server pod cannot serve (" + outside(r.Checks.Schema.Reason) + ")", remedy: "set spec.image to one that fits the database's schema",
+				problem: "A server pod cannot serve (" + own(r.Checks.Schema.Reason) + ")", remedy: "set spec.image to one that fits the database's schema or, where the database was emptied or restored, migrate it again with a new value of the annotation " + assetv1.AnnotationRetry,
 			})
 		}
 	}

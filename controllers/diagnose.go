@@ -148,7 +148,7 @@ var registryRefuses = regexp.MustCompile(`(?i)\bunauthori[sz]ed\b|\bforbidden\b|
 func crashFinding(ended *corev1.ContainerStateTerminated, where string) *finding {
 	f := &finding{reason: assetv1.ReasonCrashLoop, where: where}
 	if said, ok := config.ReadTermination(ended.Message); ok {
-		f.problem, f.remedy = fmt.Sprintf("%s failed: %s", where, outside(said.Message)), outside(said.Remedy)
+		f.problem, f.remedy = fmt.Sprintf("%s failed: %s", where, own(said.Message)), own(said.Remedy)
 	} else {
 		f.problem = fmt.Sprintf("%s ended with exit code %d", where, ended.ExitCode)
 		if last := lastLine(ended.Message); last != "" {

@@ -38,6 +38,9 @@ const (
 // observeMigration brings status.migration up to what the attempt's Job says, begins
 // a new attempt where one is due, and decides which image may serve.
 func (r *Reconciler) observeMigration(ctx context.Context, p *pass) error {
+	if manifests.ManagedDatabase(p.ap) != nil && p.facts.DatabaseVolume == "" {
+		return nil // there is nothing to migrate before its volume is claimed
+	}
 	m := p.ap.Status.Migration
 	if m != nil && m.Target == p.facts.MigrationTarget() && m.Phase == assetv1.MigrationRunning {
 		if err := r.observeJob(ctx, p); err != nil {
@@ -68,11 +71,14 @@ func attemptDue(ap *assetv1.AssetPlatform, f manifests.Facts, now time.Time) (du
 	if m == nil || m.Target != f.MigrationTarget() {
 		return true, 0
 	}
-	if m.Phase != assetv1.MigrationFailed {
+	if m.Phase != assetv1.MigrationFailed && m.Phase != assetv1.MigrationSucceeded {
 		return false, 0
 	}
 	if retry := ap.Annotations[assetv1.AnnotationRetry]; retry != "" && retry != m.Retry {
 		return true, 0
+	}
+	if m.Phase == assetv1.MigrationSucceeded {
+		return false, 0
 	}
 	if m.DatabaseSecret != manifests.MigrateSecret(ap, f).Name {
 		return true, 0 // the URL's password or options were changed
@@ -158,7 +164,7 @@ func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
 	m.Phase, m.FailedTime = assetv1.MigrationFailed, &outcome.LastTransitionTime
 	m.Failures++
 	said := lastWords(pods, outcome)
-	m.Code, m.Message, m.Remedy = string(said.Code), outside(said.Message), outside(said.Remedy)
+	m.Code, m.Message, m.Remedy = string(said.Code), own(said.Message), own(said.Remedy)
 	// When to try again is decided in the next pass.
 	p.requeueIn(time.Millisecond)
 	return nil
@@ -226,7 +232,7 @@ func recordSchema(status *assetv1.AssetPlatformStatus, pods []corev1.Pod) {
 // startMigration makes the Job of an attempt that is reserved in the stored status.
 func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
-	if m.Phase != assetv1.MigrationPending || !p.databaseStarted {
+	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted {
 		return nil
 	}
 	reserved, err := r.attemptReserved(ctx, p)

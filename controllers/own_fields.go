@@ -70,7 +70,7 @@ func withoutIdentity(object map[string]any) map[string]any {
 func sameFields(fields map[string]any, intent, live any) bool {
 	delete(fields, ".") // the item itself
 	if len(fields) == 0 {
-		return reflect.DeepEqual(intent, live) || isEmpty(intent) && live != nil
+		return reflect.DeepEqual(intent, live)
 	}
 	places := map[int]int{} // of list items: in the intent → in the live object
 	for path, inner := range fields {
@@ -153,9 +153,4 @@ func size(value any) int {
 		return len(v)
 	}
 	return 0
-}
-
-func isEmpty(value any) bool {
-	m, ok := value.(map[string]any)
-	return ok && len(m) == 0
 }

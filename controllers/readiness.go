@@ -30,7 +30,11 @@ type ReadinessReader struct {
 
 // NewReadinessReader uses connections of its own, short-lived: pods come and go.
 func NewReadinessReader() ReadinessReader {
-	return ReadinessReader{Client: &http.Client{Timeout: readinessTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
+	return ReadinessReader{Client: &http.Client{
+		Timeout: readinessTimeout, Transport: &http.Transport{DisableKeepAlives: true},
+		// What a pod runs is the user's choice: it must not send the operator elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // readAll asks the running pods, some at a time. A pod that does not answer is left

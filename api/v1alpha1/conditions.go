@@ -64,6 +64,7 @@ const (
 	ReasonContainerConfig    = "ContainerConfig"
 	ReasonPodsRefused        = "PodsRefused" // quota, an admission webhook or a security policy
 	ReasonVolumeNotBound     = "VolumeNotBound"
+	ReasonVolumeLeaving      = "VolumeLeaving" // its claim is being deleted while a pod still uses it
 	ReasonNotReady           = "NotReady"
 	ReasonUpdateNotCompleted = "UpdateNotCompleted"
 )

@@ -44,6 +44,8 @@ type Facts struct {
 	Credentials Credentials
 	// TargetImage is the image that the spec asks for: its own, the pinned one, or the operator's.
 	TargetImage string
+	// DatabaseVolume is the UID of a managed database's volume claim: a new volume is a new database.
+	DatabaseVolume string
 	// ServingImage is the image that may serve: TargetImage once it is migrated, before that the
 	// one that was, and empty while none may.
 	ServingImage string
@@ -57,12 +59,16 @@ type Facts struct {
 // change of password is no new target, or a key rotation would migrate again.
 func (f Facts) MigrationTarget() string { return hash(f.TargetImage, f.DatabaseID()) }
 
-// DatabaseID identifies the database by host, port and name; behind a pooler, by
-// those of the pooler as well: which database that leads to cannot be known from here.
+// DatabaseID identifies the database by host, port and name, a managed one by its volume
+// as well; behind a pooler, by those of the pooler, too: which database that leads to
+// cannot be known from here.
 func (f Facts) DatabaseID() string {
 	id := databaseAddress(f.Credentials.DatabaseURL)
 	if direct := f.Credentials.DatabaseDirectURL; direct != "" {
 		id = append(databaseAddress(direct), id...)
+	}
+	if f.DatabaseVolume != "" {
+		id = append(id, f.DatabaseVolume)
 	}
 	return hash(id...)
 }

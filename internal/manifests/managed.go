@@ -109,8 +109,11 @@ func (p managedPart) statefulSet(ap *assetv1.AssetPlatform) *appsv1.StatefulSet 
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:    ptr.To[int32](1),
 			ServiceName: p.name,
-			Selector:    &metav1.LabelSelector{MatchLabels: Selector(ap, p.component)},
-			Template:    pod,
+			// With the default, a pod that never became ready is never replaced by a newer revision:
+			// a wrong image put right would stay wrong (kubernetes.io: StatefulSet, forced rollback).
+			PodManagementPolicy: appsv1.ParallelPodManagement,
+			Selector:            &metav1.LabelSelector{MatchLabels: Selector(ap, p.component)},
+			Template:            pod,
 		},
 	}
 }
@@ -120,4 +123,11 @@ func fromSecret(name, secret, key string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 		LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: key,
 	}}}
+}
+
+// credentialsMark changes with the credentials that a part starts with, so that its pod
+// follows when a lost Secret was generated again. PostgreSQL has none: it keeps its
+// password in its volume.
+func credentialsMark(credentials ...string) corev1.EnvVar {
+	return corev1.EnvVar{Name: "CREDENTIALS_MARK", Value: hash(credentials)}
 }

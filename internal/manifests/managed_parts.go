@@ -48,7 +48,7 @@ func Redis(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	name := RedisName(ap)
 	return managedPart{
 		component: ComponentRedis, name: name, spec: *spec, image: f.Images.Redis, storage: "1Gi", port: redisPort,
-		env:       []corev1.EnvVar{fromSecret("REDIS_PASSWORD", name, KeyPassword)},
+		env:       []corev1.EnvVar{fromSecret("REDIS_PASSWORD", name, KeyPassword), credentialsMark(f.Credentials.RedisURL)},
 		dataPath:  "/data",
 		resources: resources("50m", "64Mi", "", "256Mi"),
 		// Any answer will do, also "authentication required": the probe needs no password then.
@@ -71,6 +71,7 @@ func S3(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 			{Name: "S3_BUCKET", Value: s3Bucket},
 			fromSecret("ROOT_ACCESS_KEY_ID", name, KeyS3AccessKey),
 			fromSecret("ROOT_SECRET_ACCESS_KEY", name, KeyS3SecretKey),
+			credentialsMark(f.Credentials.S3AccessKey, f.Credentials.S3SecretKey),
 		},
 		dataPath:    "/data",
 		resources:   resources("50m", "64Mi", "", "512Mi"),
