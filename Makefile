@@ -65,7 +65,7 @@ test-go: ## Unit, manifests, controllers, store and server tests (real apiserver
 	VERSITYGW=$$(hack/images/build s3-binary) go test $(if $(SOAK),-race -timeout 120m,-timeout 20m) ./...
 
 .PHONY: test-e2e
-test-e2e: ## End to end on a real node of its own (CLUSTER_NAME=e2e)
+test-e2e: ## End to end on a real node of its own (E2E_CLUSTER, default e2e)
 	@hack/e2e
 
 .PHONY: soak
