@@ -14,6 +14,10 @@ import (
 // ErrTokenRefused means that a refresh token is unknown, expired, already used or of an ended session.
 var ErrTokenRefused = errors.New("refresh token refused")
 
+// refreshGrace is how long after its use a refresh token is not taken for stolen: tabs of
+// one browser refresh with the token that they share, a little apart.
+const refreshGrace = 10 * time.Second
+
 // Session is what one login began.
 type Session struct {
 	ID   uuid.UUID
@@ -39,13 +43,13 @@ func (s *Store) CreateSession(ctx context.Context, user User, refreshToken strin
 
 // RefreshSession exchanges the refresh token old, which is used up by it, for next.
 // A token that was used before is taken for stolen and ends its session:
-// ErrTokenRefused, as for one that is unknown or expired. Of two requests that
-// exchange one token at the same time the second gets ErrConflict, and the session goes on.
+// ErrTokenRefused, as for one that is unknown or expired. Of requests that exchange one
+// token within refreshGrace all but the first get ErrConflict, and the session goes on.
 func (s *Store) RefreshSession(ctx context.Context, old, next string, lifetime time.Duration) (Session, error) {
 	var session Session
 	refused := false
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
-		token, err := q.LockRefreshToken(ctx, hashToken(old))
+		token, err := q.LockRefreshToken(ctx, sqlc.LockRefreshTokenParams{Grace: refreshGrace, Hash: hashToken(old)})
 		switch {
 		case err != nil:
 			return err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
 
 func TestRefreshRotates(t *testing.T) {
@@ -49,6 +51,10 @@ func TestReuseEndsTheSession(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := s.RefreshSession(t.Context(), "a0", "x", time.Hour); !errors.Is(err, ErrConflict) {
+		t.Errorf("reuse at once: %v", err)
+	}
+	exec(t, s, "update refresh_tokens set used_at = used_at - interval '11 s'")
 	if _, err := s.RefreshSession(t.Context(), "a0", "x", time.Hour); !errors.Is(err, ErrTokenRefused) {
 		t.Errorf("reuse: %v", err)
 	}
@@ -76,7 +82,7 @@ func TestConcurrentRefresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.queries.WithTx(first).LockRefreshToken(t.Context(), hashToken("old")); err != nil {
+	if _, err := s.queries.WithTx(first).LockRefreshToken(t.Context(), sqlc.LockRefreshTokenParams{Grace: refreshGrace, Hash: hashToken("old")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.RefreshSession(t.Context(), "old", "x", time.Hour); !errors.Is(err, ErrConflict) {
@@ -91,7 +97,7 @@ func TestConcurrentRefresh(t *testing.T) {
 	if _, err := s.RefreshSession(t.Context(), "old", "new", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	token, err := s.queries.WithTx(late).LockRefreshToken(t.Context(), hashToken("old"))
+	token, err := s.queries.WithTx(late).LockRefreshToken(t.Context(), sqlc.LockRefreshTokenParams{Grace: refreshGrace, Hash: hashToken("old")})
 	if err != nil || !token.Used || !token.Raced {
 		t.Errorf("a request that began before the token was used: %+v, %v", token, err)
 	}
@@ -127,7 +133,7 @@ func TestOnlyOneRefreshWins(t *testing.T) {
 		switch {
 		case err == nil:
 			won++
-		case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrTokenRefused):
+		case !errors.Is(err, ErrConflict):
 			t.Errorf("request %d: %v", i, err)
 		}
 	}

@@ -6,11 +6,10 @@ insert into refresh_tokens (hash, session_id, expires_at)
 values ($1, $2, now() + sqlc.arg(lifetime)::interval);
 
 -- name: LockRefreshToken :one
--- Fails at once while another request is using the same token. raced tells that this
--- transaction was already under way when the token was used: two requests of one
--- client, not a theft.
+-- Fails at once while another request is using the same token. raced tells that the
+-- token was used so shortly before that this is one client in two tabs, not a theft.
 select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null)::boolean as revoked,
-       (t.used_at is not null)::boolean as used, coalesce(t.used_at > now(), false)::boolean as raced,
+       (t.used_at is not null)::boolean as used, coalesce(t.used_at > now() - sqlc.arg(grace)::interval, false)::boolean as raced,
        sqlc.embed(u)
 from refresh_tokens t
 join sessions s on s.id = t.session_id

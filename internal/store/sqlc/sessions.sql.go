@@ -70,7 +70,7 @@ func (q *Queries) DeleteExpiredRefreshTokens(ctx context.Context) (int64, error)
 
 const lockRefreshToken = `-- name: LockRefreshToken :one
 select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null)::boolean as revoked,
-       (t.used_at is not null)::boolean as used, coalesce(t.used_at > now(), false)::boolean as raced,
+       (t.used_at is not null)::boolean as used, coalesce(t.used_at > now() - $2::interval, false)::boolean as raced,
        u.id, u.email, u.username, u.password_hash, u.role, u.created_at
 from refresh_tokens t
 join sessions s on s.id = t.session_id
@@ -78,6 +78,11 @@ join users u on u.id = s.user_id
 where t.hash = $1
 for update of t nowait
 `
+
+type LockRefreshTokenParams struct {
+	Hash  []byte
+	Grace time.Duration
+}
 
 type LockRefreshTokenRow struct {
 	SessionID uuid.UUID
@@ -88,11 +93,10 @@ type LockRefreshTokenRow struct {
 	User      User
 }
 
-// Fails at once while another request is using the same token. raced tells that this
-// transaction was already under way when the token was used: two requests of one
-// client, not a theft.
-func (q *Queries) LockRefreshToken(ctx context.Context, hash []byte) (LockRefreshTokenRow, error) {
-	row := q.db.QueryRow(ctx, lockRefreshToken, hash)
+// Fails at once while another request is using the same token. raced tells that the
+// token was used so shortly before that this is one client in two tabs, not a theft.
+func (q *Queries) LockRefreshToken(ctx context.Context, arg LockRefreshTokenParams) (LockRefreshTokenRow, error) {
+	row := q.db.QueryRow(ctx, lockRefreshToken, arg.Hash, arg.Grace)
 	var i LockRefreshTokenRow
 	err := row.Scan(
 		&i.SessionID,
