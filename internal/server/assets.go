@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -70,6 +71,22 @@ type listAssetsRequest struct {
 	Deleted       bool            `query:"deleted"`
 	SortBy        store.AssetSort `query:"sortBy" enum:"createdAt,updatedAt,originalName,fileSize" default:"createdAt"`
 	SortOrder     string          `query:"sortOrder" enum:"asc,desc" default:"desc"`
+}
+
+// laterFilters are documented, and wait for what they look into. Other unknown parameters are ignored.
+var laterFilters = []string{
+	"search", "projectId", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
+}
+
+// Resolve refuses laterFilters: a script that deletes what it lists must not get everything.
+func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
+	var errs []error
+	for _, name := range laterFilters {
+		if ctx.Query(name) != "" {
+			errs = append(errs, &huma.ErrorDetail{Location: "query." + name, Message: "is not supported by this version yet"})
+		}
+	}
+	return errs
 }
 
 func (in *listAssetsRequest) filter() (store.AssetFilter, error) {

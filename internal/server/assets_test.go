@@ -150,6 +150,25 @@ func TestListBadValues(t *testing.T) {
 	p.get("/api/assets", "").wantProblem(401, "UNAUTHORIZED", "")
 }
 
+// A filter that did nothing would hand a script that deletes the whole library.
+func TestListRefusesFiltersOfLaterVersions(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	for _, name := range []string{"search", "projectId", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration"} {
+		r := p.get("/api/assets"+queryString(name, "1"), token).wantProblem(400, "VALIDATION_ERROR", name)
+		if !strings.Contains(string(r.body), "is not supported by this version yet") {
+			t.Errorf("%s: %s", name, r.body)
+		}
+	}
+	for _, name := range []string{"createdAfter", "createdBefore"} {
+		r := p.get("/api/assets"+queryString(name, "yesterday"), token).wantProblem(400, "VALIDATION_ERROR", name)
+		if !strings.Contains(string(r.body), "2026-01-31T18:00:00Z") || strings.Contains(string(r.body), "2006") {
+			t.Errorf("%s: %s", name, r.body)
+		}
+	}
+}
+
 func TestListFilters(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)

@@ -221,5 +221,8 @@ func detailOf(err error) detail {
 	if d.Message == "unexpected property" {
 		return detail{field, "is not a field of this request"}
 	}
+	if strings.HasPrefix(d.Message, "invalid date/time") { // and then Go's layout
+		return detail{field, "is not a time such as 2026-01-31T18:00:00Z (RFC 3339)"}
+	}
 	return detail{field, d.Message}
 }
