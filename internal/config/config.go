@@ -74,7 +74,7 @@ var (
 	TrashRetention   = Var{Name: "TRASH_RETENTION", Default: "720h", Doc: "How long a deleted asset can be restored before it is purged; a Go duration."}
 
 	RateLimitLoginAccount = Var{Name: "RATE_LIMIT_LOGIN_ACCOUNT", Default: "5", Doc: "Failed logins per account and address in 15 minutes; 0 switches the limit off."}
-	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes; 0 switches the limit off."}
+	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes, private and loopback addresses (nodes and proxies) excepted; 0 switches the limit off."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.

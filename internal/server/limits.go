@@ -61,7 +61,9 @@ type attempt struct {
 }
 
 // attempt returns what counts a login. Addresses are counted by themselves and together
-// with the account, so that nobody can lock out others from elsewhere.
+// with the account, so that nobody can lock out others from elsewhere. An address inside
+// the cluster's or office's network counts with the account only: it is likely a node or a
+// proxy that all clients come through, and a limit on it would lock everyone out.
 func (l *loginLimiter) attempt(account string, address netip.Addr) attempt {
 	subnet := addressKey(address)
 	a := attempt{limiter: l}
@@ -71,7 +73,9 @@ func (l *loginLimiter) attempt(account string, address netip.Addr) attempt {
 		}
 	}
 	add("login:account:"+subnet+":"+account, l.limits.LoginAccount)
-	add("login:address:"+subnet, l.limits.LoginAddress)
+	if !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast() {
+		add("login:address:"+subnet, l.limits.LoginAddress)
+	}
 	return a
 }
 

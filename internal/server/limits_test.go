@@ -76,6 +76,23 @@ func TestLoginLimitOfAnAddress(t *testing.T) {
 	p.login("alice", password, "2001:db8:0:1::99").want(200)
 }
 
+// Behind a Service that hides client addresses everybody comes from a node.
+func TestNodesAndProxiesHaveNoAddressLimit(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.LoginAddress = 2 })
+	p.register("alice")
+	for _, from := range []string{"10.1.2.3", "172.16.0.9", "192.168.1.1", "127.0.0.1", "169.254.1.1", "::1", "fd00::1", "fe80::1"} {
+		for i := range 3 {
+			p.login(fmt.Sprint("user", i), "wrong", from).want(401)
+		}
+		p.login("alice", password, from).want(200)
+	}
+	for range 5 {
+		p.login("alice", "wrong", "10.1.2.3").want(401)
+	}
+	p.login("alice", password, "10.1.2.3").wantLimited(5) // the account's limit holds
+}
+
 func TestSuccessfulLoginsDoNotCount(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits = config.RateLimits{LoginAccount: 2, LoginAddress: 4} })
