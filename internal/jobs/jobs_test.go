@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,12 +30,12 @@ type bench struct {
 	bucket   *objectstore.Bucket
 	settings config.Bucket
 	user     store.User
-	log      *lockedBuffer
+	log      *services.Log
 }
 
 func newBench(t *testing.T, pg *services.Postgres) *bench {
 	t.Helper()
-	b := &bench{t: t, settings: services.SharedS3(t).Bucket(t), log: &lockedBuffer{}}
+	b := &bench{t: t, settings: services.SharedS3(t).Bucket(t), log: &services.Log{}}
 	var err error
 	b.store, err = store.Open(pg.URL(pg.Migrated(t, "jobs", func(url string) error {
 		_, err := store.Migrate(context.Background(), store.MigrateOptions{URL: url, LockWait: time.Minute, Log: slog.New(slog.DiscardHandler)})
@@ -236,22 +235,4 @@ func TestRunStartsOnceTheDatabaseIsBack(t *testing.T) {
 	eventually(t, "the first attempt fails", func() bool { return strings.Contains(b.log.String(), "cannot start yet") })
 	pg.Start(t)
 	eventually(t, "the workers have started", func() bool { return strings.Contains(b.log.String(), "River client started") })
-}
-
-// lockedBuffer collects a log.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

@@ -33,7 +33,7 @@ type platform struct {
 	bucket config.Bucket
 	store  *store.Store
 	server *Server
-	log    *lockedBuffer
+	log    *services.Log
 }
 
 // newPlatform starts a server on the shared services, with its settings edited.
@@ -49,7 +49,7 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 	for _, edit := range edits {
 		edit(&cfg)
 	}
-	p := &platform{t: t, s3: s3, bucket: cfg.Bucket, log: &lockedBuffer{}}
+	p := &platform{t: t, s3: s3, bucket: cfg.Bucket, log: &services.Log{}}
 	p.server, p.store = newServer(t, cfg, p.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.server.readiness.run(ctx, 100*time.Millisecond)

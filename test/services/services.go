@@ -58,7 +58,7 @@ type Server struct {
 	ready   func() error
 	running *exec.Cmd
 	done    chan struct{} // closed when it has ended
-	log     *lockedBuffer
+	log     *Log
 }
 
 // Start starts the program (again) and waits until it answers.
@@ -71,7 +71,7 @@ func (s *Server) Start(t testing.TB) {
 
 func (s *Server) start() error {
 	cmd := s.command()
-	s.log = &lockedBuffer{}
+	s.log = &Log{}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -215,19 +215,21 @@ func repository() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// lockedBuffer collects what a program prints.
-type lockedBuffer struct {
+// Log collects what programs and loggers print, from several goroutines.
+type Log struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+// Write adds to the log.
+func (b *Log) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+// String is all that was printed so far.
+func (b *Log) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
