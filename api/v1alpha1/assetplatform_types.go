@@ -45,15 +45,17 @@ type AssetPlatformList struct {
 // the operator runs a small database, cache and S3 server itself where none is named.
 type AssetPlatformSpec struct {
 	// Image of the asset service. Absent: the operator's own, pinned in status.image once the platform was ready.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$')",message="not an image reference: write it like ghcr.io/assetplatform/assetplatform:v0.1.0"
 	// +optional
-	Image string `json:"image,omitempty"`
+	Image ImageReference `json:"image,omitempty"`
 
 	// ImagePullSecrets are the pull secrets of every pod of the platform.
+	// ---
+	// The rule is less exact than SecretName's: Kubernetes' own type states no greatest length, so the apiserver
+	// reckons with names of 3 MB and refuses the CRD if this expression is any longer.
 	// +kubebuilder:validation:MaxItems=10
-	// +listType=atomic
+	// +kubebuilder:validation:items:XValidation:rule="self.name != '' && self.name.size() <= 253 && !self.name.matches('[^-.a-z0-9]')",message="name: not the name of a Secret: use lower-case letters, digits, '-' and '.', like registry"
+	// +listType=map
+	// +listMapKey=name
 	// +optional
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
@@ -65,6 +67,8 @@ type AssetPlatformSpec struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 
 	// Resources of an API pod. Absent: requests 500m and 512Mi, limits 1 CPU and 1Gi.
+	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || ['cpu', 'memory', 'ephemeral-storage'].all(r, !(r in self.requests) || !(r in self.limits) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="resources: a request of cpu, memory or ephemeral-storage is above its limit; lower the request or raise the limit"
+	// +kubebuilder:validation:XValidation:rule="!has(self.claims) || self.claims.size() == 0",message="resources.claims: the pods have no resource claims to name; leave it out"
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
@@ -146,10 +150,12 @@ type ServerSpec struct {
 	TrustedProxies []string `json:"trustedProxies,omitempty"`
 
 	// TrashRetention is how long a deleted asset can be restored before it is purged. Absent: 720h.
+	// ---
+	// The digits are counted because duration() of more than 292 years is an error that hides the message.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('0s')",message="not a duration: write it like 720h, 90m or 30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && duration(self) <= duration('87600h')",message="not a duration of at most ten years: write it like 720h, 90m or 30s, up to 87600h"
 	// +optional
 	TrashRetention *metav1.Duration `json:"trashRetention,omitempty"`
 
@@ -159,13 +165,15 @@ type ServerSpec struct {
 }
 
 // MaxFileSizeSpec limits uploads, by kind of file.
+// ---
+// isInteger alone does not do: it is false for 1.5Gi. What exceeds 8E has no int, and the error would hide the message.
 type MaxFileSizeSpec struct {
 	// Image is the largest image. Absent: 10Mi.
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).isInteger()",message="must be a whole number of bytes, like 10Mi"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).compareTo(quantity('8E')) <= 0 && (quantity(string(self)).isInteger() || quantity(string(self)).asApproximateFloat() <= double(int(quantity(string(self)).asApproximateFloat())))",message="must be a whole number of bytes from 1 to 8E, like 10Mi"
 	// +optional
 	Image *resource.Quantity `json:"image,omitempty"`
 	// Audio is the largest audio file. Absent: 50Mi.
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).isInteger()",message="must be a whole number of bytes, like 50Mi"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).compareTo(quantity('8E')) <= 0 && (quantity(string(self)).isInteger() || quantity(string(self)).asApproximateFloat() <= double(int(quantity(string(self)).asApproximateFloat())))",message="must be a whole number of bytes from 1 to 8E, like 50Mi"
 	// +optional
 	Audio *resource.Quantity `json:"audio,omitempty"`
 }
@@ -182,14 +190,31 @@ type RateLimitsSpec struct {
 	LoginAddress *int32 `json:"loginAddress,omitempty"`
 }
 
+// These are aliases: the rules of a field, and a plain string where it is used.
+type (
+	// ImageReference is what a container runtime takes for an image: registry, repository, tag and digest.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(([a-zA-Z0-9][-a-zA-Z0-9]*([.][a-zA-Z0-9][-a-zA-Z0-9]*)*:[0-9]+|[a-zA-Z0-9][-a-zA-Z0-9]*([.][a-zA-Z0-9][-a-zA-Z0-9]*)+|[[][0-9a-fA-F:]+[]](:[0-9]+)?)/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][-a-zA-Z0-9_.]{0,127})?(@(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?$')",message="not an image reference: write it like ghcr.io/assetplatform/assetplatform:v0.1.0, the repository in lower case"
+	ImageReference = string
+
+	// SecretName is the name of a Secret in the platform's namespace.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a Secret: use lower-case letters, digits, '-' and '.', like backend-secrets"
+	SecretName = string
+
+	// SecretKey is a key in a Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="not a key of a Secret: use letters, digits, '-', '_' and '.', like database-url"
+	SecretKey = string
+)
+
 // SecretKeyRef names one key of a Secret in the platform's namespace.
 type SecretKeyRef struct {
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Key string `json:"key"`
+	Name SecretName `json:"name"`
+	Key  SecretKey  `json:"key"`
 }
 
 // DatabaseSpec names a PostgreSQL, or asks for a managed one.
@@ -220,6 +245,7 @@ type StorageSpec struct {
 	// Bucket that holds the asset bytes; it must exist.
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9][-.a-z0-9]*[a-z0-9]$') && !self.contains('..') && !isIP(self)",message="storage.bucket: not the name of a bucket: use lower-case letters, digits, '-' and single '.', a letter or digit at both ends, and no IP address"
 	// +optional
 	Bucket string `json:"bucket,omitempty"`
 	// Prefix of every object key in the bucket.
@@ -246,36 +272,32 @@ type StorageSpec struct {
 
 // S3CredentialsRef names a Secret and its two keys.
 type S3CredentialsRef struct {
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
+	Name SecretName `json:"name"`
 	// AccessKey is the key in the Secret that holds the access key id.
 	// +kubebuilder:default=s3-access-key
 	// +optional
-	AccessKey string `json:"accessKey,omitempty"`
+	AccessKey SecretKey `json:"accessKey,omitempty"`
 	// SecretKey is the key in the Secret that holds the secret access key.
 	// +kubebuilder:default=s3-secret-key
 	// +optional
-	SecretKey string `json:"secretKey,omitempty"`
+	SecretKey SecretKey `json:"secretKey,omitempty"`
 }
 
 // ManagedVolumeSpec sizes a part that the operator runs in one pod on a volume of its own.
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.storageClassName) || (has(self.storageClassName) && self.storageClassName == oldSelf.storageClassName)",message="storageClassName: a volume cannot change its class; make a new platform and restore into it"
 type ManagedVolumeSpec struct {
 	// Storage is the size of the volume; it can grow, not shrink. Absent: 10Gi for the database, 1Gi for the cache, 20Gi for the bucket.
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="storage: must be at least 1Mi"
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="storage: a volume can grow, not shrink; set it to the present size or more"
 	// +optional
 	Storage *resource.Quantity `json:"storage,omitempty"`
-	// StorageClassName of the volume. Absent: the cluster's default class.
+	// StorageClassName of the volume; it is settled once the volume is bound. Absent: the cluster's default class.
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || !format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a StorageClass: kubectl get storageclass lists those of the cluster"
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// Image that runs the part. Absent: the operator's default for it.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
 	// +optional
-	Image string `json:"image,omitempty"`
+	Image ImageReference `json:"image,omitempty"`
 }
 
 // AuthSpec has the keys that sign access tokens.
@@ -303,7 +325,7 @@ type MigrationsSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('10s')",message="migrations.timeout: write a duration of at least 10s, like 10m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')",message="migrations.timeout: write a duration from 10s to 168h (a week), like 10m"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
@@ -328,6 +350,7 @@ type ServiceSpec struct {
 	Port int32 `json:"port,omitempty"`
 	// Annotations of the Service, for the cloud's load balancer.
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/'))",message="annotations under assetplatform.io/ are the operator's own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="not a key for an annotation: write it like example.com/owner, with letters, digits, '-', '_', '.' and at most one '/'"
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`

@@ -170,12 +170,14 @@ func (in *AuthSpec) DeepCopyInto(out *AuthSpec) {
 	if in.JWTSecretRef != nil {
 		in, out := &in.JWTSecretRef, &out.JWTSecretRef
 		*out = new(SecretKeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.VerifySecretRefs != nil {
 		in, out := &in.VerifySecretRefs, &out.VerifySecretRefs
 		*out = make([]SecretKeyRef, len(*in))
-		copy(*out, *in)
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
 	}
 }
 
@@ -195,7 +197,7 @@ func (in *CacheSpec) DeepCopyInto(out *CacheSpec) {
 	if in.SecretRef != nil {
 		in, out := &in.SecretRef, &out.SecretRef
 		*out = new(SecretKeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.Managed != nil {
 		in, out := &in.Managed, &out.Managed
@@ -235,12 +237,12 @@ func (in *DatabaseSpec) DeepCopyInto(out *DatabaseSpec) {
 	if in.SecretRef != nil {
 		in, out := &in.SecretRef, &out.SecretRef
 		*out = new(SecretKeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.DirectSecretRef != nil {
 		in, out := &in.DirectSecretRef, &out.DirectSecretRef
 		*out = new(SecretKeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.Managed != nil {
 		in, out := &in.Managed, &out.Managed
@@ -534,7 +536,7 @@ func (in *StorageSpec) DeepCopyInto(out *StorageSpec) {
 	if in.CredentialsSecretRef != nil {
 		in, out := &in.CredentialsSecretRef, &out.CredentialsSecretRef
 		*out = new(S3CredentialsRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.Managed != nil {
 		in, out := &in.Managed, &out.Managed
