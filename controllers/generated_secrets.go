@@ -50,23 +50,19 @@ func (r *Reconciler) generateSecrets(ctx context.Context, ap *assetv1.AssetPlatf
 	return all, nil
 }
 
-// generateSecret makes a Secret that does not exist. The password of a database that
-// does exist cannot be made again.
+// generateSecret makes a Secret that does not exist.
 func (r *Reconciler) generateSecret(ctx context.Context, ap *assetv1.AssetPlatform, wanted *corev1.Secret) (*corev1.Secret, error) {
+	wanted.Data = map[string][]byte{}
+	for _, key := range manifests.GeneratedKeys(ap, wanted.Name) {
+		wanted.Data[key] = []byte(rand.Text() + rand.Text()) // 52 letters and digits, over 256 bits
+	}
 	if wanted.Name == manifests.PostgresName(ap) {
-		claim := &corev1.PersistentVolumeClaim{}
-		err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(wanted), claim)
-		if client.IgnoreNotFound(err) != nil {
+		password, err := r.databasePassword(ctx, ap)
+		if err != nil {
 			return nil, err
 		}
-		if err == nil && belongsTo(ap, claim) {
-			return nil, &finding{
-				reason:  assetv1.ReasonSecretLost,
-				problem: fmt.Sprintf("Secret %s with the password of the managed database is gone, but its volume is there", wanted.Name),
-				where:   "Secret " + wanted.Name,
-				remedy: fmt.Sprintf("restore the Secret from a backup; or, to begin with an empty database, delete StatefulSet %s and PersistentVolumeClaim %s",
-					wanted.Name, claim.Name),
-			}
+		if password != "" {
+			wanted.Data[manifests.KeyPassword] = []byte(password)
 		}
 	}
 	// No owner yet, whatever the deletion policy: one that is created, not applied, could not
@@ -74,9 +70,33 @@ func (r *Reconciler) generateSecret(ctx context.Context, ap *assetv1.AssetPlatfo
 	wanted.OwnerReferences = nil
 	wanted.Annotations = map[string]string{assetv1.AnnotationRetainedFor: manifests.RetainedFor(ap)}
 	wanted.Type = corev1.SecretTypeOpaque
-	wanted.Data = map[string][]byte{}
-	for _, key := range manifests.GeneratedKeys(ap, wanted.Name) {
-		wanted.Data[key] = []byte(rand.Text() + rand.Text()) // 52 letters and digits, over 256 bits
-	}
 	return wanted, r.Create(ctx, wanted, client.FieldOwner(fieldManager))
+}
+
+// databasePassword is the password that a managed database has already, empty while there
+// is no database. It cannot be made again, but the last copy of it may still be there.
+func (r *Reconciler) databasePassword(ctx context.Context, ap *assetv1.AssetPlatform) (string, error) {
+	name := client.ObjectKey{Namespace: ap.Namespace, Name: manifests.PostgresName(ap)}
+	claim := &corev1.PersistentVolumeClaim{}
+	err := r.APIReader.Get(ctx, name, claim)
+	if apierrors.IsNotFound(err) || err == nil && !belongsTo(ap, claim) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	last, err := r.lastCredentials(ctx, ap)
+	if err != nil {
+		return "", err
+	}
+	if last != nil {
+		return manifests.ManagedDatabasePassword(last.DatabaseURL), nil
+	}
+	return "", &finding{
+		reason:  assetv1.ReasonSecretLost,
+		problem: fmt.Sprintf("Secret %s with the password of the managed database is gone, but its volume is there", name.Name),
+		where:   "Secret " + name.Name,
+		remedy: fmt.Sprintf("restore the Secret from a backup; or, to begin with an empty database, delete StatefulSet %s and PersistentVolumeClaim %s",
+			name.Name, name.Name),
+	}
 }

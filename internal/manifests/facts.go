@@ -27,17 +27,6 @@ var DefaultImages = Images{
 	S3:       "ghcr.io/assetplatform/s3:1",
 }
 
-// Credentials are the values of the Secrets that the spec names or that were generated.
-type Credentials struct {
-	DatabaseURL       string
-	DatabaseDirectURL string // empty: DatabaseURL
-	RedisURL          string
-	JWTSecret         string
-	JWTVerifySecrets  []string
-	S3AccessKey       string // empty: the pods' own identity
-	S3SecretKey       string
-}
-
 // Facts are what Build needs to know beside the spec; whoever calls it has looked them up.
 type Facts struct {
 	Images      Images
@@ -84,21 +73,6 @@ func databaseAddress(text string) []any {
 		port = "5432"
 	}
 	return []any{strings.ToLower(u.Hostname()), port, strings.TrimPrefix(u.Path, "/")}
-}
-
-// ManagedDatabaseURL is where a managed database answers.
-func ManagedDatabaseURL(ap *assetv1.AssetPlatform, password string) string {
-	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword(postgresUser, password),
-		Host: serviceHost(ap, PostgresName(ap), postgresPort), Path: "/" + postgresDatabase, RawQuery: "sslmode=disable",
-	}
-	return u.String()
-}
-
-// ManagedRedisURL is where a managed cache answers.
-func ManagedRedisURL(ap *assetv1.AssetPlatform, password string) string {
-	u := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: serviceHost(ap, RedisName(ap), redisPort), Path: "/0"}
-	return u.String()
 }
 
 // serviceHost is host:port of a Service of the platform's namespace, as its pods resolve it.

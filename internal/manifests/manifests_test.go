@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -245,6 +246,62 @@ func TestPlanShowsNoSecrets(t *testing.T) {
 			if _, secret := o.(*corev1.Secret); !secret && strings.Contains(fmt.Sprintf("%+v", o), "sesame") {
 				t.Errorf("%s: %T %s holds a secret", name, o, o.GetName())
 			}
+		}
+	}
+}
+
+// The copies of credentials tell them again.
+func TestCopiedCredentials(t *testing.T) {
+	t.Parallel()
+	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: "games"}}
+	for _, c := range []Credentials{
+		{DatabaseURL: ManagedDatabaseURL(ap, "p@ss/wörd"), RedisURL: "redis://r", JWTSecret: "j"},
+		{
+			DatabaseURL: "postgres://d", DatabaseDirectURL: "postgres://direct", RedisURL: "redis://r",
+			JWTSecret: "j", JWTVerifySecrets: []string{"old", "older"}, S3AccessKey: "a", S3SecretKey: "s",
+		},
+	} {
+		f := Facts{Credentials: c}
+		if got := CopiedCredentials(ServerSecret(ap, f), MigrateSecret(ap, f)); !reflect.DeepEqual(got, c) {
+			t.Errorf("%+v came back as %+v", c, got)
+		}
+	}
+	if got := ManagedDatabasePassword(ManagedDatabaseURL(ap, "p@ss/wörd")); got != "p@ss/wörd" {
+		t.Errorf("password %q", got)
+	}
+}
+
+// Where credentials come from changes with every reference, and with nothing else.
+func TestCredentialsOf(t *testing.T) {
+	t.Parallel()
+	ap := &assetv1.AssetPlatform{Spec: assetv1.AssetPlatformSpec{
+		Database: &assetv1.DatabaseSpec{SecretRef: &assetv1.SecretKeyRef{Name: "s", Key: "d"}},
+		Cache:    &assetv1.CacheSpec{SecretRef: &assetv1.SecretKeyRef{Name: "s", Key: "c"}},
+		Storage:  &assetv1.StorageSpec{Bucket: "b", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "s"}},
+	}}
+	base := CredentialsOf(ap)
+	for name, test := range map[string]struct {
+		edit func(*assetv1.AssetPlatformSpec)
+		same bool
+	}{
+		"replicas":   {func(s *assetv1.AssetPlatformSpec) { s.Replicas = new(int32(7)) }, true},
+		"bucket":     {func(s *assetv1.AssetPlatformSpec) { s.Storage.Bucket = "other" }, true},
+		"database":   {func(s *assetv1.AssetPlatformSpec) { s.Database.SecretRef.Name = "other" }, false},
+		"direct":     {func(s *assetv1.AssetPlatformSpec) { s.Database.DirectSecretRef = s.Database.SecretRef }, false},
+		"managed":    {func(s *assetv1.AssetPlatformSpec) { s.Database = nil }, false},
+		"cache":      {func(s *assetv1.AssetPlatformSpec) { s.Cache.SecretRef.Key = "other" }, false},
+		"keys":       {func(s *assetv1.AssetPlatformSpec) { s.Storage.CredentialsSecretRef.Name = "other" }, false},
+		"identity":   {func(s *assetv1.AssetPlatformSpec) { s.Storage.CredentialsSecretRef = nil }, false},
+		"own bucket": {func(s *assetv1.AssetPlatformSpec) { s.Storage = nil }, false},
+		"signing":    {func(s *assetv1.AssetPlatformSpec) { s.Auth.JWTSecretRef = s.Database.SecretRef }, false},
+		"verifying": {func(s *assetv1.AssetPlatformSpec) {
+			s.Auth.VerifySecretRefs = []assetv1.SecretKeyRef{{Name: "s", Key: "v"}}
+		}, false},
+	} {
+		edited := ap.DeepCopy()
+		test.edit(&edited.Spec)
+		if same := CredentialsOf(edited) == base; same != test.same {
+			t.Errorf("another %s: the same source is %v", name, same)
 		}
 	}
 }

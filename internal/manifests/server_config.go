@@ -25,28 +25,6 @@ func ServerConfigMap(ap *assetv1.AssetPlatform) *corev1.ConfigMap {
 	}
 }
 
-// ServerSecret holds every secret variable of the server, and nothing else: a key
-// that the server does not read rolls no pod.
-func ServerSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
-	c := f.Credentials
-	return environmentSecret(ap, ComponentServer, variables{
-		config.DatabaseURL:      c.DatabaseURL,
-		config.RedisURL:         c.RedisURL,
-		config.JWTSecret:        c.JWTSecret,
-		config.JWTVerifySecrets: strings.Join(c.JWTVerifySecrets, ","),
-		config.S3AccessKey:      c.S3AccessKey,
-		config.S3SecretKey:      c.S3SecretKey,
-	})
-}
-
-// MigrateSecret holds the secret variables of the migration.
-func MigrateSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
-	return environmentSecret(ap, ComponentMigrate, variables{
-		config.DatabaseURL:       f.Credentials.DatabaseURL,
-		config.DatabaseDirectURL: f.Credentials.DatabaseDirectURL,
-	})
-}
-
 // serverConfig is what the spec says, as the server's variables. Variables whose
 // value is the contract's default are left to it.
 func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
@@ -94,18 +72,21 @@ func (v variables) set() map[string]string {
 	return out
 }
 
+// environmentSecret is a copy of credentials, whose name ends in the hash of its content.
 func environmentSecret(ap *assetv1.AssetPlatform, c Component, v variables) *corev1.Secret {
 	data := map[string][]byte{}
 	for name, value := range v.set() {
 		data[name] = []byte(value)
 	}
-	return &corev1.Secret{
+	secret := &corev1.Secret{
 		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "Secret"),
 		ObjectMeta: meta(ap, c, childName(ap, string(c)+"-"+hash(data))),
 		Immutable:  ptr.To(true),
 		Type:       corev1.SecretTypeOpaque,
 		Data:       data,
 	}
+	secret.Labels[LabelCredentialsOf] = CredentialsOf(ap)
+	return secret
 }
 
 // environment is how a container of a component reads its variables.
