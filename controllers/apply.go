@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,6 +131,14 @@ func (a *applier) remember(ap *assetv1.AssetPlatform, key objectKey, p proof) {
 	a.proved[platform][key] = p
 }
 
+// retain drops what is remembered of objects that a platform wants no longer.
+func (a *applier) retain(ap *assetv1.AssetPlatform, wanted []client.Object) {
+	keep := keysOf(wanted)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.proved[client.ObjectKeyFromObject(ap)], func(key objectKey, _ proof) bool { return !keep[key] })
+}
+
 // forget drops what is remembered of a platform that is gone.
 func (a *applier) forget(platform types.NamespacedName) {
 	a.mu.Lock()
@@ -194,4 +203,12 @@ func inPlatform(ap *assetv1.AssetPlatform) []client.ListOption {
 
 func objectKeyOf(o client.Object) objectKey {
 	return objectKey{kind: kindOf(o), name: client.ObjectKeyFromObject(o)}
+}
+
+func keysOf(objects []client.Object) map[objectKey]bool {
+	keys := map[objectKey]bool{}
+	for _, o := range objects {
+		keys[objectKeyOf(o)] = true
+	}
+	return keys
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -40,6 +41,7 @@ type Reconciler struct {
 
 	applier applier
 	secrets secretReader
+	heard   sync.Map // platform → heard
 
 	secretCache cache.Cache
 }
@@ -62,6 +64,8 @@ type pass struct {
 	// databaseStarted is false while a managed database is not ready for the migration.
 	databaseStarted bool
 	migrationPods   []corev1.Pod
+	// migrationRefusal is why the running migration has no pod; empty if it has one, or if nothing is known.
+	migrationRefusal string
 
 	requeueAfter time.Duration
 }
@@ -87,6 +91,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if apierrors.IsNotFound(err) {
 			r.applier.forget(req.NamespacedName)
 			r.secrets.retain(req.NamespacedName, nil)
+			r.heard.Delete(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -118,7 +123,11 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	}
 	if p.secretsProblem != nil {
 		p.requeueIn(r.interval()) // a Secret's arrival wakes us; that one may be made now, a quota raised, does not
-		return nil                // what runs goes on with its own copies
+		last, err := r.lastCredentials(ctx, p.ap)
+		if err != nil || last == nil || p.secretsProblem.reason == assetv1.ReasonInvalidSpec {
+			return err // there is nothing that what the spec says could be kept with
+		}
+		p.facts.Credentials = *last
 	}
 	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
 		return err
@@ -161,25 +170,45 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true
 		}
+		if claim, ok := object.(*corev1.PersistentVolumeClaim); ok && apierrors.IsInvalid(err) {
+			err = r.refusedClaim(ctx, claim, err)
+		}
 		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
-			if claim, ok := object.(*corev1.PersistentVolumeClaim); ok && problem.reason == assetv1.ReasonApplyFailed {
-				problem.remedy = claimRemedy(p.ap, claim) + ": " + strings.TrimPrefix(problem.remedy, "change what it names: ")
-			}
 			p.refuse(problem, r.interval())
 			refused[objectKeyOf(object)] = true
 		} else if err != nil {
 			failed = append(failed, err)
 		}
 	}
+	r.applier.retain(p.ap, wanted)
 	return errors.Join(failed...)
 }
 
-// claimRemedy says which field a refused volume claim comes from.
-func claimRemedy(ap *assetv1.AssetPlatform, claim *corev1.PersistentVolumeClaim) string {
-	field := map[string]string{
-		manifests.PostgresName(ap): "spec.database.managed", manifests.RedisName(ap): "spec.cache.managed", manifests.S3Name(ap): "spec.storage.managed",
-	}[claim.Name]
-	return fmt.Sprintf("set storage in %s to the volume's present size or more, and leave its class as it was", field)
+// refusedClaim makes way for a volume claim that differs from the one that is there in
+// what cannot be changed: one that was never bound holds nothing. Else it says what to do.
+func (r *Reconciler) refusedClaim(ctx context.Context, wanted *corev1.PersistentVolumeClaim, refusal error) error {
+	live := &corev1.PersistentVolumeClaim{}
+	if err := r.Get(ctx, client.ObjectKeyFromObject(wanted), live); err != nil {
+		return errors.Join(refusal, client.IgnoreNotFound(err))
+	}
+	if isUnbound(live) {
+		if live.DeletionTimestamp != nil {
+			return nil
+		}
+		// Of just this version: it may be bound by now.
+		unchanged := client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion}
+		return client.IgnoreNotFound(r.Delete(ctx, live, unchanged))
+	}
+	problem, _ := asFinding(refusal, describe(wanted))
+	why, _, _ := strings.Cut(strings.TrimPrefix(problem.remedy, applyRemedy), " @@") // a diff follows
+	problem.remedy = fmt.Sprintf("set storage in %s to the volume's present size or more, and leave its class as it was: %s",
+		managedField(manifests.Component(wanted.Labels[manifests.LabelComponent])), why)
+	return problem
+}
+
+// isUnbound says whether no volume was ever found for a claim.
+func isUnbound(claim *corev1.PersistentVolumeClaim) bool {
+	return claim.Status.Phase == corev1.ClaimPending && claim.Spec.VolumeName == ""
 }
 
 // leftData finds the volume claims and generated Secrets of parts that were managed once.

@@ -124,7 +124,7 @@ func secretsResolved(o *observed) verdict {
 func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	m := ap.Status.Migration
 	switch {
-	case o.secretsProblem != nil:
+	case o.facts.Credentials.DatabaseURL == "":
 		return unknown("Waiting for the Secrets that name the database")
 	case m == nil:
 		return waiting(assetv1.ReasonMigrationWaiting, "The migration has not begun")
@@ -136,6 +136,8 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
 	case len(o.migration) > 0:
 		return no(o.migration[0])
+	case o.migrationRefusal != "":
+		return no(podsRefused("Job "+m.Job, "the migration", o.migrationRefusal))
 	}
 	return waiting(assetv1.ReasonMigrationRunning, fmt.Sprintf("Job %s migrates the database for %s", m.Job, m.Image))
 }
@@ -202,7 +204,7 @@ func storageText(ap *assetv1.AssetPlatform) dependencyText {
 // dependencyVerdict is what the server pods themselves report of a dependency.
 func dependencyVerdict(o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
 	for _, m := range o.managed {
-		if m.component == part && m.claim != nil && m.claim.DeletionTimestamp != nil {
+		if m.component == part && m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
 			return no(volumeLeaving(m.claim, text))
 		}
 		if m.component == part && !m.ready() {
@@ -253,19 +255,32 @@ func unreported(o *observed) string {
 
 // managedVerdict says why a managed part is not ready.
 func managedVerdict(m managedState, o *observed, text dependencyText) verdict {
+	if m.claimRefusal != "" {
+		return no(volumeRefused(m.claim, text, managedField(m.component), m.claimRefusal))
+	}
+	if m.unbound() && m.claim.Spec.StorageClassName == nil {
+		return no(&finding{
+			reason: assetv1.ReasonVolumeNotBound, where: "PersistentVolumeClaim " + m.claim.Name,
+			problem: text.name + " gets no volume: its claim has no storage class, and the cluster has no default one",
+			remedy:  fmt.Sprintf("set storageClassName in %s, or make a class the cluster's default", managedField(m.component)),
+		})
+	}
 	for _, f := range o.podFindings {
 		if m.set != nil && strings.HasPrefix(f.where, "Pod "+m.set.Name+"-") {
 			return no(f)
 		}
 	}
-	if m.claim != nil && m.claim.Status.Phase != "" && m.claim.Status.Phase != corev1.ClaimBound && m.claim.Spec.StorageClassName == nil {
-		return no(&finding{
-			reason: assetv1.ReasonVolumeNotBound, where: "PersistentVolumeClaim " + m.claim.Name,
-			problem: fmt.Sprintf("The volume of %s has no storage class and the cluster has no default one", strings.ToLower(text.name[:1])+text.name[1:]),
-			remedy:  "set storageClassName under its managed part, or make a class the cluster's default",
-		})
+	if m.podRefusal != "" {
+		return no(podsRefused("StatefulSet "+m.set.Name, strings.ToLower(text.name[:1])+text.name[1:], m.podRefusal))
 	}
 	return waiting(assetv1.ReasonWaitingForManaged, text.name+" is starting")
+}
+
+// managedField is the field of the spec that describes a managed part.
+func managedField(c manifests.Component) string {
+	return map[manifests.Component]string{
+		manifests.ComponentPostgres: "spec.database.managed", manifests.ComponentRedis: "spec.cache.managed", manifests.ComponentS3: "spec.storage.managed",
+	}[c]
 }
 
 // availableVerdict is true when just the wanted pods run and all are ready.
@@ -292,10 +307,7 @@ func availableVerdict(o *observed) verdict {
 		}
 	}
 	if c := deploymentCondition(o.server, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
-		return no(&finding{
-			reason: assetv1.ReasonPodsRefused, where: "Deployment " + o.server.Name,
-			problem: "The cluster refuses the server's pods (" + outside(c.Message) + ")", remedy: "raise the quota, or change what it names",
-		})
+		return no(podsRefused("Deployment "+o.server.Name, "the server", c.Message))
 	}
 	for _, r := range o.readiness {
 		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {
@@ -364,7 +376,7 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 		message = "Scaled to zero: nothing serves, as asked"
 	}
 	if parts := managedParts(ap); parts != "" {
-		message += "; " + parts + " in one pod each, for trials and small studios"
+		message += "; " + parts
 	}
 	return yes(assetv1.ReasonReady, message)
 }

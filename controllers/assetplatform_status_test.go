@@ -32,7 +32,10 @@ func newScene() *scene {
 		Database: config.Check{Status: config.CheckOK}, Schema: config.Check{Status: config.CheckOK}, Storage: config.Check{Status: config.CheckOK}, Cache: config.Check{Status: config.CheckOK},
 	}}
 	return &scene{ap: ap, o: &observed{
-		facts:         manifests.Facts{TargetImage: ap.Spec.Image, ServingImage: ap.Spec.Image},
+		facts: manifests.Facts{
+			TargetImage: ap.Spec.Image, ServingImage: ap.Spec.Image,
+			Credentials: manifests.Credentials{DatabaseURL: "postgres://backend:sesame@postgres.example.com/game_assets"},
+		},
 		operatorImage: "example.com/assets:2",
 		server: &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Name: "studio-server", Namespace: "games", Generation: 4}, Spec: appsv1.DeploymentSpec{Replicas: new(int32(3))},
@@ -107,6 +110,19 @@ func TestSetStatus(t *testing.T) {
 			s.managed(manifests.ComponentPostgres, 0)
 			s.o.managed[0].claim = &corev1.PersistentVolumeClaim{Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}}
 		}, assetv1.ConditionDatabaseReady, "False", assetv1.ReasonVolumeNotBound, "False", false},
+		"no such storage class": {func(s *scene) {
+			s.managed(manifests.ComponentPostgres, 0)
+			s.o.managed[0].claim = &corev1.PersistentVolumeClaim{Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}}
+			s.o.managed[0].claimRefusal = `storageclass.storage.k8s.io "fats" not found`
+		}, assetv1.ConditionDatabaseReady, "False", assetv1.ReasonVolumeNotBound, "False", false},
+		"a part's pod is refused": {func(s *scene) {
+			s.managed(manifests.ComponentPostgres, 0)
+			s.o.managed[0].podRefusal = `create Pod studio-postgres-0 in StatefulSet studio-postgres failed error: pods "studio-postgres-0" is forbidden: exceeded quota`
+		}, assetv1.ConditionDatabaseReady, "False", assetv1.ReasonPodsRefused, "False", false},
+		"the migration's pod is refused": {func(s *scene) {
+			s.ap.Status.Migration.Phase = assetv1.MigrationRunning
+			s.o.migrationRefusal = `Error creating: pods "studio-migrate-0123456789-x2k9q" is forbidden: exceeded quota`
+		}, assetv1.ConditionMigrated, "False", assetv1.ReasonPodsRefused, "False", false},
 		"no server yet":        {func(s *scene) { s.o.server = nil }, assetv1.ConditionAvailable, "False", assetv1.ReasonNotCreated, "False", false},
 		"just applied":         {func(s *scene) { s.o.serverSettled = false }, assetv1.ConditionAvailable, "False", assetv1.ReasonRollingOut, "False", false},
 		"not observed":         {func(s *scene) { s.o.server.Generation++ }, assetv1.ConditionAvailable, "False", assetv1.ReasonRollingOut, "False", false},

@@ -30,3 +30,21 @@ func TestDependencyThatGoesAndComesBack(t *testing.T) {
 		waitReady(t, ap)
 	}
 }
+
+// A moment in which no server pod answers is no news; that they stay silent is.
+func TestServerPodsThatDoNotAnswer(t *testing.T) {
+	restartOperator(t, operatorOptions{interval: 4 * time.Second})
+	pods := &fakeReadiness{}
+	ap := newPlatformIn(t, newNamespace(t, pods), nil)
+	waitReady(t, ap)
+	pods.silence(true)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Annotations = map[string]string{"example.com/touch": "1"} })
+	time.Sleep(time.Second) // a pass asks them in vain
+	waitReady(t, ap)
+	c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonProgressing)
+	if !strings.Contains(c.Message, "let the operator's pods reach port 3000") {
+		t.Errorf("message %q", c.Message)
+	}
+	pods.silence(false)
+	waitReady(t, ap)
+}

@@ -183,13 +183,8 @@ func schedulerWords(message string) string {
 }
 
 func imageField(pod *corev1.Pod) string {
-	switch component(pod) {
-	case manifests.ComponentPostgres:
-		return "spec.database.managed.image"
-	case manifests.ComponentRedis:
-		return "spec.cache.managed.image"
-	case manifests.ComponentS3:
-		return "spec.storage.managed.image"
+	if part := managedField(component(pod)); part != "" {
+		return part + ".image"
 	}
 	return "spec.image"
 }

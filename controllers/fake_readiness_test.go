@@ -18,8 +18,15 @@ import (
 // fakeReadiness answers the readiness route as server pods do; its zero value says
 // that all is well. What real pods answer is tested in test/e2e.
 type fakeReadiness struct {
-	mu   sync.Mutex
-	down map[string]string // check → reason
+	mu     sync.Mutex
+	down   map[string]string // check → reason
+	silent bool              // connections end without an answer
+}
+
+func (f *fakeReadiness) silence(silent bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent = silent
 }
 
 func (f *fakeReadiness) set(check, reason string) {
@@ -31,6 +38,9 @@ func (f *fakeReadiness) set(check, reason string) {
 func (f *fakeReadiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.silent {
+		panic(http.ErrAbortHandler)
+	}
 	check := func(name string) config.Check {
 		if reason := f.down[name]; reason != "" {
 			return config.Check{Status: config.CheckDown, Reason: reason}

@@ -25,6 +25,9 @@ func (f *finding) message() string { return f.problem + ": " + f.remedy }
 // Error lets a step that finds something return it like any other error.
 func (f *finding) Error() string { return f.message() }
 
+// applyRemedy comes before the apiserver's own words.
+const applyRemedy = "change what it names: "
+
 // asFinding turns an error that somebody can mend into a finding about the object
 // described. Others are for a retry.
 func asFinding(err error, where string) (*finding, bool) {
@@ -39,7 +42,7 @@ func asFinding(err error, where string) (*finding, bool) {
 	return &finding{
 		reason: assetv1.ReasonApplyFailed, where: where,
 		problem: fmt.Sprintf("The cluster refuses %s (%s)", where, apierrors.ReasonForError(err)),
-		remedy:  "change what it names: " + outside(status.Status().Message),
+		remedy:  applyRemedy + outside(status.Status().Message),
 	}, true
 }
 

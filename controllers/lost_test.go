@@ -119,11 +119,8 @@ func TestRetryAfterSuccess(t *testing.T) {
 func TestRefusedSecretIsTriedAgain(t *testing.T) {
 	restartOperator(t, operatorOptions{interval: time.Second})
 	namespace := newNamespace(t, &fakeReadiness{})
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "small", Namespace: namespace}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"secrets": quantity("1")}}}
-	if err := admin.Create(ctx, quota); err != nil {
-		t.Fatal(err)
-	}
-	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, corev1.ResourceList{"secrets": quantity("1")} // as its controller would
+	quota := newQuota(t, namespace, corev1.ResourceList{"secrets": quantity("1")})
+	quota.Status.Used["secrets"] = quantity("1")
 	if err := admin.Status().Update(ctx, quota); err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,9 @@ func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
 	}
 	outcome := finished(job)
 	if outcome == nil {
-		p.migrationPods, err = jobPods(ctx, r, job)
+		if p.migrationPods, err = jobPods(ctx, r, job); err == nil && len(p.migrationPods) == 0 {
+			p.migrationRefusal, err = r.refusalOf(ctx, p, job)
+		}
 		return err
 	}
 	// Past the cache, once per attempt: it may show the Job's end before its pods' last words.

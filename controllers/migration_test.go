@@ -8,12 +8,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -290,34 +288,5 @@ func TestStatusIsFoundAgain(t *testing.T) {
 	}
 	if len(after.Items) != 1 || after.Items[0].UID != before.Items[0].UID {
 		t.Errorf("%d Jobs after, %d before", len(after.Items), len(before.Items))
-	}
-}
-
-// A quota that refuses pods is named, without a name that changes with each try, and it
-// recovers when the quota is raised.
-func TestQuotaThatRefusesPods(t *testing.T) {
-	t.Parallel()
-	ap := newExternalPlatform(t, nil)
-	waitReady(t, ap)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "small", Namespace: ap.Namespace}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": quantity("0")}}}
-	if err := admin.Create(ctx, quota); err != nil {
-		t.Fatal(err)
-	}
-	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, corev1.ResourceList{"pods": quantity("0")} // as its controller would
-	if err := admin.Status().Update(ctx, quota); err != nil {
-		t.Fatal(err)
-	}
-	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(5)) })
-	c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonPodsRefused)
-	if !strings.Contains(c.Message, "exceeded quota: small") {
-		t.Errorf("message %q", c.Message)
-	}
-	if err := admin.Delete(ctx, quota); err != nil {
-		t.Fatal(err)
-	}
-	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(2)) })
-	waitReady(t, ap)
-	if n := ptr.Deref(serving(t, ap).Spec.Replicas, 0); n != 2 {
-		t.Errorf("%d replicas", n)
 	}
 }

@@ -3,10 +3,14 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -28,8 +32,10 @@ type observed struct {
 	readiness     []config.Readiness
 	podFindings   []*finding // of all pods, the worst first
 	migration     []*finding // of the running migration's pods
-	databaseUp    bool       // a managed database is ready, or the database is not managed
-	inventory     []string
+	// migrationRefusal is why the running migration has no pod.
+	migrationRefusal string
+	databaseUp       bool // a managed database is ready, or the database is not managed
+	inventory        []string
 }
 
 // managedState is a part that the operator runs, as last seen.
@@ -38,6 +44,13 @@ type managedState struct {
 	set       *appsv1.StatefulSet // nil: not there
 	settled   bool
 	claim     *corev1.PersistentVolumeClaim
+	// podRefusal is why it has no pod, claimRefusal why it has no volume.
+	podRefusal, claimRefusal string
+}
+
+// unbound says whether the part waits for its volume.
+func (s managedState) unbound() bool {
+	return s.claim != nil && isUnbound(s.claim)
 }
 
 func (s managedState) ready() bool {
@@ -46,12 +59,11 @@ func (s managedState) ready() bool {
 }
 
 // observe reads from the cache, and from the server pods, what the status is made from.
-func (r *Reconciler) observe(ctx context.Context, p *pass) (*observed, error) {
+func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err error) {
 	o := &observed{
 		secretsProblem: p.secretsProblem, applyProblems: p.applyProblems, facts: p.facts,
 		operatorImage: r.Images.Server, databaseUp: p.databaseStarted,
 	}
-	var err error
 	if o.server, err = child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{}); err != nil {
 		return nil, err
 	}
@@ -62,28 +74,77 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (*observed, error) {
 	if err := r.observeManaged(ctx, p, o); err != nil {
 		return nil, err
 	}
-	var pods corev1.PodList
-	if err := r.List(ctx, &pods, inPlatform(p.ap)...); err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+	serverPods, managedPods, err := r.ownPods(ctx, p, o)
+	if err != nil {
+		return nil, err
 	}
-	var serverPods, others []corev1.Pod
-	for _, pod := range pods.Items {
-		switch manifests.Component(pod.Labels[manifests.LabelComponent]) {
-		case manifests.ComponentServer:
-			serverPods = append(serverPods, pod)
-		case manifests.ComponentMigrate:
-		default:
-			others = append(others, pod)
-		}
-	}
-	o.migration = diagnose(p.migrationPods)
-	o.podFindings = append(diagnose(others), diagnose(serverPods)...)
-	o.readiness = r.Readiness.readAll(ctx, serverPods)
+	o.migration, o.migrationRefusal = diagnose(p.migrationPods), p.migrationRefusal
+	o.podFindings = append(diagnose(managedPods), diagnose(serverPods)...)
+	o.readiness = r.askServers(ctx, p, serverPods)
 	if len(serverPods) > 0 {
 		p.requeueIn(r.interval())
 	}
 	o.inventory, err = r.applier.inventory(ctx, p.ap)
 	return o, err
+}
+
+// askServers asks the server pods how their dependencies are. Where none of them answers,
+// though the kubelet finds one ready, what they said last holds for another Interval: a
+// moment without an answer must not look like a dependency that is gone.
+func (r *Reconciler) askServers(ctx context.Context, p *pass, pods []corev1.Pod) []config.Readiness {
+	answers := r.Readiness.readAll(ctx, pods)
+	platform := client.ObjectKeyFromObject(p.ap)
+	if len(answers) > 0 {
+		r.heard.Store(platform, heard{answers: answers, at: r.now()})
+		return answers
+	}
+	last, ok := r.heard.Load(platform)
+	if ok && slices.ContainsFunc(pods, isReady) && r.now().Sub(last.(heard).at) <= 2*r.interval() {
+		return last.(heard).answers
+	}
+	return nil
+}
+
+// heard is what server pods said, and when.
+type heard struct {
+	answers []config.Readiness
+	at      time.Time
+}
+
+func isReady(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// ownPods are the pods of the server and of the managed parts: those that our objects
+// made, for anybody may give a pod our labels.
+func (r *Reconciler) ownPods(ctx context.Context, p *pass, o *observed) (server, managed []corev1.Pod, err error) {
+	makers := map[types.UID]*[]corev1.Pod{}
+	for _, part := range o.managed {
+		if part.set != nil {
+			makers[part.set.UID] = &managed
+		}
+	}
+	var replicaSets appsv1.ReplicaSetList
+	if err := r.List(ctx, &replicaSets, inPlatform(p.ap)...); err != nil {
+		return nil, nil, fmt.Errorf("list ReplicaSets: %w", err)
+	}
+	for _, set := range replicaSets.Items {
+		if o.server != nil && metav1.IsControlledBy(&set, o.server) {
+			makers[set.UID] = &server
+		}
+	}
+	var pods corev1.PodList
+	if err := r.List(ctx, &pods, inPlatform(p.ap)...); err != nil {
+		return nil, nil, fmt.Errorf("list pods: %w", err)
+	}
+	for _, pod := range pods.Items {
+		if maker := metav1.GetControllerOf(&pod); maker != nil && makers[maker.UID] != nil {
+			*makers[maker.UID] = append(*makers[maker.UID], pod)
+		}
+	}
+	return server, managed, nil
 }
 
 // observeManaged reads the parts that the operator runs.
@@ -109,6 +170,16 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]
+		if state.unbound() && !state.ready() {
+			if state.claimRefusal, err = r.refusalOf(ctx, p, state.claim); err != nil {
+				return err
+			}
+		}
+		if state.settled && state.set.Status.ObservedGeneration >= state.set.Generation && state.set.Status.Replicas == 0 {
+			if state.podRefusal, err = r.refusalOf(ctx, p, state.set); err != nil {
+				return err
+			}
+		}
 		o.managed = append(o.managed, state)
 	}
 	return nil

@@ -21,10 +21,7 @@ import (
 // leaves out when a part is not wanted. Content that an older revision or a running
 // Job may still start from stays, and so does data: it only goes with its platform.
 func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted []client.Object) error {
-	keep := map[objectKey]bool{}
-	for _, o := range wanted {
-		keep[objectKeyOf(o)] = true
-	}
+	keep := keysOf(wanted)
 	var unwanted []client.Object
 	err := a.children(ctx, ap, prunedLists(), func(o client.Object) {
 		if !keep[objectKeyOf(o)] && metav1.IsControlledBy(o, ap) && !isData(o) && o.GetDeletionTimestamp() == nil {

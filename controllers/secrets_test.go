@@ -52,15 +52,49 @@ func TestSecretsThatAreMissingOrWrong(t *testing.T) {
 	if got := string(server.Data["DATABASE_URL"]); strings.HasSuffix(got, "\n") {
 		t.Errorf("the server reads %q", got)
 	}
+}
 
-	// What runs goes on while a Secret is away.
+// What runs goes on while a Secret is away, and is kept as the spec says with the values
+// that the Secret had last; a spec that names another one waits for that.
+func TestPlatformIsKeptWhileASecretIsAway(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	waitReady(t, ap)
+	copied := serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name
 	if err := admin.Delete(ctx, backendSecrets(ap.Namespace)); err != nil {
 		t.Fatal(err)
 	}
-	expect(assetv1.ReasonSecretNotFound)
-	if serving(t, ap).Status.AvailableReplicas != 3 {
-		t.Error("the server does not run any more")
+	waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	for _, lost := range []client.Object{serving(t, ap), get(t, ap, "studio", &corev1.Service{}), get(t, ap, "studio-server", &corev1.ServiceAccount{})} {
+		if err := admin.Delete(ctx, lost); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error {
+			again := newLike(lost)
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(lost), again); err != nil {
+				return err
+			}
+			if again.GetUID() == lost.GetUID() {
+				return fmt.Errorf("%s is still there", describe(lost))
+			}
+			return nil
+		})
+		waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
 	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(2)) })
+	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
+	if d := serving(t, ap); d.Status.AvailableReplicas != 2 || d.Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name != copied {
+		t.Errorf("%d replicas, environment %+v", d.Status.AvailableReplicas, d.Spec.Template.Spec.Containers[0].EnvFrom)
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Database.SecretRef.Name, ap.Spec.Replicas = "other", new(int32(1))
+	})
+	waitSays(t, ap, assetv1.ConditionSecretsResolved, assetv1.ReasonSecretNotFound, "Secret other, named by spec.database.secretRef")
+	if n := *serving(t, ap).Spec.Replicas; n != 2 {
+		t.Errorf("%d replicas with another database's password away", n)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Database.SecretRef.Name = "backend-secrets" })
 	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // controllers are those of the controller-manager that a platform's children need.
 // Without nodes the others would only get in the way.
-const controllers = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller"
+const controllers = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller,namespace-controller,persistentvolumeclaim-protection-controller,persistentvolume-binder-controller"
 
 // ControlPlane is a running control plane.
 type ControlPlane struct {

@@ -27,7 +27,7 @@ type Image struct {
 	Exits    bool
 	ExitCode int32
 	Message  string
-	// Hold keeps the pod pending until it is taken back.
+	// Hold keeps the pod pending, and without a node, until it is taken back.
 	Hold bool
 }
 
@@ -67,6 +67,9 @@ func startKubelet(ctx context.Context, cfg *rest.Config) (*Kubelet, error) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
 	if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return nil, fmt.Errorf("create a node: %w", err)
+	}
+	if err := createStorageClass(ctx, client); err != nil {
+		return nil, fmt.Errorf("create a storage class: %w", err)
 	}
 	k := &Kubelet{
 		client: client, images: map[string]Image{}, ips: map[string]string{},
@@ -114,22 +117,34 @@ func (k *Kubelet) sync(ctx context.Context, name cache.ObjectName) error {
 	case pod.DeletionTimestamp != nil:
 		now := int64(0)
 		return ignoreGone(pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(pod.UID))}))
+	case pod.Spec.NodeName == "" && k.image(pod).Hold:
+		return nil
 	case pod.Spec.NodeName == "":
+		if err := k.provision(ctx, pod); err != nil {
+			return err
+		}
 		binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: pod.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: "node"}}
 		return ignoreGone(pods.Bind(ctx, binding, metav1.CreateOptions{}))
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		return nil
 	}
 	k.mu.Lock()
-	image, ip := k.images[pod.Spec.Containers[0].Image], k.ips[pod.Namespace]
+	ip := k.ips[pod.Namespace]
 	k.mu.Unlock()
-	wanted := status(pod, image, ip)
+	wanted := status(pod, k.image(pod), ip)
 	if wanted == nil || sameStatus(pod.Status, *wanted) {
 		return nil
 	}
 	pod.Status = *wanted
 	_, err = pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	return ignoreGone(err)
+}
+
+// image says how a pod behaves.
+func (k *Kubelet) image(pod *corev1.Pod) Image {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.images[pod.Spec.Containers[0].Image]
 }
 
 func ignoreGone(err error) error {
