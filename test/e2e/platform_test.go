@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -131,6 +132,59 @@ func TestNameConflict(t *testing.T) {
 	}
 	mustKubectl(t, "-n", ap.Namespace, "delete", "service", "studio")
 	waitReady(t, ap)
+}
+
+// What the cluster will not give is named with the field that asks for it, and what the
+// user or the cluster's admin mends is taken up without more ado. Old pods go on serving.
+func TestWhatTheClusterRefuses(t *testing.T) {
+	ap := small(newNamespace(t, "refusals"), "studio")
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+	}
+	create(t, quota)
+	eventually(t, func() error {
+		if err := cluster.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil {
+			return err
+		}
+		if len(quota.Status.Hard) == 0 {
+			return fmt.Errorf("the quota is not in force yet")
+		}
+		return nil
+	})
+	ap.Spec.Cache.Managed.StorageClassName = new("fats")
+	create(t, ap)
+	waitFor(t, ap, assetv1.ConditionDatabaseReady, metav1.ConditionFalse, "refuses the pods of the managed database", "exceeded quota: few", "raise the quota")
+	waitFor(t, ap, assetv1.ConditionCacheReady, metav1.ConditionFalse, `"fats" not found`, "correct storageClassName", "spec.cache.managed")
+	quota.Spec.Hard[corev1.ResourcePods] = resource.MustParse("20")
+	if err := cluster.Update(ctx, quota); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Cache.Managed.StorageClassName = nil })
+	waitReady(t, ap)
+
+	for name, test := range map[string]struct {
+		resource corev1.ResourceName
+		value    string
+		words    []string
+	}{
+		"memory":    {corev1.ResourceMemory, "10Mi", []string{"was killed at its memory limit of 10Mi", "raise spec.resources.limits.memory"}},
+		"processor": {corev1.ResourceCPU, "1k", []string{"fits on no node", "Insufficient cpu", "lower spec.resources.requests"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := ap.Spec.Resources.DeepCopy()
+			edit(t, ap, func(ap *assetv1.AssetPlatform) {
+				ap.Spec.Resources.Requests[test.resource] = resource.MustParse(test.value)
+				ap.Spec.Resources.Limits[test.resource] = resource.MustParse(test.value)
+			})
+			waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, test.words...)
+			if n := deployment(t, ap).Status.AvailableReplicas; n != 2 {
+				t.Errorf("%d pods serve", n)
+			}
+			edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Resources = before })
+			waitReady(t, ap)
+		})
+	}
 }
 
 // Retained data is taken back by a platform made again; deleted data is gone.
