@@ -54,11 +54,18 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty: the pod's own")
 	f.IntVar(&o.concurrency, "concurrency", 4, "platforms reconciled at the same time")
 	f.StringVar(&level, "log-level", level, "debug, info, warn or error")
-	f.StringVar(&o.images.Server, "server-image", manifests.DefaultImages.Server, "image of platforms that name none: this operator's own")
-	f.StringVar(&o.images.Postgres, "postgres-image", manifests.DefaultImages.Postgres, "image of managed databases")
-	f.StringVar(&o.images.Redis, "redis-image", manifests.DefaultImages.Redis, "image of managed caches")
-	f.StringVar(&o.images.S3, "s3-image", manifests.DefaultImages.S3, "image of managed S3 servers")
+	addImageFlags(cmd, &o.images)
 	return cmd
+}
+
+// addImageFlags declares the flags of the operator and of a plan alike: a plan shows what an
+// operator with the same flags would apply.
+func addImageFlags(cmd *cobra.Command, images *manifests.Images) {
+	f := cmd.Flags()
+	f.StringVar(&images.Server, "server-image", manifests.DefaultImages.Server, "image of platforms that name none: the operator's own")
+	f.StringVar(&images.Postgres, "postgres-image", manifests.DefaultImages.Postgres, "image of managed databases")
+	f.StringVar(&images.Redis, "redis-image", manifests.DefaultImages.Redis, "image of managed caches")
+	f.StringVar(&images.S3, "s3-image", manifests.DefaultImages.S3, "image of managed S3 servers")
 }
 
 func runOperator(ctx context.Context, o operatorOptions) error {

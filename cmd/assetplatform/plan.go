@@ -23,7 +23,7 @@ import (
 func newPlanCommand() *cobra.Command {
 	var file string
 	var offline bool
-	images := manifests.DefaultImages
+	var images manifests.Images
 	cmd := &cobra.Command{
 		Use:   config.CommandPlan + " -f FILE --offline",
 		Short: "Print every object that the operator would apply for an AssetPlatform",
@@ -31,7 +31,10 @@ func newPlanCommand() *cobra.Command {
 YAML stream in the order in which it is applied.
 
 Secrets are shown without values. A name that ends in the hash of secret values
-differs from the cluster's, because the values are not known here.`,
+differs from the cluster's, because the values are not known here.
+
+Whether the AssetPlatform would be admitted, the apiserver alone can say:
+kubectl apply --dry-run=server -f FILE`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !offline {
@@ -51,7 +54,7 @@ differs from the cluster's, because the values are not known here.`,
 	}
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "file with the AssetPlatform; - for standard input")
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask a cluster")
-	cmd.Flags().StringVar(&images.Server, "server-image", images.Server, "image of a platform that names none")
+	addImageFlags(cmd, &images)
 	_ = cmd.MarkFlagRequired("filename")
 	return cmd
 }

@@ -49,6 +49,22 @@ func TestPlanOfEverySample(t *testing.T) {
 	}
 }
 
+// A plan has the operator's flags for images, and shows what they name.
+func TestPlanTakesTheOperatorsImages(t *testing.T) {
+	operator := newOperatorCommand()
+	for _, flag := range []string{"server-image", "postgres-image", "redis-image", "s3-image"} {
+		theirs := operator.Flag(flag)
+		out, err := runPlan(t, "", "--offline", "-f", "../../config/samples/minimal.yaml")
+		if err != nil || theirs == nil || !strings.Contains(out, "image: "+theirs.DefValue+"\n") {
+			t.Errorf("--%s of the operator: %+v; a plan without flags: %v\n%s", flag, theirs, err, out)
+		}
+		out, err = runPlan(t, "", "--offline", "-f", "../../config/samples/minimal.yaml", "--"+flag, "example.com/ours:1")
+		if err != nil || !strings.Contains(out, "image: example.com/ours:1\n") {
+			t.Errorf("--%s: %v\n%s", flag, err, out)
+		}
+	}
+}
+
 func TestPlanShowsNoSecretValue(t *testing.T) {
 	out, err := runPlan(t, "", "--offline", "-f", "../../config/samples/external.yaml")
 	if err != nil {
