@@ -56,13 +56,15 @@ func TestPodsThatAQuotaRefuses(t *testing.T) {
 	}{
 		"of the managed database": {
 			func(t *testing.T, namespace string) *assetv1.AssetPlatform { return newPlatformIn(t, namespace, nil) },
-			assetv1.ConditionDatabaseReady, []string{"refuses the pods of the managed database (", "exceeded quota: small"},
+			assetv1.ConditionDatabaseReady,
+			[]string{"refuses the pods of the managed database (", "exceeded quota: small"},
 		},
 		"of the migration": {
 			func(t *testing.T, namespace string) *assetv1.AssetPlatform {
 				return newPlatformIn(t, namespace, externalSpec)
 			},
-			assetv1.ConditionMigrated, []string{"refuses the pods of the migration (", "exceeded quota: small"},
+			assetv1.ConditionMigrated,
+			[]string{"refuses the pods of the migration (", "exceeded quota: small"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +121,7 @@ func TestQuotaOnLimits(t *testing.T) {
 func TestStorageClassThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) {
-		s.Cache = &assetv1.CacheSpec{Managed: &assetv1.ManagedVolumeSpec{StorageClassName: new("fats")}}
+		s.Cache = &assetv1.CacheSpec{Managed: &assetv1.ManagedVolumeSpec{StorageClassName: new("fats"), Storage: new(quantity("100Ti"))}}
 	})
 	waitSays(t, ap, assetv1.ConditionCacheReady, assetv1.ReasonVolumeNotBound, `"fats" not found`, "correct storageClassName or storage in spec.cache.managed")
 	before := get(t, ap, "studio-redis", &corev1.PersistentVolumeClaim{})

@@ -107,6 +107,7 @@ type AssetPlatformSpec struct {
 
 	// DeletionPolicy says what happens to managed data when the platform is deleted: Retain keeps the
 	// volumes and the Secrets without which they cannot be read, and a platform of this name made again takes them back.
+	// A change is in force once status.observedGeneration has caught up with it.
 	// +kubebuilder:default=Retain
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -285,9 +286,8 @@ type S3CredentialsRef struct {
 
 // ManagedVolumeSpec sizes a part that the operator runs in one pod on a volume of its own.
 type ManagedVolumeSpec struct {
-	// Storage is the size of the volume; it can grow, not shrink. Absent: 10Gi for the database, 1Gi for the cache, 20Gi for the bucket.
+	// Storage is the size of the volume; once that is bound it can grow, not shrink. Absent: 10Gi for the database, 1Gi for the cache, 20Gi for the bucket.
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="storage: must be at least 1Mi"
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="storage: a volume can grow, not shrink; set it to the present size or more"
 	// +optional
 	Storage *resource.Quantity `json:"storage,omitempty"`
 	// StorageClassName of the volume; it is settled once the volume is bound. Absent: the cluster's default class.
