@@ -7,12 +7,14 @@ check_machine() {
   [[ $(uname -s) = Linux ]] || die "the local cluster needs Linux (this is $(uname -s)): use CLUSTER=kind or CLUSTER=current"
   [[ $EUID = 0 ]] || die "the local cluster needs root, to make namespaces, cgroups and a network link: run it as root, or use CLUSTER=kind or CLUSTER=current"
 
+  local ctl
   CGROUP_VERSION=1
   [[ $(stat -fc %T /sys/fs/cgroup 2>/dev/null) != cgroup2fs ]] || CGROUP_VERSION=2
   if [[ $CGROUP_VERSION = 2 ]]; then
-    grep -qw memory /sys/fs/cgroup/cgroup.controllers || missing+=("the memory controller in cgroup v2 (see /sys/fs/cgroup/cgroup.controllers)")
+    for ctl in cpu memory pids; do
+      grep -qw $ctl /sys/fs/cgroup/cgroup.controllers || missing+=("the cgroup controller $ctl (see /sys/fs/cgroup/cgroup.controllers)")
+    done
   else
-    local ctl
     for ctl in cpu cpuset memory pids devices freezer; do
       [[ -d /sys/fs/cgroup/$ctl ]] || missing+=("the cgroup controller $ctl under /sys/fs/cgroup")
     done
@@ -81,18 +83,19 @@ make_cgroups1() {
 }
 
 # cgroup v2 alone: controllers can only be handed down from a group without processes, so go up from our own to the
-# first that hands them down already (on a machine with systemd that is a slice or the root). Never run yet.
+# first that hands them down already (on a machine with systemd that is a slice or the root). Never run on such a machine yet.
 make_cgroup2() {
   local dir
   dir=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+  dir=${dir%/} # "/" in a container
   until grep -qw memory "$dir/cgroup.subtree_control" && grep -qw cpu "$dir/cgroup.subtree_control" && grep -qw pids "$dir/cgroup.subtree_control"; do
     [[ $dir != /sys/fs/cgroup ]] || {
-      echo '+cpu +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control || die "cgroup v2: cannot hand cpu, memory and pids down from the root group"
+      echo '+cpu +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control || die "cgroup v2: cannot hand cpu, memory and pids down from the root group (in a container its processes are in the way: move them to a child group first)"
       break
     }
     dir=$(dirname "$dir")
   done
-  dir=${dir%/}/$(cgroup_name)
+  dir+=/$(cgroup_name)
   mkdir -p "$dir"
   echo "$dir" >"$STATE/cgroups"
 }
