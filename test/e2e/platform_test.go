@@ -168,7 +168,7 @@ func TestWhatTheClusterRefuses(t *testing.T) {
 		value    string
 		words    []string
 	}{
-		"memory":    {corev1.ResourceMemory, "10Mi", []string{"was killed at its memory limit of 10Mi", "raise spec.resources.limits.memory"}},
+		"memory":    {corev1.ResourceMemory, "7Mi", []string{"was killed at its memory limit of 7Mi", "raise spec.resources.limits.memory"}},
 		"processor": {corev1.ResourceCPU, "1k", []string{"fits on no node", "Insufficient cpu", "lower spec.resources.requests"}},
 	} {
 		t.Run(name, func(t *testing.T) {
