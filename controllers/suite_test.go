@@ -203,8 +203,9 @@ func update(t *testing.T, ap *assetv1.AssetPlatform, edit func(*assetv1.AssetPla
 	}
 }
 
-// patience is how long a test waits for what should take a second or two.
-const patience = 60 * time.Second
+// patience is how long a test waits for what should take a second or two, and on a busy
+// machine takes longer: the cluster's controllers wait twice as long with each try.
+const patience = 2 * time.Minute
 
 // eventually waits until check returns nil.
 func eventually(t *testing.T, check func() error) {
