@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -93,27 +94,37 @@ func (s *Store) ObjectKey(ctx context.Context, a Asset) (string, error) {
 	return key, fail("find blob", err)
 }
 
-// TrashAsset puts an asset of the user into the trash.
-func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID) error {
+// TrashAsset puts an asset of the user into the trash. If versions are given, its
+// UpdatedAt must be one of them: else ErrChanged.
+func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions ...time.Time) error {
 	if err := owned(userID); err != nil {
 		return err
 	}
-	n, err := s.queries.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID})
+	n, err := s.queries.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
 	if err == nil && n == 0 {
-		err = ErrNotFound
+		// Only what to call it is decided here.
+		if _, err = s.queries.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
+			err = ErrChanged
+		}
 	}
 	return fail("trash asset", err)
 }
 
-// PurgeAsset deletes an asset of the user for good, from the trash or not. If nothing
-// else needs its bytes, their key is returned: the caller discards the object, or
-// leaves that to the collector.
-func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID) (orphan string, err error) {
+// PurgeAsset deletes an asset of the user for good, from the trash or not. If versions
+// are given, its UpdatedAt must be one of them: else ErrChanged. If nothing else needs
+// its bytes, their key is returned: the caller discards the object, or leaves that to
+// the collector.
+func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions ...time.Time) (orphan string, err error) {
 	if err := owned(userID); err != nil {
 		return "", err
 	}
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
-		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID})
+		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID, Versions: versions})
+		if errors.Is(err, pgx.ErrNoRows) {
+			if _, err = q.AssetOrTrash(ctx, sqlc.AssetOrTrashParams{ID: id, UserID: userID}); err == nil {
+				err = ErrChanged
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -17,10 +17,11 @@ import (
 	"github.com/assetplatform/assetplatform/test/services"
 )
 
-// migrateNow migrates without waiting for anything.
+// migrateNow migrates, and waits for nothing but the end of a session before it: the
+// server notices that a connection was closed when it gets to it.
 func migrateNow(t *testing.T, url string) (config.SchemaRange, *Problem) {
 	t.Helper()
-	schema, err := Migrate(t.Context(), MigrateOptions{URL: url, Log: discard})
+	schema, err := Migrate(t.Context(), MigrateOptions{URL: url, LockWait: 10 * time.Second, Log: discard})
 	var p *Problem
 	if err != nil && !errors.As(err, &p) {
 		t.Fatalf("not a *Problem: %v", err)

@@ -26,6 +26,7 @@ import (
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrConflict    = errors.New("conflict")
+	ErrChanged     = errors.New("not in the wanted version")
 	ErrUnavailable = errors.New("database unavailable")
 	ErrNoUser      = errors.New("no user given")
 )
@@ -116,7 +117,7 @@ func fail(operation string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrUnavailable),
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrChanged), errors.Is(err, ErrUnavailable),
 		errors.Is(err, ErrUploadExpired), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", operation, err)
 	case errors.Is(err, pgx.ErrNoRows):

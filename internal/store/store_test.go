@@ -288,3 +288,46 @@ func TestListAssetsFilters(t *testing.T) {
 		}
 	}
 }
+
+// An asset that somebody changed since it was read stays; one of others, or none at all,
+// is not found whatever version is wanted.
+func TestDeletesOfAVersion(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	alice, bob := newUser(t, s, "alice"), newUser(t, s, "bob")
+	asset, key := upload(t, s, alice.ID, "a.png", "bytes")
+	stale, current := asset.UpdatedAt.Add(-time.Microsecond), asset.UpdatedAt
+	calls := map[string]func(user, id uuid.UUID, versions ...time.Time) error{
+		"trash": func(user, id uuid.UUID, versions ...time.Time) error {
+			return s.TrashAsset(t.Context(), user, id, versions...)
+		},
+		"purge": func(user, id uuid.UUID, versions ...time.Time) error {
+			_, err := s.PurgeAsset(t.Context(), user, id, versions...)
+			return err
+		},
+	}
+	for name, call := range calls {
+		for _, versions := range [][]time.Time{{stale}, {{}}, {stale, {}}} {
+			if err := call(alice.ID, asset.ID, versions...); !errors.Is(err, ErrChanged) {
+				t.Errorf("%s of %v: %v", name, versions, err)
+			}
+		}
+		for _, err := range []error{call(bob.ID, asset.ID, current), call(bob.ID, asset.ID, stale), call(alice.ID, uuid.New(), current)} {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s of nobody's: %v", name, err)
+			}
+		}
+	}
+	if err := s.TrashAsset(t.Context(), alice.ID, asset.ID, stale, current); err != nil {
+		t.Error(err)
+	}
+	if err := s.TrashAsset(t.Context(), alice.ID, asset.ID, current); !errors.Is(err, ErrNotFound) {
+		t.Errorf("in the trash: %v", err)
+	}
+	if _, err := s.PurgeAsset(t.Context(), alice.ID, asset.ID, current); !errors.Is(err, ErrChanged) {
+		t.Errorf("purge of the version before the trash: %v", err)
+	}
+	if orphan, err := s.PurgeAsset(t.Context(), alice.ID, asset.ID); err != nil || orphan != key {
+		t.Errorf("%s, %v", orphan, err)
+	}
+}

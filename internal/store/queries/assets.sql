@@ -6,12 +6,19 @@ returning *;
 -- name: Asset :one
 select * from assets where id = $1 and user_id = $2 and deleted_at is null;
 
+-- name: AssetOrTrash :one
+select id from assets where id = $1 and user_id = $2;
+
 -- name: TrashAsset :execrows
 update assets set deleted_at = now(), updated_at = now()
-where id = $1 and user_id = $2 and deleted_at is null;
+where id = $1 and user_id = $2 and deleted_at is null
+  and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]));
 
 -- name: DeleteAsset :one
-delete from assets where id = $1 and user_id = $2 returning sha256;
+delete from assets
+where id = $1 and user_id = $2
+  and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]))
+returning sha256;
 
 -- name: DeleteTrashedAsset :one
 delete from assets

@@ -43,6 +43,22 @@ func (q *Queries) Asset(ctx context.Context, arg AssetParams) (Asset, error) {
 	return i, err
 }
 
+const assetOrTrash = `-- name: AssetOrTrash :one
+select id from assets where id = $1 and user_id = $2
+`
+
+type AssetOrTrashParams struct {
+	ID     uuid.UUID
+	UserID uuid.UUID
+}
+
+func (q *Queries) AssetOrTrash(ctx context.Context, arg AssetOrTrashParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, assetOrTrash, arg.ID, arg.UserID)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const createAsset = `-- name: CreateAsset :one
 insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -94,16 +110,20 @@ func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (Asset
 }
 
 const deleteAsset = `-- name: DeleteAsset :one
-delete from assets where id = $1 and user_id = $2 returning sha256
+delete from assets
+where id = $1 and user_id = $2
+  and ($3::timestamptz[] is null or updated_at = any($3::timestamptz[]))
+returning sha256
 `
 
 type DeleteAssetParams struct {
-	ID     uuid.UUID
-	UserID uuid.UUID
+	ID       uuid.UUID
+	UserID   uuid.UUID
+	Versions []time.Time
 }
 
 func (q *Queries) DeleteAsset(ctx context.Context, arg DeleteAssetParams) ([]byte, error) {
-	row := q.db.QueryRow(ctx, deleteAsset, arg.ID, arg.UserID)
+	row := q.db.QueryRow(ctx, deleteAsset, arg.ID, arg.UserID, arg.Versions)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -167,15 +187,17 @@ func (q *Queries) ExpiredTrash(ctx context.Context, arg ExpiredTrashParams) ([]E
 const trashAsset = `-- name: TrashAsset :execrows
 update assets set deleted_at = now(), updated_at = now()
 where id = $1 and user_id = $2 and deleted_at is null
+  and ($3::timestamptz[] is null or updated_at = any($3::timestamptz[]))
 `
 
 type TrashAssetParams struct {
-	ID     uuid.UUID
-	UserID uuid.UUID
+	ID       uuid.UUID
+	UserID   uuid.UUID
+	Versions []time.Time
 }
 
 func (q *Queries) TrashAsset(ctx context.Context, arg TrashAssetParams) (int64, error) {
-	result, err := q.db.Exec(ctx, trashAsset, arg.ID, arg.UserID)
+	result, err := q.db.Exec(ctx, trashAsset, arg.ID, arg.UserID, arg.Versions)
 	if err != nil {
 		return 0, err
 	}
