@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ var (
 	TrashRetention   = Var{Name: "TRASH_RETENTION", Default: "720h", Doc: "How long a deleted asset can be restored before it is purged; a Go duration."}
 
 	RateLimitLoginAccount = Var{Name: "RATE_LIMIT_LOGIN_ACCOUNT", Default: "5", Doc: "Failed logins per account and address in 15 minutes; 0 switches the limit off."}
-	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes, private and loopback addresses (nodes and proxies) excepted; 0 switches the limit off."}
+	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes, addresses of private networks excepted (nodes and proxies; 100.64.0.0/10 is one of them); 0 switches the limit off."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
@@ -132,7 +133,7 @@ func LoadServer(getenv func(string) string) (Server, error) {
 		MetricsPort:    l.port(MetricsPortVar),
 		LogLevel:       l.level(LogLevel),
 		DrainDelay:     l.duration(DrainDelay),
-		AllowedOrigins: l.list(AllowedOrigins),
+		AllowedOrigins: l.origins(AllowedOrigins),
 		TrustedProxies: l.prefixes(TrustedProxies),
 
 		DatabaseURL:      l.url(DatabaseURL, "postgres", "postgresql"),
@@ -253,6 +254,19 @@ func (l *loader) url(v Var, schemes ...string) string {
 	}
 	l.fail(v, "has the scheme %q; it must be one of %s", u.Scheme, strings.Join(schemes, ", "))
 	return s
+}
+
+// origin is what the custom resource's rule for allowedOrigins accepts.
+var origin = regexp.MustCompile(`^https?://[^/,\s]+$`)
+
+func (l *loader) origins(v Var) []string {
+	list := l.list(v)
+	for _, item := range list {
+		if item != "*" && !origin.MatchString(item) {
+			l.fail(v, "%q is not an origin: write scheme and host without a path, like https://yourdomain.com", item)
+		}
+	}
+	return list
 }
 
 func (l *loader) prefixes(v Var) []netip.Prefix {

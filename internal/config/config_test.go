@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,13 +38,37 @@ func TestLoadServerReportsEveryProblemAtOnce(t *testing.T) {
 	vars["S3_ACCESS_KEY"] = "only-one-of-two"
 	vars["TRASH_RETENTION"] = "a month"
 	vars["LOG_LEVEL"] = "loud"
+	vars["ALLOWED_ORIGINS"] = "https://studio.example, foo"
 	_, err := LoadServer(env(vars))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"S3_BUCKET_NAME", "PORT", "TRUSTED_PROXIES", "S3_ACCESS_KEY", "TRASH_RETENTION", "LOG_LEVEL"} {
+	for _, name := range []string{"S3_BUCKET_NAME", "PORT", "TRUSTED_PROXIES", "S3_ACCESS_KEY", "TRASH_RETENTION", "LOG_LEVEL", "ALLOWED_ORIGINS"} {
 		if !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s is not named in %q", name, err)
+		}
+	}
+}
+
+func TestAllowedOrigins(t *testing.T) {
+	for value, want := range map[string][]string{
+		"":  nil,
+		"*": {"*"},
+		" https://studio.example, http://localhost:5173,https://*.studio.example ": {"https://studio.example", "http://localhost:5173", "https://*.studio.example"},
+	} {
+		vars := minimal()
+		vars["ALLOWED_ORIGINS"] = value
+		s, err := LoadServer(env(vars))
+		if err != nil || !slices.Equal(s.AllowedOrigins, want) {
+			t.Errorf("%q: %q, %v", value, s.AllowedOrigins, err)
+		}
+	}
+	for _, value := range []string{"foo", "studio.example", "https://studio.example/", "https://studio.example/app", "ftp://studio.example", "https://", "null"} {
+		vars := minimal()
+		vars["ALLOWED_ORIGINS"] = value
+		_, err := LoadServer(env(vars))
+		if err == nil || !strings.Contains(err.Error(), "ALLOWED_ORIGINS: \""+value+"\" is not an origin: write scheme and host") {
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }

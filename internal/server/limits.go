@@ -73,10 +73,19 @@ func (l *loginLimiter) attempt(account string, address netip.Addr) attempt {
 		}
 	}
 	add("login:account:"+subnet+":"+account, l.limits.LoginAccount)
-	if !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast() {
+	if !isInside(address) {
 		add("login:address:"+subnet, l.limits.LoginAddress)
 	}
 	return a
+}
+
+// sharedAddresses lie between a provider's NAT and its customers (RFC 6598). Clouds give
+// them to nodes and pods too.
+var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
+
+// isInside tells whether an address is one of a cluster's or an office's own network.
+func isInside(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || sharedAddresses.Contains(a)
 }
 
 // admit returns a *problem if one of the limits is reached.

@@ -81,7 +81,7 @@ func TestNodesAndProxiesHaveNoAddressLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.LoginAddress = 2 })
 	p.register("alice")
-	for _, from := range []string{"10.1.2.3", "172.16.0.9", "192.168.1.1", "127.0.0.1", "169.254.1.1", "::1", "fd00::1", "fe80::1"} {
+	for _, from := range []string{"10.1.2.3", "172.16.0.9", "192.168.1.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "100.127.255.254", "::1", "fd00::1", "fe80::1"} {
 		for i := range 3 {
 			p.login(fmt.Sprint("user", i), "wrong", from).want(401)
 		}
