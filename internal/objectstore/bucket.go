@@ -14,7 +14,9 @@
 //
 // # Failure modes
 //
-//   - The service is away or refuses us: ErrUnavailable; Check says why in words.
+//   - The service is away or refuses us: ErrUnavailable; Check says why in words. To
+//     know of a right that is missing, it stores, deletes and asks for the object
+//     rights-check, once and after each refusal.
 //   - All upload buffers stay taken for a minute: ErrBusy.
 //   - The body that Put reads fails: its error is returned as it is, and nothing is
 //     left in the bucket unless the abort fails as well.
@@ -31,6 +33,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -68,6 +71,7 @@ type Bucket struct {
 	address string // for messages
 	buffers *buffers
 	observe func(operation string, took time.Duration, err error)
+	proven  atomic.Bool // the rights on objects, since one was last denied
 }
 
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
@@ -162,6 +166,9 @@ func (b *Bucket) Discard(ctx context.Context, key string) error {
 func (b *Bucket) key(key string) *string { return aws.String(b.prefix + key) }
 
 func (b *Bucket) timed(operation string, start time.Time, err *error) {
+	if statusOf(*err) == http.StatusForbidden {
+		b.proven.Store(false)
+	}
 	b.observe(operation, time.Since(start), *err)
 }
 

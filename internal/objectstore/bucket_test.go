@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -296,6 +297,52 @@ func TestCheck(t *testing.T) {
 				t.Errorf("unfit for people: %q", err)
 			}
 		})
+	}
+}
+
+// A right that is missing is found before anybody uploads, and one that is lost or
+// granted later at the next check.
+func TestCheckOfRights(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	settings.AccessKey, settings.SecretKey = services.GuestAccessKey, services.GuestSecretKey
+	all := []string{"s3:ListBucket", "s3:PutObject", "s3:GetObject", "s3:DeleteObject"}
+	for i, missing := range all {
+		server.Grant(t, settings.Name, slices.Concat(all[:i], all[i+1:])...)
+		err := open(t, settings).Check(t.Context())
+		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), settings.Name) || strings.Contains(err.Error(), services.GuestSecretKey) {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+	server.Grant(t, settings.Name, all...)
+	b := open(t, settings)
+	if err := errors.Join(b.Check(t.Context()), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		t.Error(err)
+	}
+	for _, lost := range []struct {
+		right string
+		call  func() error
+	}{
+		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", strings.NewReader("x")) }},
+		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", noise(1, partSize+1)) }},
+		{"s3:GetObject", func() error { _, err := b.Get(t.Context(), "k", 0, -1); return err }},
+		{"s3:DeleteObject", func() error { return b.Delete(t.Context(), "k") }},
+	} {
+		server.Grant(t, settings.Name, slices.DeleteFunc(slices.Clone(all), func(right string) bool { return right == lost.right })...)
+		if err := lost.call(); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("without %s: %v", lost.right, err)
+		}
+		if err := b.Check(t.Context()); err == nil || !strings.Contains(err.Error(), lost.right) {
+			t.Errorf("%s was lost: %v", lost.right, err)
+		}
+		server.Grant(t, settings.Name, all...)
+		if err := b.Check(t.Context()); err != nil {
+			t.Errorf("%s was granted again: %v", lost.right, err)
+		}
+	}
+	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[k]" {
+		t.Errorf("left: %s", keys)
 	}
 }
 

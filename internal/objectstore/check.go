@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Check reports whether the bucket answers. The error is a sentence for the people who
+// Check reports whether the bucket answers and grants the rights on its objects. The error is a sentence for the people who
 // run the platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
@@ -25,20 +25,59 @@ func (b *Bucket) Check(ctx context.Context) (err error) {
 	once := func(o *s3.Options) { o.RetryMaxAttempts = 1 }
 	_, err = b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name}, once)
 	if err == nil {
-		return nil
+		return b.proveRights(ctx, once)
 	}
 	status := statusOf(err)
-	if status == 0 {
-		return b.explainSilence(err)
-	}
 	if status == http.StatusForbidden || status == http.StatusNotFound {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
 		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
-			return nil
+			return b.proveRights(ctx, once)
 		}
 	}
-	return b.explainAnswer(status, err)
+	return b.explain(err)
+}
+
+// probe is the object on which proveRights tries the rights. No key of a caller is like it.
+const probe = "rights-check"
+
+// proveRights tries what uploads, deletions and downloads need: once, and again after
+// one of them was forbidden. Whether the bucket answers says nothing about that.
+func (b *Bucket) proveRights(ctx context.Context, once func(*s3.Options)) error {
+	if b.proven.Load() {
+		return nil
+	}
+	key := b.key(probe)
+	for _, try := range []struct {
+		right string
+		call  func() error
+	}{
+		{"s3:PutObject", func() error {
+			_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: key, Body: strings.NewReader("")}, once)
+			return err
+		}},
+		{"s3:DeleteObject", func() error {
+			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: key}, once)
+			return err
+		}},
+		{"s3:GetObject", func() error { // of what is gone now, or was put there by another pod
+			out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: key}, once)
+			if err == nil {
+				err = out.Body.Close()
+			}
+			return err
+		}},
+	} {
+		err := try.call()
+		switch status := statusOf(err); {
+		case status == http.StatusForbidden:
+			return fmt.Errorf("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, try.right)
+		case err != nil && status != http.StatusNotFound:
+			return b.explain(err)
+		}
+	}
+	b.proven.Store(true)
+	return nil
 }
 
 // statusOf is the HTTP status of the answer that err is about; 0 if there was none.
@@ -50,7 +89,12 @@ func statusOf(err error) int {
 	return 0
 }
 
-func (b *Bucket) explainAnswer(status int, err error) error {
+// explain says in words why a request failed.
+func (b *Bucket) explain(err error) error {
+	status := statusOf(err)
+	if status == 0 {
+		return b.explainSilence(err)
+	}
 	var api smithy.APIError
 	code := ""
 	if errors.As(err, &api) {

@@ -2,6 +2,8 @@ package services
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,10 +20,13 @@ import (
 	"github.com/assetplatform/assetplatform/internal/config"
 )
 
-// The keys that every S3 server of the tests accepts.
+// The keys that every S3 server of the tests accepts. Those of the guest open nothing
+// but what a bucket's policy grants.
 const (
-	AccessKey = "tests"
-	SecretKey = "secret of the tests"
+	AccessKey      = "tests"
+	SecretKey      = "secret of the tests"
+	GuestAccessKey = "guest"
+	GuestSecretKey = "secret of the guest"
 )
 
 // S3 is a versitygw server.
@@ -73,14 +78,15 @@ func startS3() (*S3, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil {
+	data, accounts := filepath.Join(dir, "data"), filepath.Join(dir, "accounts")
+	guest := fmt.Sprintf(`{"accessAccounts":{%[1]q:{"access":%[1]q,"secret":%[2]q,"role":"user"}}}`, GuestAccessKey, GuestSecretKey)
+	if err := errors.Join(os.Mkdir(data, 0o755), os.Mkdir(accounts, 0o755), os.WriteFile(filepath.Join(accounts, "users.json"), []byte(guest), 0o600)); err != nil {
 		return nil, err
 	}
 	server := &S3{dir: dir, Server: Server{
 		name: "versitygw", Address: address,
 		command: func() *exec.Cmd {
-			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "posix", data)
+			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "--iam-dir", accounts, "posix", data)
 			cmd.Dir = dir
 			return cmd
 		},
@@ -106,6 +112,20 @@ func (s *S3) Bucket(t testing.TB) config.Bucket {
 		t.Fatal(err)
 	}
 	return config.Bucket{Name: name, Region: "us-east-1", Endpoint: "http://" + s.Address, AccessKey: AccessKey, SecretKey: SecretKey}
+}
+
+// Grant makes the rights, such as s3:PutObject, all that the guest has in a bucket and on its objects.
+func (s *S3) Grant(t testing.TB, bucket string, rights ...string) {
+	t.Helper()
+	list, err := json.Marshal(rights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":[%[1]q]},"Action":%[2]s,"Resource":["arn:aws:s3:::%[3]s","arn:aws:s3:::%[3]s/*"]}]}`,
+		GuestAccessKey, list, bucket)
+	if _, err := s.client.PutBucketPolicy(context.Background(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &policy}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Keys lists the objects of a bucket, and the multipart uploads that were not completed as "upload:KEY".
