@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -50,6 +51,7 @@ var usableRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		beginHandling(r)
 		info := &requestInfo{id: r.Header.Get("X-Request-Id"), client: clientAddress(r, s.config.TrustedProxies)}
 		if !usableRequestID.MatchString(info.id) {
 			info.id = uuid.NewString()
@@ -57,8 +59,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
 		r.Body = requestBody{r.Body}
-		if len(r.URL.Path) > 1 {
-			r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/assets/ is /api/assets
+		// /api/assets/ and //api//assets are /api/assets; ServeMux would send a redirect.
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path && strings.HasPrefix(clean, "/") {
+			r.URL.Path, r.URL.RawPath = clean, ""
 		}
 		setWriteDeadline(w, start.Add(writeTimeout))
 		if s.readiness.isDraining() {

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -34,6 +37,90 @@ func TestNoRoute(t *testing.T) {
 	p.get("/api/assets/", p.register("alice").AccessToken).want(200)
 	p.wantMetric(`http_requests_total{method="GET",route="other",status="404"} 9`)
 	p.wantMetric(`http_requests_total{method="other",route="other",status="405"} 1`)
+}
+
+// Slashes too many do not matter, and bring no redirect, which clients follow without their token.
+func TestPathsAreCleaned(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	a := p.uploadPNG(token, "a.png", png("1"))
+	for _, path := range []string{"//api//health", "/api/health//", "/api/./health", "/api/assets/../health", "/api/assets/%2e%2e/health", "//api/assets//" + a.ID.String() + "/", "/api/assets/" + a.ID.String() + "//download"} {
+		r, err := http.NewRequest("GET", p.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		answer, err := http.DefaultTransport.RoundTrip(r) // follows no redirect
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != 200 {
+			t.Errorf("%s: %d", path, answer.StatusCode)
+		}
+	}
+	p.get("//nothing//here", "").wantProblem(404, "NOT_FOUND", "")
+}
+
+// What net/http refuses by itself has our error's shape too, also behind good requests.
+func TestWhatIsNotHTTP(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	const good = "GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n"
+	for name, test := range map[string]struct {
+		request string
+		status  int
+	}{
+		"address":       {"GET /api/assets/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"no host":       {"GET /api/health HTTP/1.1\r\n\r\n", 400},
+		"header":        {"GET /api/health HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400},
+		"length":        {"POST /api/assets/upload HTTP/1.1\r\nHost: x\r\nContent-Length: ten\r\n\r\n", 400},
+		"nonsense":      {"hello\r\n\r\n", 400},
+		"coding":        {"POST /api/assets/upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+		"long header":   {"GET /api/health HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431},
+		"expectation":   {"POST /api/assets/upload HTTP/1.1\r\nHost: x\r\nExpect: magic\r\nContent-Length: 0\r\n\r\n", 417},
+		"behind a good": {good + "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := *p
+			p.t = t
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			send(t, conn, []byte(test.request))
+			reader := bufio.NewReader(conn)
+			if strings.HasPrefix(test.request, good) {
+				answer, err := http.ReadResponse(reader, nil)
+				if err != nil || answer.StatusCode != 200 {
+					t.Fatalf("the good request: %v, %v", answer, err)
+				}
+				_, _ = io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+			}
+			answer, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			body, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := reply{t, answer.StatusCode, answer.Header, body, answer.Close}.want(test.status)
+			var refusal errorBody
+			r.decode(&refusal)
+			if refusal.Info.Code != "VALIDATION_ERROR" || refusal.Info.Message == "" || refusal.RequestID == "" || refusal.RequestID != r.header.Get("X-Request-Id") ||
+				refusal.Timestamp.IsZero() || r.header.Get("Content-Type") != "application/json" || !r.closed {
+				t.Errorf("%v %s", r.header, r.body)
+			}
+			if !strings.Contains(p.log.String(), refusal.RequestID) {
+				t.Error("the log does not know of it")
+			}
+		})
+	}
 }
 
 func TestRequestID(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
@@ -55,6 +56,7 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 	go p.server.readiness.run(ctx, 100*time.Millisecond)
 	web := httptest.NewUnstartedServer(p.server.Handler())
 	web.Config = p.server.httpServer(p.server.Handler())
+	web.Listener = listener{web.Listener.(*net.TCPListener), p.server.log}
 	web.Start()
 	p.url = web.URL
 	t.Cleanup(func() {

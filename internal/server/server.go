@@ -96,7 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopChecks()
 	go s.readiness.run(checks, checkEvery)
 	failed := make(chan error, 2)
-	go func() { failed <- apiServer.Serve(api) }()
+	go func() { failed <- apiServer.Serve(listener{api, s.log}) }()
 	go func() { failed <- metricsServer.Serve(metrics) }()
 	s.log.Info("serving", "address", api.Addr().String(), "metrics", metrics.Addr().String())
 
@@ -126,14 +126,16 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext:       rememberConnection,
+		ConnState:         endHandling,
 	}
 }
 
-func listen(ctx context.Context, port int) (net.Listener, error) {
+func listen(ctx context.Context, port int) (*net.TCPListener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on port %d: %w", port, err)
 	}
-	return l, nil
+	return l.(*net.TCPListener), nil
 }
