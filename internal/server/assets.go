@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -78,11 +80,17 @@ var laterFilters = []string{
 	"search", "projectId", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
 }
 
-// Resolve refuses laterFilters: a script that deletes what it lists must not get everything.
+// Resolve refuses laterFilters, empty ones included, and a query of which a part would be
+// dropped: a script that deletes what it lists must not get everything.
 func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
+	address := ctx.URL()
+	query, err := url.ParseQuery(address.RawQuery)
+	if err != nil {
+		return []error{&huma.ErrorDetail{Location: "query", Message: "is malformed: write % as %25 and ; as %3B"}}
+	}
 	var errs []error
 	for _, name := range laterFilters {
-		if ctx.Query(name) != "" {
+		if query.Has(name) {
 			errs = append(errs, &huma.ErrorDetail{Location: "query." + name, Message: "is not supported by this version yet"})
 		}
 	}
@@ -145,7 +153,19 @@ func (s *Server) listAssets(ctx context.Context, who caller, in *listAssetsReque
 }
 
 type assetRequest struct {
-	ID string `path:"id"`
+	ID          string `path:"id"`
+	IfMatch     string `header:"If-Match"`
+	IfNoneMatch string `header:"If-None-Match"`
+}
+
+// assetAnswer is one asset, or a 304 without it.
+type assetAnswer struct {
+	Status       int
+	ETag         string `header:"ETag"`
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		Data assetBody `json:"data"`
+	}
 }
 
 // parseID treats what is no UUID like an id that nothing has.
@@ -157,31 +177,42 @@ func parseID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-func (s *Server) getAsset(ctx context.Context, who caller, in *assetRequest) (*data[assetBody], error) {
+func (s *Server) getAsset(ctx context.Context, who caller, in *assetRequest) (*assetAnswer, error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
 	asset, err := s.store.Asset(ctx, who.ID, id)
-	return dataOf(assetBodyOf(asset)), err
+	if err != nil {
+		return nil, err
+	}
+	answer := &assetAnswer{http.StatusOK, versionTag(asset.UpdatedAt), "private, no-cache", dataOf(assetBodyOf(asset)).Body}
+	switch {
+	case in.IfMatch != "" && !matches(in.IfMatch, answer.ETag, false):
+		return nil, store.ErrChanged
+	case matches(in.IfNoneMatch, answer.ETag, true):
+		answer.Status = http.StatusNotModified
+	}
+	return answer, nil
 }
 
 type deleteAssetRequest struct {
 	ID        string `path:"id"`
 	Permanent bool   `query:"permanent"`
+	IfMatch   string `header:"If-Match"`
 }
 
 // deleteAsset puts an asset into the trash, or, if asked to, deletes it for good: also
-// one that is in the trash already.
+// one that is in the trash already. With If-Match only if nobody has changed it since.
 func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetRequest) (*none, error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
 	if !in.Permanent {
-		return nil, s.store.TrashAsset(ctx, who.ID, id)
+		return nil, s.store.TrashAsset(ctx, who.ID, id, versionsOf(in.IfMatch)...)
 	}
-	orphan, err := s.store.PurgeAsset(ctx, who.ID, id)
+	orphan, err := s.store.PurgeAsset(ctx, who.ID, id, versionsOf(in.IfMatch)...)
 	if err == nil && orphan != "" {
 		s.discard(ctx, who.ID, orphan)
 	}
@@ -200,11 +231,12 @@ func (s *Server) discard(ctx context.Context, userID uuid.UUID, key string) {
 	}
 }
 
-// parseTags reads a form's tags: a JSON array of texts, or a list with commas.
+// parseTags reads a form's tags: a JSON array of texts, or a list with commas. What
+// begins like a JSON object is a mistake, and no tag.
 func parseTags(text string) ([]string, error) {
 	var tags []string
-	if strings.HasPrefix(strings.TrimSpace(text), "[") {
-		if err := json.Unmarshal([]byte(text), &tags); err != nil {
+	if text = strings.TrimSpace(text); text != "" && strings.Contains("[{", text[:1]) {
+		if err := unmarshal([]byte(text), &tags); err != nil {
 			return nil, invalid("tags", "is not a JSON array of texts")
 		}
 	} else {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,6 +139,8 @@ func TestListBadValues(t *testing.T) {
 		{"deleted", "maybe", "deleted"},
 		{"category", strings.Repeat("x", 65), "category"},
 		{"tags", strings.Repeat("x", 65), "tags"},
+		{"search", "", "search"},
+		{"minWidth", "", "minWidth"},
 	} {
 		p.get("/api/assets"+queryString(test.name, test.value), token).wantProblem(400, "VALIDATION_ERROR", test.field)
 	}
@@ -146,6 +150,9 @@ func TestListBadValues(t *testing.T) {
 	p.get("/api/assets"+queryString("offset", "2", "page", "2"), token).wantProblem(400, "VALIDATION_ERROR", "page")
 	forged := cursor{Sort: "createdAt", Value: "not a time", ID: uuid.New()}.String()
 	p.get("/api/assets"+queryString("cursor", forged), token).wantProblem(400, "VALIDATION_ERROR", "cursor")
+	for _, malformed := range []string{"?category=%zz", "?category=a;b", "?%zz&limit=1"} { // and no list of everything
+		p.get("/api/assets"+malformed, token).wantProblem(400, "VALIDATION_ERROR", "query")
+	}
 	p.get("/api/assets?unknown=1&limit=", token).want(200) // unknown parameters are ignored, empty ones are absent
 	p.get("/api/assets", "").wantProblem(401, "UNAUTHORIZED", "")
 }
@@ -240,6 +247,73 @@ func TestGetAndDelete(t *testing.T) {
 	}
 }
 
+// What one reads can be kept, and what one deletes can be bound to what one has read.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	created := p.upload(token, newForm().file("a.png", "", png("1"))).want(201)
+	path := assetPath(decode1[assetBody](created).ID)
+	r := p.get(path, token).want(200)
+	tag := r.header.Get("ETag")
+	if tag == "" || strings.HasPrefix(tag, "W/") || tag != created.header.Get("ETag") || r.header.Get("Cache-Control") != "private, no-cache" {
+		t.Errorf("headers: %v, at the upload %v", r.header, created.header)
+	}
+	for none, status := range map[string]int{tag: 304, "W/" + tag: 304, `"x", ` + tag: 304, "*": 304, `"x"`: 200} {
+		for _, method := range []string{"GET", "HEAD"} {
+			r := p.do(method, path, token, nil, "If-None-Match", none).want(status)
+			if status == 304 && len(r.body) > 0 || r.header.Get("ETag") != tag {
+				t.Errorf("%s If-None-Match: %s: %v %s", method, none, r.header, r.body)
+			}
+		}
+	}
+	p.get(path, token, "If-Match", `"x"`).wantProblem(412, "PRECONDITION_FAILED", "")
+	p.get(path, token, "If-Match", tag).want(200)
+
+	p.exec(`update assets set category = 'x', updated_at = updated_at + interval '1 microsecond'`)
+	changed := p.get(path, token, "If-None-Match", tag).want(200).header.Get("ETag")
+	if changed == tag {
+		t.Error("the tag did not change with the asset")
+	}
+	for _, query := range []string{"", "?permanent=true"} {
+		for _, stale := range []string{tag, "W/" + changed, `"x"`, changed + "0", strings.Trim(changed, `"`), `"ffffffffffffffff"`, `"7fffffffffffffff"`, `"-1"`, ",", tag + `, "y"`} {
+			p.do("DELETE", path+query, token, nil, "If-Match", stale).wantProblem(412, "PRECONDITION_FAILED", "")
+		}
+		p.do("DELETE", assetPath(uuid.New())+query, token, nil, "If-Match", changed).wantProblem(404, "NOT_FOUND", "")
+		p.do("DELETE", path+query, p.register("bob"+fmt.Sprint(len(query))).AccessToken, nil, "If-Match", changed).wantProblem(404, "NOT_FOUND", "")
+	}
+	p.get(path, token).want(200)
+	p.do("DELETE", path, token, nil, "If-Match", tag+" ,"+changed).want(204)
+	p.do("DELETE", path, token, nil, "If-Match", changed).wantProblem(404, "NOT_FOUND", "") // in the trash, as without the condition
+	p.do("DELETE", path+"?permanent=true", token, nil, "If-Match", changed).wantProblem(412, "PRECONDITION_FAILED", "")
+	p.do("DELETE", path+"?permanent=true", token, nil, "If-Match", "*").want(204)
+	p.wantNothing()
+}
+
+// Of many who delete what they have all read, one does.
+func TestConditionalDeletesInParallel(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	path := assetPath(p.uploadPNG(token, "a.png", png("1")).ID)
+	tag := p.get(path, token).want(200).header.Get("ETag")
+	var deleted atomic.Int32
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			if status := p.do("DELETE", path, token, nil, "If-Match", tag).status; status == 204 {
+				deleted.Add(1)
+			} else if status != 404 && status != 412 {
+				t.Errorf("status %d", status)
+			}
+		})
+	}
+	all.Wait()
+	if deleted.Load() != 1 {
+		t.Errorf("%d of them did", deleted.Load())
+	}
+}
+
 // What the bucket does not delete now, the collector finds later.
 func TestPurgeWhileTheBucketIsAway(t *testing.T) {
 	t.Parallel()
@@ -264,16 +338,17 @@ func TestPurgeWhileTheBucketIsAway(t *testing.T) {
 func TestParseTags(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]string{
-		"":                    nil,
-		"a, b ,,a":            {"a", "b"},
-		` ["a, b", "勇者", ""]`: {"a, b", "勇者"},
-		"Dragon's Lair;--":    {"Dragon's Lair;--"},
+		"":                                  nil,
+		"a, b ,,a":                          {"a", "b"},
+		` ["a, b", "勇者", ""]`:               {"a, b", "勇者"},
+		"Dragon's Lair;--":                  {"Dragon's Lair;--"},
+		`["\ud83d\ude00", "\\ud800", "{}"]`: {"😀", `\ud800`, "{}"},
 	} {
 		if got, err := parseTags(text); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
-	for _, bad := range []string{`["a"`, `[1]`, `[["a"]]`} {
+	for _, bad := range []string{`["a"`, `[1]`, `[["a"]]`, `{"a":1}`, ` {"a":`, `["\ud83d"]`, `["\ude00\ud83d"]`, `["\ud83dx"]`, `["\ud83d\n"]`} {
 		if _, err := parseTags(bad); err == nil || problemOf(err).status != http.StatusBadRequest {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -61,6 +62,32 @@ func matches(list, etag string, weak bool) bool {
 		}
 	}
 	return false
+}
+
+// versionTag is the strong entity tag of what JSON says about an object that was changed
+// last at that time, to the microsecond. An entity tag is one address's, so that the
+// object's id need not be in it.
+func versionTag(changed time.Time) string { return fmt.Sprintf(`"%x"`, changed.UnixMicro()) }
+
+// versionsOf are the times that the versionTags of an If-Match header stand for; none if
+// every version will do. A tag that is none of ours stands for a time that no object has.
+func versionsOf(match string) []time.Time {
+	if match == "" {
+		return nil
+	}
+	var versions []time.Time
+	for tag := range strings.SplitSeq(match, ",") {
+		tag = strings.TrimSpace(tag)
+		if tag == "*" {
+			return nil
+		}
+		var version time.Time
+		if micros, err := strconv.ParseUint(strings.Trim(tag, `"`), 16, 63); err == nil && tag == versionTag(time.UnixMicro(int64(micros))) {
+			version = time.UnixMicro(int64(micros))
+		}
+		versions = append(versions, version)
+	}
+	return versions
 }
 
 // rangeWanted tells whether If-Range lets the range count: the client's part is of these bytes.

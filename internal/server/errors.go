@@ -56,6 +56,7 @@ var problems = []struct {
 	{store.ErrEmailTaken, http.StatusConflict, "CONFLICT", "This email has an account already: log in, or use another one."},
 	{store.ErrUsernameTaken, http.StatusConflict, "CONFLICT", "This user name is taken: choose another one."},
 	{store.ErrConflict, http.StatusConflict, "CONFLICT", "Another request is changing the same thing: look at its result before you try again."},
+	{store.ErrChanged, http.StatusPreconditionFailed, "PRECONDITION_FAILED", "The asset is not as the request's If-Match wants it: get it again, and then decide."},
 	{store.ErrTokenRefused, http.StatusUnauthorized, "UNAUTHORIZED", "This refresh token is not valid (any more): log in again."},
 	{store.ErrUploadExpired, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The upload took too long: try again."},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE", "The service cannot reach its database: try again in a moment."},

@@ -3,10 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -137,13 +141,45 @@ func humaConfig() huma.Config {
 			e.SetEscapeHTML(false)
 			return e.Encode(v)
 		},
-		Unmarshal: json.Unmarshal,
+		Unmarshal: unmarshal,
 	}
 	return huma.Config{
 		OpenAPI:       &huma.OpenAPI{Info: &huma.Info{Title: "AssetPlatform", Version: "1"}},
 		Formats:       map[string]huma.Format{"application/json": format},
 		DefaultFormat: "application/json",
 	}
+}
+
+// unmarshal is json.Unmarshal, but refuses what that one replaces by U+FFFD in silence:
+// bytes that are not UTF-8, and escaped surrogates that are no pairs (RFC 8259, 8.2).
+func unmarshal(body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return err
+	}
+	valid := utf8.Valid(body)
+	for i := 0; valid && i < len(body); i++ {
+		if body[i] != '\\' {
+			continue
+		}
+		i++ // behind the backslash: json.Unmarshal has checked that it is there, and four digits behind a u
+		if first := escapedRune(body[i:]); utf16.IsSurrogate(first) {
+			valid = body[i+5] == '\\' && utf16.DecodeRune(first, escapedRune(body[i+6:])) != utf8.RuneError
+			i += 10
+		}
+	}
+	if !valid {
+		return errors.New("holds text that is not Unicode: bytes that are not UTF-8, or one half of a surrogate pair")
+	}
+	return nil
+}
+
+// escapedRune reads u and four hexadecimal digits; it is 0 if something else is there.
+func escapedRune(text []byte) rune {
+	if text[0] != 'u' {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(text[1:5]), 16, 32)
+	return rune(n)
 }
 
 // noRoute answers what no route serves: 405 if the path has others methods, else 404.

@@ -70,6 +70,7 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 	}
 	setWriteDeadline(w, time.Now().Add(writeTimeout))
 	w.Header().Set("Location", assetPath(asset.ID))
+	w.Header().Set("ETag", versionTag(asset.UpdatedAt))
 	writeJSON(w, http.StatusCreated, dataOf(assetBodyOf(asset)).Body)
 	return nil
 }

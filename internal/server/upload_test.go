@@ -111,6 +111,8 @@ func TestUploadRefusals(t *testing.T) {
 		"long category":        {good().field("category", strings.Repeat("勇", 65)), 400, "VALIDATION_ERROR", "category"},
 		"NUL in the category":  {good().field("category", "a\x00"), 400, "VALIDATION_ERROR", "category"},
 		"huge field":           {good().field("category", strings.Repeat("x", maxField+1)), 400, "VALIDATION_ERROR", "category"},
+		"tags are an object":   {good().field("tags", `{"a":1}`), 400, "VALIDATION_ERROR", "tags"},
+		"tags are no Unicode":  {good().field("tags", `["\ud800"]`), 400, "VALIDATION_ERROR", "tags"},
 		"SVG as PNG":           {newForm().file("a.png", "image/png", []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`)), 400, "INVALID_FILE_TYPE", "file"},
 		"SVG":                  {newForm().file("a.svg", "image/svg+xml", []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`)), 400, "INVALID_FILE_TYPE", "file"},
 		"HTML as PNG":          {newForm().file("a.png", "image/png", []byte("<html><script>alert(1)</script>")), 400, "INVALID_FILE_TYPE", "file"},
