@@ -195,9 +195,9 @@ func (p *process) wavUpload(token string, size int64, seed byte) *http.Request {
 	return r
 }
 
-// wav is a stream that begins like a WAV file and goes on with noise.
+// wav is a sound, 8 bit, mono, of noise, with its sizes as programs write them into a pipe.
 func wav(size int64, seed byte) io.Reader {
-	const head = "RIFF\x00\x00\x00\x00WAVEfmt "
+	const head = "RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00data\xff\xff\xff\xff"
 	return io.MultiReader(strings.NewReader(head), io.LimitReader(rand.NewChaCha8([32]byte{seed}), size-int64(len(head))))
 }
 

@@ -184,7 +184,7 @@ func TestListFilters(t *testing.T) {
 	p.upload(token, newForm().field("tags", `["勇者", "red"]`).field("category", "sprites").file("hero.png", "image/png", png("1"))).want(201)
 	p.upload(token, newForm().field("tags", "red, Dragon's Lair").file("lair.png", "", png("2"))).want(201)
 	start := time.Now()
-	p.upload(token, newForm().file("jump.wav", "audio/wav", []byte("RIFF\x00\x00\x00\x00WAVEfmt "))).want(201)
+	p.upload(token, newForm().file("jump.wav", "audio/wav", wav(-1, []byte("1234")))).want(201)
 	for _, test := range []struct {
 		query []string
 		want  string

@@ -23,22 +23,23 @@ type fileFormat struct {
 	extensions []string // first the usual one
 	declared   []string // further names that clients give the type
 	matches    func(head []byte) bool
+	walk       walk // tells whether the file is whole
 }
 
 // fileFormats is the closed list. All of them are safe to show in a browser: none can
 // hold a script that it would run.
 var fileFormats = []fileFormat{
-	{"PNG", store.Image, "image/png", []string{".png"}, nil, prefix("\x89PNG\r\n\x1a\n")},
-	{"JPEG", store.Image, "image/jpeg", []string{".jpg", ".jpeg", ".jpe", ".jfif"}, []string{"image/jpg", "image/pjpeg"}, prefix("\xff\xd8\xff")},
+	{"PNG", store.Image, "image/png", []string{".png"}, nil, prefix("\x89PNG\r\n\x1a\n"), walkPNG},
+	{"JPEG", store.Image, "image/jpeg", []string{".jpg", ".jpeg", ".jpe", ".jfif"}, []string{"image/jpg", "image/pjpeg"}, prefix("\xff\xd8\xff"), walkJPEG},
 	{"GIF", store.Image, "image/gif", []string{".gif"}, nil, func(h []byte) bool {
 		return bytes.HasPrefix(h, []byte("GIF87a")) || bytes.HasPrefix(h, []byte("GIF89a"))
-	}},
-	{"WebP", store.Image, "image/webp", []string{".webp"}, nil, riff("WEBP")},
-	{"WAV", store.Audio, "audio/wav", []string{".wav", ".wave"}, []string{"audio/x-wav", "audio/wave", "audio/vnd.wave"}, riff("WAVE")},
-	{"Ogg", store.Audio, "audio/ogg", []string{".ogg", ".oga", ".opus"}, []string{"application/ogg", "audio/vorbis", "audio/opus"}, prefix("OggS\x00")},
-	{"FLAC", store.Audio, "audio/flac", []string{".flac"}, []string{"audio/x-flac"}, prefix("fLaC")},
-	{"M4A", store.Audio, "audio/mp4", []string{".m4a"}, []string{"audio/m4a", "audio/x-m4a", "audio/aac"}, isM4A},
-	{"MP3", store.Audio, "audio/mpeg", []string{".mp3"}, []string{"audio/mp3", "audio/x-mp3", "audio/x-mpeg", "audio/mpeg3"}, isMP3},
+	}, walkGIF},
+	{"WebP", store.Image, "image/webp", []string{".webp"}, nil, riff("WEBP"), walkWebP},
+	{"WAV", store.Audio, "audio/wav", []string{".wav", ".wave"}, []string{"audio/x-wav", "audio/wave", "audio/vnd.wave"}, riff("WAVE"), walkWAV},
+	{"Ogg", store.Audio, "audio/ogg", []string{".ogg", ".oga", ".opus"}, []string{"application/ogg", "audio/vorbis", "audio/opus"}, prefix("OggS\x00"), walkOgg},
+	{"FLAC", store.Audio, "audio/flac", []string{".flac"}, []string{"audio/x-flac"}, prefix("fLaC"), walkFLAC},
+	{"M4A", store.Audio, "audio/mp4", []string{".m4a"}, []string{"audio/m4a", "audio/x-m4a", "audio/aac"}, isM4A, walkM4A},
+	{"MP3", store.Audio, "audio/mpeg", []string{".mp3"}, []string{"audio/mp3", "audio/x-mp3", "audio/x-mpeg", "audio/mpeg3"}, isMP3, walkMP3},
 }
 
 func prefix(magic string) func([]byte) bool {
@@ -65,18 +66,8 @@ func isM4A(h []byte) bool {
 	return false
 }
 
-// isMP3 accepts an ID3v2 tag or the header of an MPEG audio layer III frame (ISO/IEC 11172-3, 2.4.1.3).
-func isMP3(h []byte) bool {
-	if bytes.HasPrefix(h, []byte("ID3")) {
-		return true
-	}
-	if len(h) < 4 || h[0] != 0xff || h[1]&0xe0 != 0xe0 {
-		return false
-	}
-	version, layer := h[1]>>3&3, h[1]>>1&3
-	bitrate, rate := h[2]>>4, h[2]>>2&3
-	return version != 1 && layer == 1 && bitrate != 15 && bitrate != 0 && rate != 3
-}
+// isMP3 accepts an ID3v2 tag or the header of an MPEG audio layer III frame.
+func isMP3(h []byte) bool { return bytes.HasPrefix(h, []byte("ID3")) || mp3FrameLength(h) > 0 }
 
 // formatOf decides a file's type from its first bytes, and refuses one whose name or
 // declared type says something else. A name without an extension, and no declared type

@@ -165,7 +165,8 @@ func readField(part *multipart.Part, set func(string) error) error {
 	return set(string(text))
 }
 
-// readFile decides the file's type from its first bytes and streams all of it to the bucket.
+// readFile decides the file's type from its first bytes and streams all of it to the
+// bucket, while it checks that it is whole.
 func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if u.noted {
 		return invalid("file", "is there more than once")
@@ -197,7 +198,8 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 		UserID: u.userID, ObjectKey: key, OriginalName: name, FileType: u.format.kind, MIMEType: u.format.mimeType,
 		Tags: u.asset.Tags, Category: u.asset.Category,
 	}
-	file := &meter{source: source, limit: limit, hash: sha256.New()}
+	file := &meter{source: source, limit: limit, hash: sha256.New(), inspection: inspect(u.format)}
+	defer file.inspection.stop()
 	// Not under the request's context: its end shows as an error of the body, after
 	// which the bucket is tidied up.
 	err = u.server.bucket.Put(context.WithoutCancel(ctx), key, file)
@@ -205,7 +207,7 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	case errors.Is(err, objectstore.ErrUnavailable):
 		u.keepNote = true
 		return err
-	case errors.Is(err, objectstore.ErrBusy), errors.Is(err, errTooLarge):
+	case errors.Is(err, objectstore.ErrBusy):
 		return err
 	case err != nil:
 		return bodyError(err)
@@ -247,22 +249,20 @@ func fileName(name string) (string, error) {
 	return name, nil
 }
 
-// errTooLarge marks the problem that fileTooLarge makes.
-var errTooLarge = errors.New("file too large")
-
 func fileTooLarge(limit int64) error {
 	p := newProblem(http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", fmt.Sprintf("Send a file of at most %d bytes.", limit))
 	p.details = []detail{{"file", fmt.Sprintf("is larger than %d bytes", limit)}}
-	p.cause = errTooLarge
 	return p
 }
 
-// meter measures and hashes what is read through it, and ends what passes its limit.
+// meter measures, hashes and inspects what is read through it, and ends what passes its
+// limit or is not whole.
 type meter struct {
-	source io.Reader
-	limit  int64
-	size   int64
-	hash   hash.Hash
+	source     io.Reader
+	limit      int64
+	size       int64
+	hash       hash.Hash
+	inspection *inspection
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -272,6 +272,16 @@ func (m *meter) Read(p []byte) (int, error) {
 		return 0, fileTooLarge(m.limit)
 	}
 	m.hash.Write(p[:n])
+	if n > 0 {
+		if found := m.inspection.feed(p[:n]); found != nil {
+			return 0, found
+		}
+	}
+	if err == io.EOF {
+		if found := m.inspection.feed(nil); found != nil {
+			return 0, found
+		}
+	}
 	return n, err
 }
 

@@ -85,7 +85,7 @@ func TestUploadRefusals(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, func(c *config.Server) { c.MaxFileSizeImage, c.MaxFileSizeAudio = 6<<20, 7<<20 })
 	token := p.register("alice").AccessToken
-	wav := append([]byte("RIFF\x00\x00\x00\x00WAVEfmt "), make([]byte, 7<<20)...)
+	long := wav(-1, make([]byte, 7<<20))
 	good := func() *form { return newForm().file("a.png", "image/png", png("x")) }
 	for name, test := range map[string]struct {
 		form   *form
@@ -121,7 +121,7 @@ func TestUploadRefusals(t *testing.T) {
 		"PNG named html":       {newForm().file("a.html", "image/png", png("x")), 400, "INVALID_FILE_TYPE", "file"},
 		"PNG declared as HTML": {newForm().file("a.png", "text/html", png("x")), 400, "INVALID_FILE_TYPE", "file"},
 		"image too large":      {newForm().file("a.png", "image/png", png(strings.Repeat("x", 6<<20))), 413, "FILE_TOO_LARGE", "file"},
-		"audio too large":      {newForm().file("a.wav", "audio/wav", wav), 413, "FILE_TOO_LARGE", "file"},
+		"audio too large":      {newForm().file("a.wav", "audio/wav", long), 413, "FILE_TOO_LARGE", "file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := *p
@@ -175,7 +175,7 @@ func TestUploadLimitIsExact(t *testing.T) {
 	token := p.register("alice").AccessToken
 	for _, chunked := range []bool{false, true} {
 		for _, over := range []int{1, 0} {
-			f := newForm().file("a.png", "image/png", png(strings.Repeat("x", limit-8+over)))
+			f := newForm().file("a.png", "image/png", png(strings.Repeat("x", limit-len(png(""))+over)))
 			f.writer.Close()
 			body := io.Reader(&f.buffer)
 			if chunked {

@@ -1,0 +1,298 @@
+package server
+
+import "encoding/binary"
+
+// isFourCC tells whether a chunk or box can have this name.
+func isFourCC(name string) bool {
+	for _, c := range []byte(name) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// riffChunk reads the head of a chunk of a RIFF file.
+func riffChunk(in *pieces) (id string, size int64, err error) {
+	head, err := in.next(8)
+	if err != nil {
+		return "", 0, err
+	}
+	id, size = string(head[:4]), int64(binary.LittleEndian.Uint32(head[4:]))
+	if !isFourCC(id) {
+		return "", 0, damaged("has no chunk where one should begin, at byte %d", in.offset-8)
+	}
+	return id, size, nil
+}
+
+// unknownSize tells whether a size in a WAV file was written before the program knew it,
+// into a pipe: FFmpeg writes 0xffffffff there, ALSA 0x80000000, SoX 0x7ffff000, others 0.
+func unknownSize(size int64) bool { return size == 0 || size >= 0x7ffff000 }
+
+// walkWAV follows the chunks up to the end of the file (Microsoft's Multimedia
+// Programming Interface 1.0, chapter 3). The size in the RIFF header only tells that
+// something is missing: many programs get it wrong by the header's own 8 bytes.
+func walkWAV(in *pieces) error {
+	head, err := in.next(12)
+	if err != nil {
+		return err
+	}
+	stated := int64(binary.LittleEndian.Uint32(head[4:]))
+	format, sound := false, false
+	for in.more() {
+		id, size, err := riffChunk(in)
+		if err != nil {
+			return err
+		}
+		switch id {
+		case "fmt ":
+			format = true
+		case "data":
+			sound = true
+			if unknownSize(size) && unknownSize(stated) {
+				size = 0
+				in.rest(func([]byte) {})
+			}
+		}
+		if err := in.skip(size); err != nil {
+			return err
+		}
+		if size%2 == 1 && in.more() {
+			if err := in.skip(1); err != nil {
+				return err
+			}
+		}
+	}
+	if !format || !sound || !unknownSize(stated) && stated > in.offset {
+		return errCutOff
+	}
+	return nil
+}
+
+// Flags of an Ogg page.
+const (
+	oggFirstPage = 2
+	oggLastPage  = 4
+)
+
+// walkOgg follows the pages up to the last one of a stream (RFC 3533, 6), and through
+// streams that are chained behind it. The pages' checksums are left alone: they find no
+// cut, and cost more than all else here.
+func walkOgg(in *pieces) error {
+	for first := true; ; first = false {
+		head, err := in.next(27)
+		if err != nil {
+			return err
+		}
+		flags, segments := head[5], int(head[26])
+		if first && flags&oggFirstPage == 0 {
+			return errAlien
+		}
+		if string(head[:5]) != "OggS\x00" {
+			return damaged("has no page where one should begin, at byte %d", in.offset-27)
+		}
+		table, err := in.next(segments)
+		if err != nil {
+			return err
+		}
+		var length int64
+		for _, lacing := range table {
+			length += int64(lacing)
+		}
+		if err := in.skip(length); err != nil {
+			return err
+		}
+		if flags&oggLastPage != 0 && !in.padding() {
+			return nil
+		}
+	}
+}
+
+// walkFLAC follows the metadata blocks; behind them come frames up to the end (RFC 9639,
+// 8 and 9). Frames have no length, but each ends with a CRC that makes the CRC over all
+// of it zero: so is that over any number of whole frames. Of 65536 cuts at random, one
+// is not noticed; nor is one exactly between two frames.
+func walkFLAC(in *pieces) error {
+	if err := in.skip(4); err != nil { // fLaC
+		return err
+	}
+	for first, last := true, false; !last; first = false {
+		head, err := in.next(4)
+		if err != nil {
+			return err
+		}
+		word := binary.BigEndian.Uint32(head)
+		kind, length := word>>24&0x7f, int64(word&0xffffff)
+		if first && (kind != 0 || length != 34) { // STREAMINFO
+			return errAlien
+		}
+		last = word>>31 == 1
+		if err := in.skip(length); err != nil {
+			return err
+		}
+	}
+	if !in.more() {
+		return errCutOff
+	}
+	var sum uint16
+	in.rest(func(part []byte) { sum = flacSum(sum, part) })
+	if sum != 0 {
+		return damaged("is cut off, or damaged, or followed by something else: the checksum of its frames is wrong")
+	}
+	return nil
+}
+
+// flacTables are those of the CRC of polynomial 0x8005, highest bit first (RFC 9639, 9.3):
+// the first one for a byte, each further one for a byte that many zero bytes before. With
+// one table alone, the CRC would cost several times what SHA-256 does.
+var flacTables = func() (tables [8][256]uint16) {
+	for i := range 256 {
+		sum := uint16(i) << 8
+		for range 8 {
+			carry := sum >> 15
+			sum = sum<<1 ^ carry*0x8005
+		}
+		tables[0][i] = sum
+	}
+	for t := range 7 {
+		for i, sum := range tables[t] {
+			tables[t+1][i] = sum<<8 ^ tables[0][sum>>8]
+		}
+	}
+	return tables
+}()
+
+func flacSum(sum uint16, part []byte) uint16 {
+	t := &flacTables
+	for len(part) >= 8 {
+		sum = t[7][part[0]^byte(sum>>8)] ^ t[6][part[1]^byte(sum)] ^ t[5][part[2]] ^ t[4][part[3]] ^
+			t[3][part[4]] ^ t[2][part[5]] ^ t[1][part[6]] ^ t[0][part[7]]
+		part = part[8:]
+	}
+	for _, b := range part {
+		sum = sum<<8 ^ t[0][byte(sum>>8)^b]
+	}
+	return sum
+}
+
+// walkM4A follows the boxes up to the end of the file (ISO/IEC 14496-12, 4.2). A last
+// box may leave its size open: then a cut in it is not noticed.
+func walkM4A(in *pieces) error {
+	index, media := false, false
+	for in.more() {
+		head, err := in.next(8)
+		if err != nil {
+			return err
+		}
+		size, kind := int64(binary.BigEndian.Uint32(head)), string(head[4:])
+		if !isFourCC(kind) {
+			return damaged("has no box where one should begin, at byte %d", in.offset-8)
+		}
+		index, media = index || kind == "moov", media || kind == "mdat"
+		left := size - 8
+		switch size {
+		case 0:
+			left = 0
+			in.rest(func([]byte) {})
+		case 1: // a larger one follows
+			long, err := in.next(8)
+			if err != nil {
+				return err
+			}
+			left = int64(binary.BigEndian.Uint64(long)) - 16
+		}
+		if left < 0 {
+			return damaged("has a %s box without its size, before byte %d", kind, in.offset)
+		}
+		if err := in.skip(left); err != nil {
+			return err
+		}
+	}
+	if !index || !media {
+		return errCutOff
+	}
+	return nil
+}
+
+// walkMP3 follows the frames, whose headers give their lengths, and the tags before and
+// between them. Behind at least two frames it takes what is no frame for a tag, of which
+// there are many kinds, without a length some of them, and looks no further: so a cut in
+// a tag is not noticed, nor one exactly between two frames.
+func walkMP3(in *pieces) error {
+	for frames := 0; ; {
+		if frames > 0 && !in.more() {
+			return nil
+		}
+		head, err := in.next(4)
+		if err != nil {
+			return err
+		}
+		length := mp3FrameLength(head)
+		switch {
+		case length > 0:
+			frames++
+			err = in.skip(length - 4)
+		case string(head[:3]) == "ID3":
+			err = passID3(in)
+		case string(head[:3]) == "TAG": // ID3v1, 128 bytes
+			err = in.skip(124)
+		case frames < 2:
+			return errAlien
+		default:
+			in.rest(func([]byte) {})
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// passID3 passes an ID3v2 tag behind its first four bytes, and the padding that some
+// programs leave between it and the first frame (id3.org, ID3v2.4.0, 3.1).
+func passID3(in *pieces) error {
+	head, err := in.next(6)
+	if err != nil {
+		return err
+	}
+	var length int64
+	for _, b := range head[2:] {
+		length = length<<7 | int64(b&0x7f)
+	}
+	if head[1]&0x10 != 0 {
+		length += 10 // a footer
+	}
+	if err := in.skip(length); err != nil {
+		return err
+	}
+	in.padding()
+	return nil
+}
+
+// mp3FrameLength is the length in bytes of the frame that begins with head: MPEG audio
+// layer III (ISO/IEC 11172-3, 2.4.1.3 and 2.4.3.1; 13818-3). It is 0 if none does, or one
+// of free format, which encoders do not write.
+func mp3FrameLength(head []byte) int64 {
+	if len(head) < 4 || head[0] != 0xff || head[1]&0xe0 != 0xe0 || head[1]>>1&3 != 1 {
+		return 0
+	}
+	version, bitrate, rate, padding := head[1]>>3&3, head[2]>>4, head[2]>>2&3, int64(head[2]>>1&1)
+	if version == 1 || bitrate == 0 || bitrate == 15 || rate == 3 {
+		return 0
+	}
+	hertz := []int64{44100, 48000, 32000}[rate]
+	if version == 3 { // MPEG-1: 1152 samples a frame, else 576
+		return 144_000*mp3Bitrates[0][bitrate]/hertz + padding
+	}
+	hertz /= 2 // MPEG-2
+	if version == 0 {
+		hertz /= 2 // MPEG-2.5
+	}
+	return 72_000*mp3Bitrates[1][bitrate]/hertz + padding
+}
+
+// mp3Bitrates are those of MPEG-1 and of MPEG-2, kbit/s.
+var mp3Bitrates = [2][15]int64{
+	{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320},
+	{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160},
+}
