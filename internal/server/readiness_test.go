@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,6 +242,169 @@ func TestHangingDependency(t *testing.T) {
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("the probe took %v", took)
 	}
+}
+
+// A bucket that answers and does not let us write: the pod says so before and after
+// somebody tries, and comes right by itself.
+func TestBucketWithoutRights(t *testing.T) {
+	t.Parallel()
+	rights := []string{"s3:ListBucket", "s3:GetObject", "s3:DeleteObject"}
+	p := newPlatform(t, func(c *config.Server) {
+		c.Bucket.AccessKey, c.Bucket.SecretKey = services.GuestAccessKey, services.GuestSecretKey
+		services.SharedS3(t).Grant(t, c.Bucket.Name, rights...)
+	})
+	refused := func(right string) {
+		t.Helper()
+		var checks config.Checks
+		eventually(t, right, func() bool {
+			checks = p.awaitStatus(200, config.StatusDegraded)
+			return strings.Contains(checks.Storage.Reason, "lack the right "+right)
+		})
+		wantDown(t, "storage", checks.Storage, p.bucket.Name)
+		if strings.Contains(checks.Storage.Reason, services.GuestSecretKey) {
+			t.Errorf("a secret is in %s", checks.Storage.Reason)
+		}
+	}
+	refused("s3:PutObject")
+	token := p.register("alice").AccessToken
+	for _, size := range []int{1, 6 << 20} {
+		r := p.upload(token, newForm().file("a.png", "", png(strings.Repeat("x", size)))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+		if r.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	if l := p.list(token); len(l.Data) > 0 {
+		t.Errorf("assets without bytes: %+v", l.Data)
+	}
+	p.s3.Grant(t, p.bucket.Name, append(rights, "s3:PutObject")...)
+	p.awaitStatus(200, config.StatusOK)
+	a := p.uploadPNG(token, "a.png", png("1"))
+
+	p.s3.Grant(t, p.bucket.Name, "s3:ListBucket", "s3:PutObject", "s3:DeleteObject")
+	p.get(a.DownloadURL, token).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+	refused("s3:GetObject")
+	p.s3.Grant(t, p.bucket.Name, append(rights, "s3:PutObject")...)
+	p.awaitStatus(200, config.StatusOK)
+	p.get(a.DownloadURL, token).want(200)
+}
+
+// gate is a TCP proxy that can fall silent: then it still accepts connections, and
+// nothing comes through them, old ones included.
+type gate struct {
+	net.Listener
+	silent sync.RWMutex // locked while it is
+}
+
+func newGate(t *testing.T, target string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{Listener: l}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			go g.pass(near, far)
+			go g.pass(far, near)
+		}
+	}()
+	return g
+}
+
+func (g *gate) pass(to, from net.Conn) {
+	defer to.Close()
+	piece := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(piece)
+		g.silent.RLock()
+		if _, writeErr := to.Write(piece[:n]); err == nil {
+			err = writeErr
+		}
+		g.silent.RUnlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// While the database takes connections and never answers, every request ends within its
+// deadline, with the code; the pod is alive, and says what it waits for.
+func TestHangingDatabase(t *testing.T) {
+	t.Parallel()
+	pg := services.SharedPostgres(t)
+	g := newGate(t, pg.Address)
+	database := pg.Migrated(t, "platform", migrateURL)
+	through := strings.Replace(pg.URL(database), pg.Address, g.Addr().String(), 1)
+	p := newPlatform(t, func(c *config.Server) { c.DatabaseURL = through })
+	p.awaitStatus(200, config.StatusOK)
+	session := p.register("alice")
+	token := session.AccessToken
+	a := p.uploadPNG(token, "a.png", png("1"))
+
+	g.silent.Lock()
+	resume := sync.OnceFunc(g.silent.Unlock)
+	defer resume()
+	refresh := `{"refreshToken":"` + session.RefreshToken + `"}`
+	// More than the pool has connections, so that some also wait for one.
+	for round := range 2 {
+		var all sync.WaitGroup
+		for name, request := range map[string]func() reply{
+			"register": func() reply {
+				return p.post("/api/auth/register", "", `{"email":"b@example.com","username":"bob","password":"`+password+`"}`)
+			},
+			"login":     func() reply { return p.login("alice", password, "") },
+			"refresh":   func() reply { return p.post("/api/auth/refresh", "", refresh) },
+			"logout":    func() reply { return p.post("/api/auth/logout", token, `{}`) },
+			"profile":   func() reply { return p.get("/api/auth/profile", token) },
+			"list":      func() reply { return p.get("/api/assets", token) },
+			"get":       func() reply { return p.get(assetPath(a.ID), token) },
+			"delete":    func() reply { return p.do("DELETE", assetPath(a.ID), token, nil) },
+			"purge":     func() reply { return p.do("DELETE", assetPath(a.ID)+"?permanent=true", token, nil) },
+			"download":  func() reply { return p.get(a.DownloadURL, token) },
+			"upload":    func() reply { return p.upload(token, newForm().file("b.png", "", png("2"))) },
+			"another":   func() reply { return p.get("/api/assets?limit=1", token) },
+			"and one":   func() reply { return p.get("/api/assets?limit=2", token) },
+			"and a few": func() reply { return p.get("/api/assets?limit=3", token) },
+		} {
+			all.Go(func() {
+				start := time.Now()
+				r := request()
+				took := time.Since(start)
+				t.Logf("round %d, %s: %d after %.1f s", round, name, r.status, took.Seconds())
+				if took > jsonTimeout+2*time.Second {
+					t.Errorf("%s took %v", name, took)
+				}
+				r.wantProblem(503, "DATABASE_UNAVAILABLE", "")
+			})
+		}
+		all.Go(func() {
+			checks := p.awaitStatus(200, config.StatusDegraded)
+			wantDown(t, "database", checks.Database, "the database at "+g.Addr().String()+" did not answer in time")
+			if checks.Storage.Status != config.CheckOK || checks.Cache.Status != config.CheckOK {
+				t.Errorf("the others: %+v", checks)
+			}
+			start := time.Now()
+			p.get(config.PathHealth, "").want(200)
+			p.probe()
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("the probes took %v", took)
+			}
+		})
+		all.Wait()
+	}
+	resume()
+	p.awaitStatus(200, config.StatusOK)
+	p.get(assetPath(a.ID), token).want(200)
 }
 
 // The probes answer without a login, a database or a metric of their own cost.
