@@ -50,6 +50,12 @@ func TestHealthyRolloutDoesNotFlap(t *testing.T) {
 	waitReady(t, ap)
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Image = "example.com/assets:2" })
 	waitReady(t, ap)
+	eventually(t, func() error { // the watch may come after what was read
+		if versions := seen.versions(ap); len(versions) == 0 || versions[len(versions)-1].ResourceVersion != ap.ResourceVersion {
+			return fmt.Errorf("version %s was not seen yet", ap.ResourceVersion)
+		}
+		return nil
+	})
 	var turns []metav1.ConditionStatus
 	writes := 0
 	for _, version := range seen.versions(ap) {

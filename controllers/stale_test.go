@@ -78,7 +78,8 @@ func TestFailedPassSaysNothing(t *testing.T) {
 	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Image = "example.com/failing:1" })
 	waitReady(t, ap)
 	_, start := sent.since(0)
-	sent.breakDown(func(r request) bool { return r.namespace == ap.Namespace && r.resource == "secrets" && r.verb == "get" })
+	namespace := ap.Namespace // ap is written to while requests are sent
+	sent.breakDown(func(r request) bool { return r.namespace == namespace && r.resource == "secrets" && r.verb == "get" })
 	setSecret(t, ap, "unrelated", "makes it read again")
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Image = "example.com/failing:2" })
 	eventually(t, func() error {
