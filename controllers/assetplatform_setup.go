@@ -109,7 +109,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 		For(&assetv1.AssetPlatform{}, builder.WithPredicates(edited)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
-			EnableWarmup:            ptr.To(true), // a new leader starts with warm caches
+			// First come, first served. The priority queue serves what was there when the operator
+			// started only when nothing else is left to do, which may be never.
+			UsePriorityQueue: ptr.To(false),
+			EnableWarmup:     ptr.To(true), // a new leader starts with warm caches
 		})
 	for _, kind := range slices.Concat(ownedKinds(), seenKinds()) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(platformOf))

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
@@ -21,6 +22,7 @@ type fakeReadiness struct {
 	mu     sync.Mutex
 	down   map[string]string // check → reason
 	silent bool              // connections end without an answer
+	delay  time.Duration     // before an answer
 }
 
 func (f *fakeReadiness) silence(silent bool) {
@@ -36,6 +38,7 @@ func (f *fakeReadiness) set(check, reason string) {
 }
 
 func (f *fakeReadiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	time.Sleep(f.delay)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.silent {

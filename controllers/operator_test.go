@@ -3,12 +3,15 @@ package controllers
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -201,4 +204,41 @@ func deleteNamespace(t *testing.T, name string) {
 		}
 		return fmt.Errorf("namespace %s is still there: %v %v", name, err, ns.Status.Conditions)
 	})
+}
+
+// An operator that starts where there is always something to do comes to the platforms
+// that were there before it as well.
+func TestOperatorStartsUnderLoad(t *testing.T) {
+	var busy []*assetv1.AssetPlatform
+	for range 2 {
+		ap := newPlatformIn(t, newNamespace(t, &fakeReadiness{delay: 200 * time.Millisecond}), nil)
+		waitReady(t, ap)
+		busy = append(busy, ap)
+	}
+	stopOperator(t)
+	waiting := newPlatform(t, externalSpec) // without its Secret it has no children whose events would bring it forward
+	done := make(chan struct{})
+	var touching sync.WaitGroup
+	for _, ap := range busy {
+		touching.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				touch := fmt.Sprintf(`{"metadata":{"annotations":{"example.com/touch":"%d"}}}`, i)
+				if err := admin.Patch(ctx, ap, client.RawPatch(types.MergePatchType, []byte(touch))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer touching.Wait()
+	defer close(done)
+	var err error
+	if operator, err = startOperator(operatorOptions{workers: 1}); err != nil {
+		t.Fatal(err)
+	}
+	waitCondition(t, waiting, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -105,6 +106,7 @@ type operatorOptions struct {
 	interval  time.Duration // 0: the operator's own
 	now       func() time.Time
 	elect     bool
+	workers   int // 0: 4
 }
 
 func startOperator(o operatorOptions) (*runningOperator, error) {
@@ -133,7 +135,7 @@ func startOperator(o operatorOptions) (*runningOperator, error) {
 		Events: mgr.GetEventRecorder("assetplatform-operator"), Readiness: NewReadinessReader(),
 		Interval: o.interval, Now: o.now,
 	}
-	if err := r.SetupWithManager(mgr, 4); err != nil {
+	if err := r.SetupWithManager(mgr, cmp.Or(o.workers, 4)); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
