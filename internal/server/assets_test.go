@@ -354,3 +354,27 @@ func TestParseTags(t *testing.T) {
 		}
 	}
 }
+
+// Every route serves on when a later migration has added a column to each table.
+func TestColumnsOfLaterMigrations(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	walk := func(name string) {
+		s := p.register(name)
+		s = decode1[sessionBody](p.login(name, password, "").want(200))
+		s = decode1[sessionBody](p.refresh(s.RefreshToken).want(200))
+		p.get("/api/auth/profile", s.AccessToken).want(200)
+		a, b := p.uploadPNG(s.AccessToken, "a.png", png("1")), p.uploadPNG(s.AccessToken, "b.png", png("2"))
+		for _, path := range []string{"/api/assets", assetPath(a.ID), a.DownloadURL} {
+			p.get(path, s.AccessToken).want(200)
+		}
+		p.do("DELETE", assetPath(a.ID), s.AccessToken, nil).want(204)
+		p.do("DELETE", assetPath(b.ID)+"?permanent=true", s.AccessToken, nil).want(204)
+		p.post("/api/auth/logout", s.AccessToken, "{}").want(204)
+	}
+	walk("alice")
+	for _, table := range []string{"users", "sessions", "refresh_tokens", "assets", "blobs", "object_intents"} {
+		p.exec("alter table " + table + " add column later text not null default 'x'")
+	}
+	walk("bob")
+}

@@ -13,6 +13,10 @@ import (
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
 
+// assetColumns are the fields of sqlc.Asset in their order. Not *: a later migration may
+// add a column while images that do not know of it still serve.
+const assetColumns = "id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at"
+
 // AssetSort names a column that assets can be listed by; ties are broken by id.
 type AssetSort string
 
@@ -92,8 +96,8 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 		q.add("("+sort.column+", id) "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
 	}
 	// One more than asked for tells whether there is a next page.
-	sql := fmt.Sprintf("select * from assets where %s order by %s %s, id %s limit %d offset %d",
-		q.String(), sort.column, order, order, p.Limit+1, p.Offset)
+	sql := fmt.Sprintf("select %s from assets where %s order by %s %s, id %s limit %d offset %d",
+		assetColumns, q.String(), sort.column, order, order, p.Limit+1, p.Offset)
 	rows, err := s.pool.Query(ctx, sql, q.args...)
 	if err != nil {
 		return nil, nil, 0, fail("list assets", err)

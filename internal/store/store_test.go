@@ -331,3 +331,25 @@ func TestDeletesOfAVersion(t *testing.T) {
 		t.Errorf("%s, %v", orphan, err)
 	}
 }
+
+// An image serves on while a later migration adds a column, with the statements that its
+// connections have prepared before.
+func TestColumnsOfLaterMigrations(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	u := newUser(t, s, "alice")
+	use := func(content string, want int64) {
+		t.Helper()
+		a, _ := upload(t, s, u.ID, "a.png", content)
+		if _, err := s.Asset(t.Context(), u.ID, a.ID); err != nil {
+			t.Errorf("get: %v", err)
+		}
+		assets, _, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: SortCreatedAt, Limit: 1})
+		if err != nil || total != want || assets[0].ID != a.ID {
+			t.Errorf("list: %d, %v", total, err)
+		}
+	}
+	use("before", 1)
+	exec(t, s, "alter table assets add column later text not null default 'x'")
+	use("after", 2)
+}
