@@ -58,7 +58,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
-		r.Body = requestBody{r.Body}
+		body := &requestBody{ReadCloser: r.Body}
+		r.Body = body
 		// /api/assets/ and //api//assets are /api/assets; ServeMux would send a redirect.
 		if clean := path.Clean(r.URL.Path); clean != r.URL.Path && strings.HasPrefix(clean, "/") {
 			r.URL.Path, r.URL.RawPath = clean, ""
@@ -69,13 +70,43 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 
 		answer := &answer{ResponseWriter: w}
-		defer func() { // also when the handler aborts the connection by a panic
-			took := time.Since(start)
-			s.metrics.request(r.Method, routeOf(r), answer.code(), took)
-			s.logRequest(r, info, answer, took)
+		func() {
+			defer func() { // also when the handler aborts the connection by a panic
+				took := time.Since(start)
+				s.metrics.request(r.Method, routeOf(r), answer.code(), took)
+				s.logRequest(r, info, answer, took)
+			}()
+			next.ServeHTTP(answer, r)
 		}()
-		next.ServeHTTP(answer, r)
+		if answer.code() >= http.StatusBadRequest && !body.ended {
+			linger(answer, body, 4*s.largestFile())
+		}
 	})
+}
+
+// How long a client that was refused may go on sending what it had begun, and how long
+// it may pause in it.
+const (
+	lingerTime  = 30 * time.Second
+	lingerPause = 5 * time.Second
+)
+
+// linger sends the answer and drops what still comes of the request's body, up to some
+// bytes. Many clients read no answer before they have sent everything: if the connection
+// were closed on them, they would report that, and not what we say.
+func linger(w http.ResponseWriter, body io.Reader, most int64) {
+	connection := http.NewResponseController(w)
+	end := time.Now().Add(lingerTime)
+	for dropped := int64(0); dropped < most && time.Now().Before(end); {
+		if connection.SetReadDeadline(time.Now().Add(lingerPause)) != nil || connection.Flush() != nil {
+			return
+		}
+		n, err := io.CopyN(io.Discard, body, progressBytes)
+		if err != nil {
+			return // the end, as a rule
+		}
+		dropped += n
+	}
 }
 
 // routeOf is the pattern that served the request, without its method; ServeMux notes it
@@ -222,11 +253,18 @@ func setWriteDeadline(w http.ResponseWriter, deadline time.Time) {
 // errBody marks errors of reading a request's body: they are the client's, not ours.
 var errBody = errors.New("request body")
 
-// requestBody marks its errors with errBody.
-type requestBody struct{ io.ReadCloser }
+// requestBody marks its errors with errBody. Its Close does nothing: net/http's would
+// read on before the answer is sent, and linger reads after it.
+type requestBody struct {
+	io.ReadCloser
+	ended bool // or failed
+}
 
-func (b requestBody) Read(p []byte) (int, error) {
+func (b *requestBody) Close() error { return nil }
+
+func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err != nil
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", errBody, err)
 	}

@@ -75,9 +75,14 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 	return nil
 }
 
+// largestFile is how many bytes a file may have if nothing is known of it yet.
+func (s *Server) largestFile() int64 {
+	return max(s.config.MaxFileSizeImage, s.config.MaxFileSizeAudio)
+}
+
 // receive reads the whole form and commits the upload.
 func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.Asset, duplicate bool, err error) {
-	largest := max(u.server.config.MaxFileSizeImage, u.server.config.MaxFileSizeAudio)
+	largest := u.server.largestFile()
 	if r.ContentLength > largest+formOverhead {
 		return asset, false, fileTooLarge(largest)
 	}

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -197,13 +199,18 @@ func TestUploadLimitIsExact(t *testing.T) {
 // misbehave on it.
 func (p *platform) rawUpload(token string, f *form, length int) net.Conn {
 	p.t.Helper()
+	return p.rawPost("/api/assets/upload", token, f.writer.FormDataContentType(), length)
+}
+
+func (p *platform) rawPost(path, token, contentType string, length int) net.Conn {
+	p.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "POST /api/assets/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		token, f.writer.FormDataContentType(), length)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		path, token, contentType, length)
 	return conn
 }
 
@@ -269,6 +276,47 @@ func TestSlowUploads(t *testing.T) {
 	if _, err := io.ReadFull(conn, line); err != nil || string(line) != "HTTP/1.1 201 " || time.Since(start) < p.server.progressTime {
 		t.Errorf("a slow client: %s after %v", line, time.Since(start))
 	}
+}
+
+// Clients that send everything before they read, as Python's does, get the refusal.
+func TestRefusalsReachWhoSendsFirst(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	large := strings.Repeat("x", 12<<20)
+	for name, test := range map[string]struct {
+		token, file, says string
+		path              string
+	}{
+		"too large": {token, string(png(large)), "413 FILE_TOO_LARGE", "/api/assets/upload"},
+		"bad type":  {token, large, "400 INVALID_FILE_TYPE", "/api/assets/upload"},
+		"bad token": {"x", large, "401 UNAUTHORIZED", "/api/assets/upload"},
+		"no route":  {token, large, "404 NOT_FOUND", "/api/nothing"},
+		"over all":  {token, string(png(strings.Repeat(large, 5))), "413 FILE_TOO_LARGE", "/api/assets/upload"},
+		"JSON":      {token, `{"email":"` + large, "413 FILE_TOO_LARGE", "/api/auth/login"},
+	} {
+		f := newForm().file("a.png", "image/png", []byte(test.file))
+		f.writer.Close()
+		content, kind := f.buffer.Bytes(), f.writer.FormDataContentType()
+		if name == "JSON" {
+			content, kind = []byte(test.file), "application/json"
+		}
+		conn := p.rawPost(test.path, test.token, kind, len(content))
+		for part := range slices.Chunk(content, len(content)/3) {
+			send(t, conn, part)
+			time.Sleep(300 * time.Millisecond) // longer in all than net/http waits before it closes
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var body errorBody
+		if err := json.NewDecoder(answer.Body).Decode(&body); err != nil || fmt.Sprint(answer.StatusCode, " ", body.Info.Code) != test.says {
+			t.Errorf("%s: %d %+v, %v", name, answer.StatusCode, body, err)
+		}
+	}
+	p.wantNothing()
 }
 
 func TestUploadWhileTheBucketIsAway(t *testing.T) {
