@@ -54,18 +54,25 @@ var (
 	ErrBusy        = errors.New("too many uploads at once")
 )
 
-// Deadlines. One call may be tried three times within its deadline.
+// Deadlines. One call may be tried three times within its deadline. Of a service that
+// hangs, a client hears within half a minute; one that is slow may go on as long as
+// bytes move.
 const (
-	dialTimeout = 3 * time.Second
-	readTimeout = 30 * time.Second // without a single byte from the service
-	smallCall   = 20 * time.Second // calls without a body
-	partCall    = 2 * time.Minute  // sending one part
-	checkCall   = 3 * time.Second
+	dialTimeout   = 3 * time.Second
+	writeTimeout  = 8 * time.Second  // in which the service takes nothing of what is sent
+	answerTimeout = 8 * time.Second  // from the end of a request to the first byte of its answer
+	readTimeout   = 30 * time.Second // without a single byte of an answer that has begun
+	smallCall     = 20 * time.Second // calls without a body
+	partCall      = 2 * time.Minute  // sending one part
+	completeCall  = 25 * time.Second // the service puts the parts together, which may take it a while
+	cleanupCall   = 5 * time.Second  // while a client waits; what it leaves, the collector takes
+	checkCall     = 3 * time.Second
 )
 
 // Bucket is one bucket. It is safe for concurrent use.
 type Bucket struct {
 	client  *s3.Client
+	patient func(*s3.Options) // for a call whose answer may begin late
 	name    string
 	prefix  string
 	address string // for messages
@@ -79,8 +86,13 @@ type Bucket struct {
 func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
 	httpClient := awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
-		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploadSlots; t.WriteBufferSize = 32 << 10 }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConnsPerHost, t.WriteBufferSize = uploadSlots, 32<<10
+			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = answerTimeout, answerTimeout
+			t.DialContext = boundWrites(t.DialContext)
+		}).
 		WithReadTimeout(readTimeout)
+	patient := httpClient.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = completeCall })
 	options := s3.Options{
 		Region:     c.Region,
 		HTTPClient: httpClient,
@@ -109,9 +121,32 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 		observe = func(string, time.Duration, error) {}
 	}
 	return &Bucket{
-		client: s3.New(options), name: c.Name, prefix: c.Prefix, address: address,
+		client: s3.New(options), patient: func(o *s3.Options) { o.HTTPClient = patient }, name: c.Name, prefix: c.Prefix, address: address,
 		buffers: newBuffers(), observe: observe,
 	}, nil
+}
+
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// boundWrites gives each write on a connection writeTimeout. The transport itself bounds
+// only what comes after the last one.
+func boundWrites(next dial) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := next(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return boundConn{conn}, nil
+	}
+}
+
+type boundConn struct{ net.Conn }
+
+func (c boundConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 // Get opens an object, or length bytes of it from offset on; a negative length means up to

@@ -68,7 +68,9 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 	}
 	defer func() {
 		if err != nil { // even if ctx has ended
-			err = errors.Join(err, b.abort(context.WithoutCancel(ctx), key, *upload.UploadId))
+			cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupCall)
+			defer cancel()
+			err = errors.Join(err, b.abort(cleanup, key, *upload.UploadId))
 		}
 	}()
 
@@ -86,12 +88,12 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 			return err
 		}
 	}
-	complete, cancel := context.WithTimeout(ctx, partCall)
+	complete, cancel := context.WithTimeout(ctx, completeCall)
 	defer cancel()
 	_, err = b.client.CompleteMultipartUpload(complete, &s3.CompleteMultipartUploadInput{
 		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-	})
+	}, b.patient)
 	if err != nil {
 		return fmt.Errorf("complete upload of %s: %w", key, translate(err))
 	}

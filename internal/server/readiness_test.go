@@ -1,8 +1,11 @@
 package server
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -405,6 +408,71 @@ func TestHangingDatabase(t *testing.T) {
 	resume()
 	p.awaitStatus(200, config.StatusOK)
 	p.get(assetPath(a.ID), token).want(200)
+}
+
+// While the bucket takes connections and never answers, downloads and uploads end within
+// half a minute, wherever they were; afterwards all goes on.
+func TestHangingBucket(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, services.SharedS3(t).Address)
+	p := newPlatform(t, func(c *config.Server) { c.Bucket.Endpoint = "http://" + g.Addr().String() })
+	token := p.register("alice").AccessToken
+	a := p.uploadPNG(token, "a.png", png("1"))
+	large := newForm().file("b.png", "image/png", png(strings.Repeat("x", 9<<20)))
+	large.writer.Close()
+	content := large.buffer.Bytes()
+	// One upload that has come further: its first part is in the bucket.
+	conn := p.rawUpload(token, large, len(content))
+	send(t, conn, content[:6<<20])
+	eventually(t, "an upload has begun", func() bool {
+		return strings.Contains(fmt.Sprint(p.s3.Keys(t, p.bucket.Name)), "upload:")
+	})
+
+	g.silent.Lock()
+	resume := sync.OnceFunc(g.silent.Unlock)
+	defer resume()
+	var all sync.WaitGroup
+	for name, request := range map[string]func() reply{
+		"download": func() reply { return p.get(a.DownloadURL, token) },
+		"upload":   func() reply { return p.upload(token, newForm().file("c.png", "", png("2"))) },
+		"large upload": func() reply {
+			return p.do("POST", "/api/assets/upload", token, bytes.NewReader(content), "Content-Type", large.writer.FormDataContentType())
+		},
+		"upload that has begun": func() reply {
+			if _, err := conn.Write(content[6<<20:]); err != nil {
+				t.Error(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Error(err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Error(err)
+				return reply{t: t}
+			}
+			body, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			return reply{t, answer.StatusCode, answer.Header, body, answer.Close}
+		},
+	} {
+		all.Go(func() {
+			start := time.Now()
+			r := request()
+			took := time.Since(start)
+			t.Logf("%s: %d after %.1f s", name, r.status, took.Seconds())
+			if most := 35 * time.Second; took > most {
+				t.Errorf("%s took %v", name, took)
+			}
+			r.wantProblem(503, "STORAGE_UNAVAILABLE", "")
+		})
+	}
+	all.Wait()
+	resume()
+	p.awaitStatus(200, config.StatusOK)
+	p.get(a.DownloadURL, token).want(200)
+	p.uploadPNG(token, "c.png", png("2"))
 }
 
 // The probes answer without a login, a database or a metric of their own cost.
