@@ -19,10 +19,10 @@ type caller struct {
 	session uuid.UUID
 }
 
-// authenticate returns who sent the request. One primary-key lookup per request makes a
-// logout count at once on every pod.
-func (s *Server) authenticate(r *http.Request) (caller, error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+// authenticate returns who sent a request with that Authorization header. One primary-key
+// lookup per request makes a logout count at once on every pod.
+func (s *Server) authenticate(ctx context.Context, authorization string) (caller, error) {
+	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return caller{}, errNoToken
 	}
@@ -30,7 +30,7 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
+	ctx, cancel := context.WithTimeout(ctx, jsonTimeout)
 	defer cancel()
 	user, err := s.store.SessionUser(ctx, userID, session)
 	if errors.Is(err, store.ErrNotFound) {
@@ -39,7 +39,7 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	requestInfoOf(r.Context()).userID = user.ID
+	requestInfoOf(ctx).userID = user.ID
 	return caller{user, session}, nil
 }
 
@@ -177,13 +177,24 @@ func (s *Server) refresh(ctx context.Context, in *refreshRequest) (*data[session
 }
 
 type logoutRequest struct {
-	Body *struct {
+	Authorization string `header:"Authorization"`
+	Body          *struct {
 		RefreshToken string `json:"refreshToken,omitempty" maxLength:"256"`
 	}
 }
 
-// logout ends the session that the access token belongs to, and no other.
-func (s *Server) logout(ctx context.Context, who caller, _ *logoutRequest) (*none, error) {
+// logout ends the session of the refresh token, which is proof enough: an access token
+// lasts 15 minutes only. Without one it ends the session of the access token. No other.
+func (s *Server) logout(ctx context.Context, in *logoutRequest) (*none, error) {
+	if in.Body != nil && in.Body.RefreshToken != "" {
+		userID, err := s.store.EndSessionOfToken(ctx, in.Body.RefreshToken)
+		requestInfoOf(ctx).userID = userID
+		return nil, err
+	}
+	who, err := s.authenticate(ctx, in.Authorization)
+	if err != nil {
+		return nil, err
+	}
 	return nil, s.store.EndSession(ctx, who.ID, who.session)
 }
 

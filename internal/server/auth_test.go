@@ -294,6 +294,33 @@ func TestLogoutEndsThisSessionOnly(t *testing.T) {
 	p.do("POST", "/api/auth/logout", two.AccessToken, nil).want(204) // the body is optional
 }
 
+// A refresh token ends its own session, whatever comes with it, and no other.
+func TestLogoutByRefreshToken(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	one := p.register("alice")
+	login := func() sessionBody { return decode1[sessionBody](p.login("alice", password, "").want(200)) }
+	expired, err := p.server.tokens.sign(one.User.ID, uuid.New(), time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, access := range map[string]string{"another's": one.AccessToken, "expired": expired, "none": ""} {
+		two := login()
+		second := decode1[sessionBody](p.refresh(two.RefreshToken).want(200))
+		for range 2 { // the token was used, and the second time its session has ended: no error
+			p.post("/api/auth/logout", access, `{"refreshToken":"`+two.RefreshToken+`"}`).want(204)
+		}
+		p.refresh(second.RefreshToken).wantProblem(401, "UNAUTHORIZED", "")
+		if r := p.get("/api/auth/profile", second.AccessToken); r.status != 401 {
+			t.Errorf("with an access token that is %s: the session goes on", name)
+		}
+	}
+	p.post("/api/auth/logout", one.AccessToken, `{"refreshToken":"unknown"}`).wantProblem(401, "UNAUTHORIZED", "")
+	p.post("/api/auth/logout", expired, `{}`).wantProblem(401, "TOKEN_EXPIRED", "")
+	p.get("/api/auth/profile", one.AccessToken).want(200)
+	p.refresh(one.RefreshToken).want(200)
+}
+
 func TestPasswordHashes(t *testing.T) {
 	t.Parallel()
 	p := newPasswords()

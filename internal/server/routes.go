@@ -32,7 +32,7 @@ func (s *Server) routes() http.Handler {
 	public(api, "POST /api/auth/register", http.StatusCreated, s.register)
 	public(api, "POST /api/auth/login", http.StatusOK, s.login)
 	public(api, "POST /api/auth/refresh", http.StatusOK, s.refresh)
-	private(api, "POST /api/auth/logout", http.StatusNoContent, s.logout)
+	public(api, "POST /api/auth/logout", http.StatusNoContent, s.logout)
 	private(api, "GET /api/auth/profile", http.StatusOK, s.profile)
 
 	// assets.go; upload.go and download.go stream
@@ -94,7 +94,7 @@ func private[In, Out any](api jsonAPI, pattern string, status int, handle func(c
 	op := operation(pattern, status)
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		who, err := api.server.authenticate(r)
+		who, err := api.server.authenticate(r.Context(), r.Header.Get("Authorization"))
 		if err != nil {
 			writeProblem(w, r, err)
 			return
@@ -113,7 +113,7 @@ func private[In, Out any](api jsonAPI, pattern string, status int, handle func(c
 // as on JSON routes; it returns none once it has begun its answer.
 func stream(mux *http.ServeMux, s *Server, pattern string, handle func(http.ResponseWriter, *http.Request, caller) error) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.authenticate(r)
+		who, err := s.authenticate(r.Context(), r.Header.Get("Authorization"))
 		if err == nil {
 			setWriteDeadline(w, time.Time{})
 			err = handle(w, r, who)

@@ -88,6 +88,17 @@ func (s *Store) EndSession(ctx context.Context, userID, sessionID uuid.UUID) err
 	return fail("end session", err)
 }
 
+// EndSessionOfToken revokes the session of a refresh token, also of one that was used or
+// has expired, and returns whose it was: who has the token may end it. ErrTokenRefused if
+// it is unknown.
+func (s *Store) EndSessionOfToken(ctx context.Context, refreshToken string) (userID uuid.UUID, err error) {
+	userID, err = s.queries.EndSessionOfToken(ctx, hashToken(refreshToken))
+	if err = fail("end session", err); errors.Is(err, ErrNotFound) {
+		err = ErrTokenRefused
+	}
+	return userID, err
+}
+
 // SessionUser returns the user of a session that goes on, else ErrNotFound.
 func (s *Store) SessionUser(ctx context.Context, userID, sessionID uuid.UUID) (User, error) {
 	if err := owned(userID); err != nil {

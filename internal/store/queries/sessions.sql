@@ -23,6 +23,12 @@ update refresh_tokens set used_at = clock_timestamp() where hash = $1;
 -- name: RevokeSession :execrows
 update sessions set revoked_at = now() where id = $1 and user_id = $2 and revoked_at is null;
 
+-- name: EndSessionOfToken :one
+update sessions s set revoked_at = coalesce(s.revoked_at, now())
+from refresh_tokens t
+where t.hash = $1 and s.id = t.session_id
+returning s.user_id;
+
 -- name: SessionUser :one
 select u.* from sessions s join users u on u.id = s.user_id
 where s.id = $1 and s.user_id = $2 and s.revoked_at is null;

@@ -68,6 +68,20 @@ func (q *Queries) DeleteExpiredRefreshTokens(ctx context.Context) (int64, error)
 	return result.RowsAffected(), nil
 }
 
+const endSessionOfToken = `-- name: EndSessionOfToken :one
+update sessions s set revoked_at = coalesce(s.revoked_at, now())
+from refresh_tokens t
+where t.hash = $1 and s.id = t.session_id
+returning s.user_id
+`
+
+func (q *Queries) EndSessionOfToken(ctx context.Context, hash []byte) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, endSessionOfToken, hash)
+	var user_id uuid.UUID
+	err := row.Scan(&user_id)
+	return user_id, err
+}
+
 const lockRefreshToken = `-- name: LockRefreshToken :one
 select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null)::boolean as revoked,
        (t.used_at is not null)::boolean as used, coalesce(t.used_at > now() - $2::interval, false)::boolean as raced,
