@@ -80,7 +80,13 @@ var laterFilters = []string{
 	"search", "projectId", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
 }
 
-// Resolve refuses laterFilters, empty ones included, and a query of which a part would be
+// filters narrow the list, and must say how; once may each of singles be there.
+var (
+	filters = []string{"fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
+	singles = []string{"fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
+)
+
+// Resolve refuses laterFilters, empty filters, and a query of which a part would be
 // dropped: a script that deletes what it lists must not get everything.
 func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
 	address := ctx.URL()
@@ -89,9 +95,26 @@ func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
 		return []error{&huma.ErrorDetail{Location: "query", Message: "is malformed: write % as %25 and ; as %3B"}}
 	}
 	var errs []error
+	refuse := func(name, message string) {
+		errs = append(errs, &huma.ErrorDetail{Location: "query." + name, Message: message})
+	}
 	for _, name := range laterFilters {
 		if query.Has(name) {
-			errs = append(errs, &huma.ErrorDetail{Location: "query." + name, Message: "is not supported by this version yet"})
+			refuse(name, "is not supported by this version yet")
+		}
+	}
+	for _, name := range filters {
+		separators := " "
+		if name == "tags" {
+			separators = " ,"
+		}
+		if slices.ContainsFunc(query[name], func(value string) bool { return strings.Trim(value, separators) == "" }) {
+			refuse(name, "is empty: leave it out, or say what to list")
+		}
+	}
+	for _, name := range singles {
+		if len(query[name]) > 1 {
+			refuse(name, "is there more than once")
 		}
 	}
 	return errs

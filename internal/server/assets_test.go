@@ -176,6 +176,25 @@ func TestListRefusesFiltersOfLaterVersions(t *testing.T) {
 	}
 }
 
+// What would list more than was meant, in silence, is refused.
+func TestListRefusesEmptyAndRepeatedFilters(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	p.uploadPNG(token, "a.png", png("1"))
+	for query, field := range map[string]string{
+		"tags=": "tags", "tags": "tags", "tags=,": "tags", "tags=%20,%20": "tags", "tags=a&tags=": "tags", "category=": "category", "category=+": "category", "fileType=": "fileType",
+		"createdAfter=": "createdAfter", "createdBefore=": "createdBefore", "deleted=": "deleted",
+		"category=a&category=b": "category", "fileType=IMAGE&fileType=AUDIO": "fileType", "deleted=true&deleted=false": "deleted",
+		"createdAfter=2026-01-01T00:00:00Z&createdAfter=2027-01-01T00:00:00Z": "createdAfter",
+		"limit=1&limit=100":               "limit",
+		"sortBy=fileSize&sortBy=fileSize": "sortBy",
+	} {
+		p.get("/api/assets?"+query, token).wantProblem(400, "VALIDATION_ERROR", field)
+	}
+	p.get("/api/assets?tags=a,b&tags=c&tags=,d&category=,&cursor=&other=&other=", token).want(200)
+}
+
 func TestListFilters(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -360,8 +379,8 @@ func TestColumnsOfLaterMigrations(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	walk := func(name string) {
-		s := p.register(name)
-		s = decode1[sessionBody](p.login(name, password, "").want(200))
+		p.register(name)
+		s := decode1[sessionBody](p.login(name, password, "").want(200))
 		s = decode1[sessionBody](p.refresh(s.RefreshToken).want(200))
 		p.get("/api/auth/profile", s.AccessToken).want(200)
 		a, b := p.uploadPNG(s.AccessToken, "a.png", png("1")), p.uploadPNG(s.AccessToken, "b.png", png("2"))

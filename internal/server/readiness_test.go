@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -445,16 +444,7 @@ func TestHangingBucket(t *testing.T) {
 			if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 				t.Error(err)
 			}
-			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Error(err)
-				return reply{t: t}
-			}
-			body, err := io.ReadAll(answer.Body)
-			if err != nil {
-				t.Error(err)
-			}
-			return reply{t, answer.StatusCode, answer.Header, body, answer.Close}
+			return readReply(t, conn)
 		},
 	} {
 		all.Go(func() {
