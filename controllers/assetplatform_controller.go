@@ -132,7 +132,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
 		return err
 	}
-	if p.facts.DatabaseVolume, err = r.databaseVolume(ctx, p.ap); err != nil {
+	if err := r.observeClaims(ctx, p); err != nil {
 		return err
 	}
 	if err := r.observeMigration(ctx, p); err != nil {
@@ -170,12 +170,14 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true
 		}
-		if claim, ok := object.(*corev1.PersistentVolumeClaim); ok && apierrors.IsInvalid(err) {
+		claim, isClaim := object.(*corev1.PersistentVolumeClaim)
+		if isClaim && (apierrors.IsInvalid(err) || apierrors.IsForbidden(err)) {
 			err = r.refusedClaim(ctx, claim, err)
 		}
 		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
 			p.refuse(problem, r.interval())
-			refused[objectKeyOf(object)] = true
+			// A claim of ours that cannot be changed is no reason to leave what uses it alone.
+			refused[objectKeyOf(object)] = !isClaim || problem.reason == assetv1.ReasonNameConflict
 		} else if err != nil {
 			failed = append(failed, err)
 		}
@@ -191,7 +193,10 @@ func (r *Reconciler) refusedClaim(ctx context.Context, wanted *corev1.Persistent
 	if err := r.Get(ctx, client.ObjectKeyFromObject(wanted), live); err != nil {
 		return errors.Join(refusal, client.IgnoreNotFound(err))
 	}
-	if isUnbound(live) {
+	if namespaceEnds(refusal) {
+		return refusal
+	}
+	if isUnbound(live) && apierrors.IsInvalid(refusal) {
 		if live.DeletionTimestamp != nil {
 			return nil
 		}
@@ -201,8 +206,9 @@ func (r *Reconciler) refusedClaim(ctx context.Context, wanted *corev1.Persistent
 	}
 	problem, _ := asFinding(refusal, describe(wanted))
 	why, _, _ := strings.Cut(strings.TrimPrefix(problem.remedy, applyRemedy), " @@") // a diff follows
-	problem.remedy = fmt.Sprintf("set storage in %s to the volume's present size or more, and leave its class as it was: %s",
-		managedField(manifests.Component(wanted.Labels[manifests.LabelComponent])), why)
+	size := live.Spec.Resources.Requests[corev1.ResourceStorage]
+	problem.remedy = fmt.Sprintf("set storage in %s to the volume's present size, %s, or to more where its class can expand volumes, and leave the class as it was: %s",
+		managedField(manifests.Component(wanted.Labels[manifests.LabelComponent])), &size, why)
 	return problem
 }
 
@@ -223,16 +229,34 @@ func (r *Reconciler) leftData(ctx context.Context, ap *assetv1.AssetPlatform) ([
 	return left, err
 }
 
-// databaseVolume is the UID of a managed database's volume claim; empty while there is none.
-func (r *Reconciler) databaseVolume(ctx context.Context, ap *assetv1.AssetPlatform) (string, error) {
-	if manifests.ManagedDatabase(ap) == nil {
-		return "", nil
+// observeClaims finds out which volumes managed parts have, and which one the database has.
+func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
+	p.facts.Claims = map[string]*corev1.PersistentVolumeClaim{}
+	for name, managed := range map[string]*assetv1.ManagedVolumeSpec{
+		manifests.PostgresName(p.ap): manifests.ManagedDatabase(p.ap), manifests.RedisName(p.ap): manifests.ManagedCache(p.ap), manifests.S3Name(p.ap): manifests.ManagedStorage(p.ap),
+	} {
+		if managed == nil {
+			continue
+		}
+		claim, key := &corev1.PersistentVolumeClaim{}, client.ObjectKey{Namespace: p.ap.Namespace, Name: name}
+		err := r.Get(ctx, key, claim)
+		if apierrors.IsNotFound(err) { // without our label, not in the cache yet, or not there
+			err = r.APIReader.Get(ctx, key, claim)
+		}
+		if apierrors.IsNotFound(err) || err == nil && !belongsTo(p.ap, claim) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", describe(claim), err)
+		}
+		if !isUnbound(claim) {
+			p.facts.Claims[name] = claim
+		}
+		if name == manifests.PostgresName(p.ap) {
+			p.facts.DatabaseVolume = string(claim.UID)
+		}
 	}
-	claim := &corev1.PersistentVolumeClaim{}
-	if err := r.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.PostgresName(ap)}, claim); err != nil {
-		return "", client.IgnoreNotFound(err)
-	}
-	return string(claim.UID), nil
+	return nil
 }
 
 // observeDatabase finds out whether a migration can reach the database yet.

@@ -78,7 +78,7 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	}
 	set := func(condition string, v verdict) {
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-			Type: condition, Status: v.status, Reason: v.reason, Message: v.message, ObservedGeneration: ap.Generation,
+			Type: condition, Status: v.status, Reason: v.reason, Message: inSpecWords(ap, v.message), ObservedGeneration: ap.Generation,
 		})
 	}
 	verdicts := []verdict{secrets, migrated}
@@ -91,7 +91,7 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	set(assetv1.ConditionAvailable, available)
 	verdicts = append(verdicts, available)
 
-	s.Problems = problems(o, verdicts)
+	s.Problems = problems(ap, o, verdicts)
 	ready := readyVerdict(ap, o, verdicts)
 	if ready.status == metav1.ConditionTrue {
 		s.Image = o.facts.TargetImage
@@ -131,7 +131,7 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	case m.Phase == assetv1.MigrationSucceeded:
 		return yes(assetv1.ReasonMigrated, fmt.Sprintf("The database's schema is at version %d for %s", ap.Status.Schema.Current, m.Image))
 	case m.Phase == assetv1.MigrationFailed:
-		return no(failedMigration(m))
+		return no(failedMigration(ap, m))
 	case !o.databaseUp:
 		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
 	case len(o.migration) > 0:
@@ -142,11 +142,11 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	return waiting(assetv1.ReasonMigrationRunning, fmt.Sprintf("Job %s migrates the database for %s", m.Job, m.Image))
 }
 
-func failedMigration(m *assetv1.MigrationStatus) *finding {
+func failedMigration(ap *assetv1.AssetPlatform, m *assetv1.MigrationStatus) *finding {
+	message, remedy := migrationSaid(ap, m)
 	f := &finding{
 		reason: assetv1.ReasonMigrationFailed, where: "Job " + m.Job,
-		problem: fmt.Sprintf("The migration for %s failed (%s)", m.Image, strings.TrimSuffix(m.Message, ".")),
-		remedy:  strings.TrimSuffix(m.Remedy, "."),
+		problem: fmt.Sprintf("The migration for %s failed (%s)", m.Image, message), remedy: remedy,
 	}
 	if f.remedy == "" {
 		f.remedy = "read the log of its pods"
@@ -160,12 +160,23 @@ func failedMigration(m *assetv1.MigrationStatus) *finding {
 	return f
 }
 
+// migrationSaid is what a failed migration said. It takes the direct URL for its
+// DATABASE_URL where there is one.
+func migrationSaid(ap *assetv1.AssetPlatform, m *assetv1.MigrationStatus) (message, remedy string) {
+	message, remedy = strings.TrimSuffix(m.Message, "."), strings.TrimSuffix(m.Remedy, ".")
+	if sourceOf(ap, config.DatabaseDirectURL.Name) != nil {
+		remedy = strings.ReplaceAll(remedy, config.DatabaseURL.Name, config.DatabaseDirectURL.Name)
+	}
+	return message, remedy
+}
+
 // databaseVerdict also hears the migration, which speaks to the database before any server runs.
 func databaseVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if m := ap.Status.Migration; m != nil && m.Phase == assetv1.MigrationFailed {
 		switch config.Code(m.Code) {
 		case config.CodeDatabaseUnreachable, config.CodeDatabaseAuth, config.CodeDatabaseMissing:
-			return no(&finding{reason: assetv1.ReasonDatabaseDown, where: "Database", problem: strings.TrimSuffix(m.Message, "."), remedy: strings.TrimSuffix(m.Remedy, ".")})
+			message, remedy := migrationSaid(ap, m)
+			return no(&finding{reason: assetv1.ReasonDatabaseDown, where: "Database", problem: message, remedy: remedy})
 		}
 	}
 	return dependencyVerdict(o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
@@ -258,12 +269,17 @@ func managedVerdict(m managedState, o *observed, text dependencyText) verdict {
 	if m.claimRefusal != "" {
 		return no(volumeRefused(m.claim, text, managedField(m.component), m.claimRefusal))
 	}
-	if m.unbound() && m.claim.Spec.StorageClassName == nil {
-		return no(&finding{
+	if m.unbound() && ptr.Deref(m.claim.Spec.StorageClassName, "") == "" {
+		f := &finding{
 			reason: assetv1.ReasonVolumeNotBound, where: "PersistentVolumeClaim " + m.claim.Name,
 			problem: text.name + " gets no volume: its claim has no storage class, and the cluster has no default one",
 			remedy:  fmt.Sprintf("set storageClassName in %s, or make a class the cluster's default", managedField(m.component)),
-		})
+		}
+		if m.claim.Spec.StorageClassName != nil {
+			f.problem = text.name + ` gets no volume: its storage class is "", and no PersistentVolume is there that fits`
+			f.remedy = fmt.Sprintf("name a class in %s, or make such a volume", managedField(m.component))
+		}
+		return no(f)
 	}
 	for _, f := range o.podFindings {
 		if m.set != nil && strings.HasPrefix(f.where, "Pod "+m.set.Name+"-") {
@@ -301,30 +317,45 @@ func availableVerdict(o *observed) verdict {
 	case rolled:
 		return yes(assetv1.ReasonRolledOut, fmt.Sprintf("%d of %d replicas serve", wanted, wanted))
 	}
+	if f := rolloutProblem(o); f != nil {
+		return no(f)
+	}
+	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
+}
+
+// rolloutProblem is what keeps the server's rollout from its end; nil while it only takes its time.
+func rolloutProblem(o *observed) *finding {
+	where := "Deployment " + o.server.Name
 	for _, f := range o.podFindings {
 		if strings.HasPrefix(f.where, "Pod "+o.server.Name) {
-			return no(f)
+			return f
 		}
 	}
 	if c := deploymentCondition(o.server, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
-		return no(podsRefused("Deployment "+o.server.Name, "the server", c.Message))
+		return podsRefused(where, "the server", c.Message)
 	}
 	for _, r := range o.readiness {
 		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {
-			return no(&finding{
-				reason: assetv1.ReasonNotReady, where: "Deployment " + o.server.Name,
+			return &finding{
+				reason: assetv1.ReasonNotReady, where: where,
 				problem: "A server pod cannot serve (" + own(r.Checks.Schema.Reason) + ")", remedy: "set spec.image to one that fits the database's schema or, where the database was emptied or restored, migrate it again with a new value of the annotation " + assetv1.AnnotationRetry,
-			})
+			}
 		}
 	}
-	if c := deploymentCondition(o.server, appsv1.DeploymentProgressing); c != nil && c.Status == corev1.ConditionFalse && have.ObservedGeneration >= o.server.Generation {
-		return no(&finding{
-			reason: assetv1.ReasonUpdateNotCompleted, where: "Deployment " + o.server.Name,
+	if o.server.Spec.Paused {
+		return &finding{
+			reason: assetv1.ReasonUpdateNotCompleted, where: where,
+			problem: "The server's rollout is paused", remedy: "kubectl rollout resume deployment/" + o.server.Name,
+		}
+	}
+	if c := deploymentCondition(o.server, appsv1.DeploymentProgressing); c != nil && c.Status == corev1.ConditionFalse && o.server.Status.ObservedGeneration >= o.server.Generation {
+		return &finding{
+			reason: assetv1.ReasonUpdateNotCompleted, where: where,
 			problem: "The server's rollout has made no progress for 10 minutes",
 			remedy:  "look at its pods with kubectl describe, or set spec.image back",
-		})
+		}
 	}
-	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
+	return nil
 }
 
 func deploymentCondition(d *appsv1.Deployment, t appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {
@@ -337,7 +368,7 @@ func deploymentCondition(d *appsv1.Deployment, t appsv1.DeploymentConditionType)
 }
 
 // problems are the findings behind the verdicts, the worst first, each once.
-func problems(o *observed, verdicts []verdict) []assetv1.Problem {
+func problems(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) []assetv1.Problem {
 	findings := slices.Clone(o.applyProblems)
 	for _, v := range verdicts {
 		if v.finding != nil {
@@ -347,7 +378,7 @@ func problems(o *observed, verdicts []verdict) []assetv1.Problem {
 	findings = append(findings, o.podFindings...)
 	var list []assetv1.Problem
 	for _, f := range findings {
-		p := assetv1.Problem{Problem: f.problem, Where: f.where, Remedy: f.remedy}
+		p := assetv1.Problem{Problem: inSpecWords(ap, f.problem), Where: f.where, Remedy: inSpecWords(ap, f.remedy)}
 		if !slices.Contains(list, p) && len(list) < maxProblems {
 			list = append(list, p)
 		}
@@ -371,7 +402,7 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 			return waiting(assetv1.ReasonProgressing, v.message)
 		}
 	}
-	message := fmt.Sprintf("Serving with %d replicas", ptr.Deref(ap.Spec.Replicas, 3))
+	message := "Serving with " + counted(ptr.Deref(ap.Spec.Replicas, 3), "replica")
 	if idle {
 		message = "Scaled to zero: nothing serves, as asked"
 	}

@@ -240,3 +240,33 @@ func TestVersionOfImage(t *testing.T) {
 		}
 	}
 }
+
+// Conditions speak of what the user has set, not of our pods' variables.
+func TestConditionsSpeakOfTheSpec(t *testing.T) {
+	t.Parallel()
+	own, managed := newScene().ap, &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: "games"}}
+	for _, test := range []struct {
+		ap         *assetv1.AssetPlatform
+		said, want string
+	}{
+		{own, "correct host and port in REDIS_URL", "correct host and port in key redis-url of Secret backend-secrets"},
+		{own, "correct DATABASE_URL or DATABASE_DIRECT_URL", "correct key database-url of Secret backend-secrets or DATABASE_DIRECT_URL"},
+		{own, "correct S3_REGION or S3_ENDPOINT", "correct spec.storage.region or spec.storage.endpoint"},
+		{managed, "correct the password in DATABASE_URL", "correct the password in Secret or Service studio-postgres"},
+		{managed, "or correct S3_ENDPOINT", "or correct Secret or Service studio-s3"},
+	} {
+		if got := inSpecWords(test.ap, test.said); got != test.want {
+			t.Errorf("%q became %q, want %q", test.said, got, test.want)
+		}
+	}
+	s := newScene()
+	s.failed(config.CodeDatabaseAuth)
+	s.ap.Status.Migration.Remedy = "correct the password in DATABASE_URL."
+	s.ap.Spec.Database.DirectSecretRef = &assetv1.SecretKeyRef{Name: "direct", Key: "url"}
+	setStatus(s.ap, s.o)
+	for _, condition := range []string{assetv1.ConditionMigrated, assetv1.ConditionDatabaseReady} {
+		if c := meta.FindStatusCondition(s.ap.Status.Conditions, condition); !strings.Contains(c.Message, "the password in key url of Secret direct") {
+			t.Errorf("%s says %q: the migration takes the direct URL", condition, c.Message)
+		}
+	}
+}

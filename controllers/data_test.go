@@ -13,6 +13,7 @@ import (
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
 )
 
 // left are the objects of a namespace that carry the platform's label, as Kind name.
@@ -80,6 +81,31 @@ func TestRetainedDataIsTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitReady(t, other) // and takes nothing of its neighbour's
+}
+
+// Taken back, a volume keeps what the spec no longer names; so does one in use.
+func TestVolumeKeepsWhatTheSpecDoesNotName(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Database = &assetv1.DatabaseSpec{Managed: &assetv1.ManagedVolumeSpec{Storage: new(quantity("2Gi")), StorageClassName: new(controlplane.StorageClass)}}
+		s.Cache = &assetv1.CacheSpec{Managed: &assetv1.ManagedVolumeSpec{Storage: new(quantity("100Mi"))}}
+	})
+	waitReady(t, ap)
+	deletePlatform(t, ap, retained...)
+	ap = newPlatformIn(t, ap.Namespace, nil)
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Database = &assetv1.DatabaseSpec{Managed: &assetv1.ManagedVolumeSpec{Storage: new(quantity("3Gi"))}}
+	})
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Database = nil })
+	waitReady(t, ap)
+	for name, size := range map[string]string{"studio-postgres": "3Gi", "studio-redis": "100Mi"} {
+		claim := get(t, ap, name, &corev1.PersistentVolumeClaim{})
+		if got := claim.Spec.Resources.Requests[corev1.ResourceStorage]; got.String() != size || *claim.Spec.StorageClassName != controlplane.StorageClass {
+			t.Errorf("%s asks for %s of class %s", name, &got, *claim.Spec.StorageClassName)
+		}
+	}
 }
 
 func TestDeletionPolicyDeleteLeavesNothing(t *testing.T) {
@@ -263,6 +289,20 @@ func TestVolumeThatCannotShrink(t *testing.T) {
 	if !strings.Contains(c.Message, "PersistentVolumeClaim studio-postgres") || !strings.Contains(c.Message, "spec.database.managed") {
 		t.Errorf("message %q", c.Message)
 	}
+	set := get(t, ap, "studio-postgres", &appsv1.StatefulSet{})
+	if err := admin.Delete(ctx, set); err != nil {
+		t.Fatal(err)
+	}
+	repaired(t, "what uses the claim", func() error {
+		again := &appsv1.StatefulSet{}
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(set), again); err != nil {
+			return err
+		}
+		if again.UID == set.UID {
+			return fmt.Errorf("the StatefulSet is still there")
+		}
+		return nil
+	})
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		size := quantity("11Gi")
 		ap.Spec.Database = &assetv1.DatabaseSpec{Managed: &assetv1.ManagedVolumeSpec{Storage: &size}}

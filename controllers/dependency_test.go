@@ -48,3 +48,24 @@ func TestServerPodsThatDoNotAnswer(t *testing.T) {
 	pods.silence(false)
 	waitReady(t, ap)
 }
+
+// While a dependency is down the pods are asked more often than in Interval: a platform
+// is not called broken half a minute after it has recovered.
+func TestRecoveryIsSeenSoon(t *testing.T) {
+	t.Parallel()
+	pods := &fakeReadiness{}
+	ap := newPlatformIn(t, newNamespace(t, pods), externalSpec)
+	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	waitReady(t, ap)
+	pods.set("cache", "the connection was refused")
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Annotations = map[string]string{"example.com/touch": "1"} })
+	waitCondition(t, ap, assetv1.ConditionCacheReady, metav1.ConditionFalse, "")
+	pods.set("cache", "")
+	recovered := time.Now()
+	waitReady(t, ap)
+	if took := time.Since(recovered); took > 20*time.Second {
+		t.Errorf("after %s", took)
+	}
+}

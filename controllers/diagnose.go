@@ -53,6 +53,9 @@ func diagnosePod(pod *corev1.Pod) *finding {
 			if component(pod) == manifests.ComponentServer {
 				remedy = "add nodes, or lower spec.resources.requests or spec.replicas"
 			}
+			if strings.Contains(c.Message, "unbound immediate PersistentVolumeClaims") {
+				remedy = "see why the claim has no volume with kubectl describe pvc"
+			}
 			return &finding{
 				reason: assetv1.ReasonUnschedulable, where: where,
 				problem: fmt.Sprintf("%s fits on no node (%s)", where, outside(schedulerWords(c.Message))),

@@ -217,6 +217,9 @@ func TestForeignNamesakesAreLeftAlone(t *testing.T) {
 			if meta.IsStatusConditionTrue(ap.Status.Conditions, assetv1.ConditionStalled) {
 				t.Error("Stalled, although its deletion helps")
 			}
+			if name == "Service studio" && ap.Status.URL != "" {
+				t.Errorf("URL %s is that of somebody else's Service", ap.Status.URL)
+			}
 			if after := bytesOf(t, o); before != after {
 				t.Errorf("it was changed:\n%s\n%s", before, after)
 			}
@@ -348,9 +351,12 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	if err != nil || problem != nil {
 		t.Fatal(err, problem)
 	}
-	f := manifests.Facts{Images: manifests.DefaultImages, Credentials: credentials, TargetImage: targetImage(ap, manifests.DefaultImages)}
-	f.ServingImage, f.Attempt = f.TargetImage, ap.Status.Migration.Attempt
-	return manifests.Build(ap, f)
+	p := &pass{ap: ap, facts: manifests.Facts{Images: manifests.DefaultImages, Credentials: credentials, TargetImage: targetImage(ap, manifests.DefaultImages)}}
+	if err := r.observeClaims(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
+	p.facts.ServingImage, p.facts.Attempt = p.facts.TargetImage, ap.Status.Migration.Attempt
+	return manifests.Build(ap, p.facts)
 }
 
 // typed is an object as the cache holds it.

@@ -3,6 +3,7 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,11 +40,15 @@ func asFinding(err error, where string) (*finding, bool) {
 	if !errors.As(err, &status) || !refused(err) {
 		return nil, false
 	}
-	return &finding{
+	f := &finding{
 		reason: assetv1.ReasonApplyFailed, where: where,
 		problem: fmt.Sprintf("The cluster refuses %s (%s)", where, apierrors.ReasonForError(err)),
 		remedy:  applyRemedy + outside(status.Status().Message),
-	}, true
+	}
+	if strings.Contains(status.Status().Message, "exceeded quota") {
+		f.remedy = "raise the quota, or " + f.remedy
+	}
+	return f, true
 }
 
 // refused says whether the apiserver, or someone it asked, will not have an object as

@@ -90,13 +90,14 @@ func TestFailuresThatMendThemselves(t *testing.T) {
 	} {
 		failed := metav1.NewTime(time.Unix(1e9, 0))
 		ap := &assetv1.AssetPlatform{}
+		externalSpec(&ap.Spec)
 		f := manifests.Facts{TargetImage: "x", Credentials: manifests.Credentials{DatabaseURL: "postgres://h/d"}}
 		ap.Status.Migration = &assetv1.MigrationStatus{
 			Target: f.MigrationTarget(), Phase: assetv1.MigrationFailed, Code: string(code), FailedTime: &failed,
 			DatabaseSecret: manifests.MigrateSecret(ap, f).Name,
 		}
 		m := ap.Status.Migration
-		if got := failedMigration(m).stalled; got != stalled {
+		if got := failedMigration(ap, m).stalled; got != stalled {
 			t.Errorf("%s: stalled %t", code, got)
 		}
 		for failures, delay := range map[int64]time.Duration{1: 30 * time.Second, 2: time.Minute, 3: 2 * time.Minute, 9: 10 * time.Minute, 1000: 10 * time.Minute} {

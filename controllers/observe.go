@@ -84,6 +84,9 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	if len(serverPods) > 0 {
 		p.requeueIn(r.interval())
 	}
+	if slices.ContainsFunc(o.readiness, anythingDown) {
+		p.requeueIn(min(downRecheck, r.interval())) // its end should be seen soon
+	}
 	o.inventory, err = r.applier.inventory(ctx, p.ap)
 	return o, err
 }
@@ -105,6 +108,15 @@ func (r *Reconciler) askServers(ctx context.Context, p *pass, pods []corev1.Pod)
 	return nil
 }
 
+// downRecheck is how soon pods are asked again that have reported a dependency down.
+const downRecheck = 2 * time.Second
+
+func anythingDown(r config.Readiness) bool {
+	return slices.ContainsFunc([]config.Check{r.Checks.Database, r.Checks.Schema, r.Checks.Storage, r.Checks.Cache}, func(c config.Check) bool {
+		return c.Status == config.CheckDown
+	})
+}
+
 // heard is what server pods said, and when.
 type heard struct {
 	answers []config.Readiness
@@ -112,7 +124,7 @@ type heard struct {
 }
 
 func isReady(pod corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
@@ -194,6 +206,8 @@ func child[T client.Object](ctx context.Context, r *Reconciler, p *pass, name st
 		return none, nil
 	case err != nil:
 		return none, fmt.Errorf("read %s %s: %w", kindOf(into), name, err)
+	case !belongsTo(p.ap, into):
+		return none, nil // a namesake
 	}
 	return into, nil
 }

@@ -61,7 +61,7 @@ func eventTime(e corev1.Event) time.Time {
 }
 
 // creating is what controllers put before the apiserver's words.
-var creating = regexp.MustCompile(`^(Error creating|create Pod \S+ in StatefulSet \S+ failed error): `)
+var creating = regexp.MustCompile(`(?i)^(Error creating|create Pod \S+ in StatefulSet \S+ failed error): `)
 
 // podsRefused is the finding that the cluster will not have the pods of an object; whose
 // says what they are for.

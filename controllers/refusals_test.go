@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -150,7 +151,7 @@ func TestClassOfABoundVolumeStays(t *testing.T) {
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Database = &assetv1.DatabaseSpec{Managed: &assetv1.ManagedVolumeSpec{StorageClassName: new("fast")}}
 	})
-	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonApplyFailed, "set storage in spec.database.managed to the volume's present size or more, and leave its class as it was: ", "immutable")
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonApplyFailed, "set storage in spec.database.managed to the volume's present size, 10Gi, ", "and leave the class as it was: ", "immutable")
 	if got := get(t, ap, "studio-postgres", &corev1.PersistentVolumeClaim{}); got.UID != claim.UID || got.DeletionTimestamp != nil {
 		t.Errorf("the claim is being replaced: %+v", got.ObjectMeta)
 	}
@@ -188,4 +189,23 @@ func TestPodsOfOthersWithOurLabels(t *testing.T) {
 	if len(ap.Status.Problems) != 0 {
 		t.Errorf("problems %+v", ap.Status.Problems)
 	}
+}
+
+// A rollout that somebody paused is named: it looks like one that is slow.
+func TestPausedRollout(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	waitReady(t, ap)
+	pause := func(paused bool) {
+		t.Helper()
+		patch := fmt.Sprintf(`{"spec":{"paused":%t}}`, paused)
+		if err := admin.Patch(ctx, serving(t, ap), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause(true)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Server.LogLevel = "debug" })
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonUpdateNotCompleted, "rollout is paused", "kubectl rollout resume deployment/studio-server")
+	pause(false)
+	waitReady(t, ap)
 }

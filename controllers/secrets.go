@@ -178,6 +178,12 @@ func sourceOf(ap *assetv1.AssetPlatform, variable string) *assetv1.SecretKeyRef 
 		return s.Cache.SecretRef
 	case variable == config.JWTSecret.Name:
 		return s.Auth.JWTSecretRef
+	case s.Storage == nil || s.Storage.CredentialsSecretRef == nil:
+		return nil
+	case variable == config.S3AccessKey.Name:
+		return &assetv1.SecretKeyRef{Name: s.Storage.CredentialsSecretRef.Name, Key: s.Storage.CredentialsSecretRef.AccessKey}
+	case variable == config.S3SecretKey.Name:
+		return &assetv1.SecretKeyRef{Name: s.Storage.CredentialsSecretRef.Name, Key: s.Storage.CredentialsSecretRef.SecretKey}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -33,6 +34,8 @@ type Facts struct {
 	Credentials Credentials
 	// TargetImage is the image that the spec asks for: its own, the pinned one, or the operator's.
 	TargetImage string
+	// Claims are the volume claims of managed parts that have their volume, by name.
+	Claims map[string]*corev1.PersistentVolumeClaim
 	// DatabaseVolume is the UID of a managed database's volume claim: a new volume is a new database.
 	DatabaseVolume string
 	// ServingImage is the image that may serve: TargetImage once it is migrated, before that the

@@ -45,7 +45,8 @@ type managedPart struct {
 	name        string
 	spec        assetv1.ManagedVolumeSpec
 	image       string
-	storage     string // size of the volume where the spec names none
+	storage     string                        // size of the volume where the spec names none
+	claim       *corev1.PersistentVolumeClaim // as it is, if it has its volume
 	port        int32
 	env         []corev1.EnvVar
 	dataPath    string
@@ -71,8 +72,16 @@ func (p managedPart) service(ap *assetv1.AssetPlatform) *corev1.Service {
 	})
 }
 
+// volumeClaim leaves a volume as it is in what the spec does not name: retained data may be
+// from a time when it did.
 func (p managedPart) volumeClaim(ap *assetv1.AssetPlatform) *corev1.PersistentVolumeClaim {
-	size := resource.MustParse(p.storage)
+	size, class := resource.MustParse(p.storage), p.spec.StorageClassName
+	if p.claim != nil {
+		size = p.claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		if class == nil {
+			class = p.claim.Spec.StorageClassName
+		}
+	}
 	if p.spec.Storage != nil {
 		size = *p.spec.Storage
 	}
@@ -81,7 +90,7 @@ func (p managedPart) volumeClaim(ap *assetv1.AssetPlatform) *corev1.PersistentVo
 		ObjectMeta: dataMeta(ap, p.component, p.name),
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			StorageClassName: p.spec.StorageClassName,
+			StorageClassName: class,
 			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		},
 	}

@@ -25,7 +25,7 @@ func Postgres(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 	name := PostgresName(ap)
 	return managedPart{
-		component: ComponentPostgres, name: name, spec: *spec, image: f.Images.Postgres, storage: "10Gi", port: postgresPort,
+		component: ComponentPostgres, name: name, spec: *spec, image: f.Images.Postgres, storage: "10Gi", claim: f.Claims[name], port: postgresPort,
 		env: []corev1.EnvVar{
 			{Name: "POSTGRES_USER", Value: postgresUser},
 			{Name: "POSTGRES_DB", Value: postgresDatabase},
@@ -47,7 +47,7 @@ func Redis(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 	name := RedisName(ap)
 	return managedPart{
-		component: ComponentRedis, name: name, spec: *spec, image: f.Images.Redis, storage: "1Gi", port: redisPort,
+		component: ComponentRedis, name: name, spec: *spec, image: f.Images.Redis, storage: "1Gi", claim: f.Claims[name], port: redisPort,
 		env:       []corev1.EnvVar{fromSecret("REDIS_PASSWORD", name, KeyPassword), credentialsMark(f.Credentials.RedisURL)},
 		dataPath:  "/data",
 		resources: resources("50m", "64Mi", "", "256Mi"),
@@ -66,7 +66,7 @@ func S3(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 	name := S3Name(ap)
 	return managedPart{
-		component: ComponentS3, name: name, spec: *spec, image: f.Images.S3, storage: "20Gi", port: s3Port,
+		component: ComponentS3, name: name, spec: *spec, image: f.Images.S3, storage: "20Gi", claim: f.Claims[name], port: s3Port,
 		env: []corev1.EnvVar{
 			{Name: "S3_BUCKET", Value: s3Bucket},
 			fromSecret("ROOT_ACCESS_KEY_ID", name, KeyS3AccessKey),

@@ -1,0 +1,47 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// inSpecWords replaces the variables that our pods speak of by what the user has set:
+// nobody who reads a condition knows of DATABASE_URL.
+func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
+	words := []string{
+		config.S3Region.Name, "spec.storage.region", config.S3Bucket.Name, "spec.storage.bucket", config.S3Prefix.Name, "spec.storage.prefix",
+	}
+	if manifests.ManagedStorage(ap) == nil {
+		words = append(words, config.S3Endpoint.Name, "spec.storage.endpoint")
+	}
+	for _, part := range []struct {
+		managed   *assetv1.ManagedVolumeSpec
+		name      string
+		variables []config.Var
+	}{
+		{manifests.ManagedDatabase(ap), manifests.PostgresName(ap), []config.Var{config.DatabaseURL, config.DatabaseDirectURL}},
+		{manifests.ManagedCache(ap), manifests.RedisName(ap), []config.Var{config.RedisURL}},
+		{manifests.ManagedStorage(ap), manifests.S3Name(ap), []config.Var{config.S3AccessKey, config.S3SecretKey, config.S3Endpoint}},
+	} {
+		for _, variable := range part.variables {
+			if ref := sourceOf(ap, variable.Name); ref != nil {
+				words = append(words, variable.Name, fmt.Sprintf("key %s of Secret %s", ref.Key, ref.Name))
+			} else if part.managed != nil {
+				words = append(words, variable.Name, "Secret or Service "+part.name)
+			}
+		}
+	}
+	return strings.NewReplacer(words...).Replace(text)
+}
+
+// counted is a number of things; one of them takes no plural.
+func counted[T int | int32](n T, thing string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, thing)
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
