@@ -28,6 +28,7 @@ type admission struct {
 
 // admissions are all rules of the API; specs are YAML.
 func admissions() []admission {
+	const endpoint = "storage: {bucket: assets, endpoint: '%s'}"
 	list := []admission{
 		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "1studio", reject: []string{"{}"}},
 		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "a.b", reject: []string{"{}"}},
@@ -49,6 +50,26 @@ func admissions() []admission {
 				"resources: {requests: {cpu: 1001m}, limits: {cpu: 1}}", "resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {cpu: 1, memory: 1G}}",
 				"resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 1Gi}}",
 			},
+		},
+		{
+			field: "spec.resources", message: "resources.requests: takes cpu, memory and ephemeral-storage; leave out the others, the API has no use for them",
+			accept: []string{"resources: {requests: {cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}}", "resources: {requests: {ephemeral-storage: 1Gi}}", "resources: {requests: {}}"},
+			reject: []string{"resources: {requests: {nvidia.com/gpu: 1}}", "resources: {requests: {cpu: 1, hugepages-2Mi: 2Mi}}", "resources: {requests: {CPU: 1, memory: 1Gi}}"},
+		},
+		{
+			field: "spec.resources", message: "resources.limits: takes cpu, memory and ephemeral-storage; leave out the others, the API has no use for them",
+			accept: []string{"resources: {limits: {cpu: 1, memory: 1Gi, ephemeral-storage: 1Gi}}", "resources: {limits: {}}"},
+			reject: []string{"resources: {limits: {foo: 1}}", "resources: {limits: {hugepages-2Mi: 2Mi}}", "resources: {requests: {nvidia.com/gpu: 1}, limits: {nvidia.com/gpu: 1}}", `resources: {limits: {"": 1}}`},
+		},
+		{
+			field: "spec.resources", message: "resources.requests: write at least 1m of cpu, 1Mi of memory and 1Mi of ephemeral-storage, or leave the request out",
+			accept: []string{"resources: {requests: {cpu: 1m, memory: 1Mi, ephemeral-storage: 1Mi}}", "resources: {requests: {cpu: '0.001', memory: 1048576}}", "resources: {requests: {memory: '1e9'}}"},
+			reject: []string{"resources: {requests: {cpu: 0}}", "resources: {requests: {cpu: -1}}", "resources: {requests: {cpu: 999u}}", "resources: {requests: {memory: 512m}}", `resources: {requests: {ephemeral-storage: "-1Gi"}}`},
+		},
+		{
+			field: "spec.resources", message: "resources.limits: write at least 1m of cpu, 6Mi of memory and 1Mi of ephemeral-storage, or leave the limit out",
+			accept: []string{"resources: {limits: {cpu: 1m, memory: 6Mi, ephemeral-storage: 1Mi}}", "resources: {requests: {memory: 7Mi}, limits: {memory: 7Mi}}"},
+			reject: []string{`resources: {limits: {cpu: "-1"}}`, "resources: {limits: {cpu: 0}}", "resources: {limits: {memory: 100m}}", "resources: {limits: {memory: 6143Ki}}", "resources: {limits: {memory: 256}}", "resources: {limits: {ephemeral-storage: 0}}"},
 		},
 		{
 			field: "spec.resources", message: "resources.claims: the pods have no resource claims to name; leave it out",
@@ -126,8 +147,20 @@ func admissions() []admission {
 			accept: []string{"storage: {bucket: assets, prefix: a/b/}", `storage: {bucket: assets, prefix: ""}`}, reject: []string{"storage: {bucket: assets, prefix: /a/}", "storage: {bucket: assets, prefix: a}"},
 		},
 		{
+			field: "spec.storage.region", message: "storage.region: not the name of a region: use letters, digits, '-' and single '.', like eu-central-1",
+			accept: []string{"storage: {bucket: assets, region: eu-central-1}", "storage: {bucket: assets, region: Default-1.x}", `storage: {bucket: assets, region: ""}`},
+			reject: []string{"storage: {bucket: assets, region: x y}", "storage: {bucket: assets, region: a/b}", "storage: {bucket: assets, region: a_b}", "storage: {bucket: assets, region: a..b}", "storage: {bucket: assets, region: -a}", "storage: {bucket: assets, region: ü}", `storage: {bucket: assets, region: "x\n"}`},
+		},
+		{field: "spec.storage.region", message: "may not be more than 64", accept: []string{"storage: {bucket: assets, region: " + strings.Repeat("x", 64) + "}"}, reject: []string{"storage: {bucket: assets, region: " + strings.Repeat("x", 65) + "}"}},
+		{
 			field: "spec.storage.endpoint", message: "storage.endpoint: not an http or https URL, like https://s3.example.com",
-			accept: []string{"storage: {bucket: assets, endpoint: 'https://s3.example.com:9000'}"}, reject: []string{"storage: {bucket: assets, endpoint: s3.example.com}", "storage: {bucket: assets, endpoint: 's3://x'}", "storage: {bucket: assets, endpoint: 'https://'}"},
+			accept: each(endpoint, "https://s3.example.com:9000", "HTTP://x", "https://[fd00::1]:9000/s3", ""),
+			reject: each(endpoint, "s3.example.com", "s3://x", "https://", "https://:9000"),
+		},
+		{
+			field: "spec.storage.endpoint", message: "storage.endpoint: write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef",
+			accept: each(endpoint, "https://s3.example.com/tenant@studio/"),
+			reject: each(endpoint, "https://u:p@h/x?y=z", "https://u:p@h", "https://u@h", "HTTPS://:p@h", "https://h?y=z", "https://h/?", "https://h/x#y", "https://h/a b"),
 		},
 		{
 			field: "spec.migrations.timeout", message: "migrations.timeout: write a duration from 10s to 168h (a week), like 10m",
@@ -320,7 +353,7 @@ func TestEveryRuleHasItsCases(t *testing.T) {
 		}
 	}
 	walk("", *crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
-	if len(rules) < 40 {
+	if len(rules) < 48 {
 		t.Errorf("only %d rules were found", len(rules))
 	}
 	cases := admissions()

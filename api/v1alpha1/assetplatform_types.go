@@ -66,7 +66,15 @@ type AssetPlatformSpec struct {
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
 
-	// Resources of an API pod. Absent: requests 500m and 512Mi, limits 1 CPU and 1Gi.
+	// Resources of an API pod: cpu, memory and ephemeral-storage. Absent: requests 500m and 512Mi, limits 1 CPU and 1Gi.
+	// The least is 1m of cpu, 1Mi of ephemeral-storage, a request of 1Mi and a limit of 6Mi of memory.
+	// ---
+	// The rules go through our names, not through the keys: Kubernetes' own type states no greatest number of keys.
+	// A container needs some MB to be started at all; Docker's own least is 6 MB.
+	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || self.requests.size() == ['cpu', 'memory', 'ephemeral-storage'].filter(r, r in self.requests).size()",message="resources.requests: takes cpu, memory and ephemeral-storage; leave out the others, the API has no use for them"
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || self.limits.size() == ['cpu', 'memory', 'ephemeral-storage'].filter(r, r in self.limits).size()",message="resources.limits: takes cpu, memory and ephemeral-storage; leave out the others, the API has no use for them"
+	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || ['cpu', 'memory', 'ephemeral-storage'].all(r, !(r in self.requests) || quantity(string(self.requests[r])).compareTo(quantity(r == 'cpu' ? '1m' : '1Mi')) >= 0)",message="resources.requests: write at least 1m of cpu, 1Mi of memory and 1Mi of ephemeral-storage, or leave the request out"
+	// +kubebuilder:validation:XValidation:rule="!has(self.limits) || ['cpu', 'memory', 'ephemeral-storage'].all(r, !(r in self.limits) || quantity(string(self.limits[r])).compareTo(quantity(r == 'cpu' ? '1m' : r == 'memory' ? '6Mi' : '1Mi')) >= 0)",message="resources.limits: write at least 1m of cpu, 6Mi of memory and 1Mi of ephemeral-storage, or leave the limit out"
 	// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || ['cpu', 'memory', 'ephemeral-storage'].all(r, !(r in self.requests) || !(r in self.limits) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)",message="resources: a request of cpu, memory or ephemeral-storage is above its limit; lower the request or raise the limit"
 	// +kubebuilder:validation:XValidation:rule="!has(self.claims) || self.claims.size() == 0",message="resources.claims: the pods have no resource claims to name; leave it out"
 	// +optional
@@ -254,13 +262,15 @@ type StorageSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('/') && self.endsWith('/'))",message="storage.prefix: write it without a leading and with a trailing slash, like studio/"
 	// +optional
 	Prefix string `json:"prefix,omitempty"`
-	// Region of the bucket. Absent: us-east-1.
+	// Region of the bucket: letters, digits, '-' and '.', as the name of a host. Absent: us-east-1.
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9][-a-zA-Z0-9]*([.][a-zA-Z0-9][-a-zA-Z0-9]*)*)?$')",message="storage.region: not the name of a region: use letters, digits, '-' and single '.', like eu-central-1"
 	// +optional
 	Region string `json:"region,omitempty"`
-	// Endpoint of an S3-compatible service. Absent: AWS.
+	// Endpoint of an S3-compatible service: scheme, host, port and path. Keys go into credentialsSecretRef. Absent: AWS.
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self == '' || (isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != '')",message="storage.endpoint: not an http or https URL, like https://s3.example.com"
+	// +kubebuilder:validation:XValidation:rule="self == '' || (isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '')",message="storage.endpoint: not an http or https URL, like https://s3.example.com"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[?# ]|//[^/]*@')",message="storage.endpoint: write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef"
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 	// CredentialsSecretRef names the Secret and its keys. Absent: the pods' own identity (IRSA, pod identity).
