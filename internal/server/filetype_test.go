@@ -10,7 +10,7 @@ func TestFormatOf(t *testing.T) {
 	const (
 		wav = "RIFF\x24\x00\x00\x00WAVEfmt "
 		m4a = "\x00\x00\x00\x1cftypM4A \x00\x00\x02\x00M4A mp42isom"
-		mp4 = "\x00\x00\x00\x18ftypisom\x00\x00\x02\x00mp42iso2moov"
+		mp4 = "\x00\x00\x00\x18ftypisom\x00\x00\x02\x00mp42iso2moov" // walkM4A tells whether it is sound
 	)
 	for _, test := range []struct{ head, name, declared, want string }{
 		{"\x89PNG\r\n\x1a\n", "a.png", "image/png", "PNG"},
@@ -32,7 +32,18 @@ func TestFormatOf(t *testing.T) {
 		{m4a, "a.m4a", "audio/x-m4a", "M4A"},
 		{"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomM4A mp42", "a.m4a", "audio/mp4", "M4A"},
 
-		{mp4, "a.m4a", "", ""}, // a video
+		{mp4, "a.m4a", "", "M4A"},
+		{m4a, "a.m4a", "audio/mp4a-latm", "M4A"},
+		{"\x89PNG\r\n\x1a\n", "hero v1.2", "image/x-png", "PNG"},
+		{"\x89PNG\r\n\x1a\n", "hero v1.2 final", "binary/octet-stream", "PNG"},
+		{"\x89PNG\r\n\x1a\n", "a.png", "image/apng", "PNG"},
+		{"OggS\x00\x02", "a.ogg", "video/ogg", "Ogg"},
+		{"OggS\x00\x02", "a.ogg", "audio/x-ogg", "Ogg"},
+		{"OggS\x00\x02", "a.ogg", "application/x-ogg", "Ogg"},
+		{"ID3\x04\x00", "a.flac", "audio/flac", "FLAC"},
+
+		{"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "a.heic", "image/heic", ""},
+		{"\x00\x00\x00\x14ftypqt  \x00\x00\x02\x00qt  ", "a.mov", "video/quicktime", ""},
 		{"\xff\xf1\x50\x80", "a.aac", "audio/aac", ""},
 		{"\xff\xff\xff\xff", "a.mp3", "", ""},
 		{"\xff\xfb\x00", "a.mp3", "", ""},

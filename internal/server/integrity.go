@@ -101,6 +101,7 @@ type pieces struct {
 	ended  bool        // no more comes
 	wait   func() bool // for the next piece; false: nobody is interested any more
 	header [255]byte
+	short  []byte // what next found where fewer bytes were left
 }
 
 // more tells whether there is another byte, and waits for it.
@@ -125,6 +126,7 @@ func (in *pieces) next(n int) ([]byte, error) {
 	}
 	for have := 0; have < n; {
 		if !in.more() {
+			in.short = in.header[:have]
 			return nil, errCutOff
 		}
 		part := copy(in.header[have:n], in.piece)

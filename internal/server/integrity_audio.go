@@ -1,6 +1,11 @@
 package server
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"strings"
+)
 
 // isFourCC tells whether a chunk or box can have this name.
 func isFourCC(name string) bool {
@@ -19,11 +24,14 @@ func riffChunk(in *pieces) (id string, size int64, err error) {
 		return "", 0, err
 	}
 	id, size = string(head[:4]), int64(binary.LittleEndian.Uint32(head[4:]))
-	if !isFourCC(id) {
+	if !isFourCC(id) && id[:3] != id3v1 {
 		return "", 0, damaged("has no chunk where one should begin, at byte %d", in.offset-8)
 	}
 	return id, size, nil
 }
+
+// id3v1 is how the tag of 128 bytes begins that some programs put behind any sound.
+const id3v1 = "TAG"
 
 // unknownSize tells whether a size in a WAV file was written before the program knew it,
 // into a pipe: FFmpeg writes 0xffffffff there, ALSA 0x80000000, SoX 0x7ffff000, others 0.
@@ -40,14 +48,22 @@ func walkWAV(in *pieces) error {
 	stated := int64(binary.LittleEndian.Uint32(head[4:]))
 	format, sound := false, false
 	for in.more() {
+		if sound && in.piece[0] == 0 {
+			if in.padding() {
+				return errBehind
+			}
+			break
+		}
 		id, size, err := riffChunk(in)
 		if err != nil {
 			return err
 		}
-		switch id {
-		case "fmt ":
+		switch {
+		case id == "fmt ":
 			format = true
-		case "data":
+		case sound && id[:3] == id3v1:
+			size = 128 - 8
+		case id == "data":
 			sound = true
 			if unknownSize(size) && unknownSize(stated) {
 				size = 0
@@ -58,9 +74,7 @@ func walkWAV(in *pieces) error {
 			return err
 		}
 		if size%2 == 1 && in.more() {
-			if err := in.skip(1); err != nil {
-				return err
-			}
+			in.pass(1)
 		}
 	}
 	if !format || !sound || !unknownSize(stated) && stated > in.offset {
@@ -99,6 +113,12 @@ func walkOgg(in *pieces) error {
 		for _, lacing := range table {
 			length += int64(lacing)
 		}
+		if flags&oggFirstPage != 0 {
+			if err := checkOggStream(in, length); err != nil {
+				return err
+			}
+			length -= 8
+		}
 		if err := in.skip(length); err != nil {
 			return err
 		}
@@ -108,13 +128,43 @@ func walkOgg(in *pieces) error {
 	}
 }
 
+// checkOggStream reads the 8 bytes that tell what a stream is: Vorbis, Opus, Speex or
+// FLAC, or a skeleton that describes the others.
+func checkOggStream(in *pieces, length int64) error {
+	if length < 8 {
+		return errAlien
+	}
+	head, err := in.next(8)
+	if err != nil {
+		return err
+	}
+	for _, known := range []string{"\x01vorbis", "OpusHead", "Speex   ", "\x7fFLAC", "fishead\x00"} {
+		if strings.HasPrefix(string(head), known) {
+			return nil
+		}
+	}
+	return errNotSound
+}
+
+// errNotSound means that a file that could hold sound alone holds something else.
+var errNotSound = invalidFileType("holds a video, or something else that is no sound: send its sound alone")
+
 // walkFLAC follows the metadata blocks; behind them come frames up to the end (RFC 9639,
 // 8 and 9). Frames have no length, but each ends with a CRC that makes the CRC over all
 // of it zero: so is that over any number of whole frames. Of 65536 cuts at random, one
 // is not noticed; nor is one exactly between two frames.
 func walkFLAC(in *pieces) error {
-	if err := in.skip(4); err != nil { // fLaC
+	start, err := in.next(4)
+	if err == nil && string(start[:3]) == "ID3" {
+		if err = passID3(in); err == nil {
+			start, err = in.next(4)
+		}
+	}
+	if err != nil {
 		return err
+	}
+	if string(start) != "fLaC" {
+		return errAlien
 	}
 	for first, last := true, false; !last; first = false {
 		head, err := in.next(4)
@@ -175,43 +225,98 @@ func flacSum(sum uint16, part []byte) uint16 {
 	return sum
 }
 
-// walkM4A follows the boxes up to the end of the file (ISO/IEC 14496-12, 4.2). A last
-// box may leave its size open: then a cut in it is not noticed.
+// walkM4A follows the boxes up to the end of the file (ISO/IEC 14496-12, 4.2), also
+// those within moov that tell what its tracks are. A last box may leave its size open:
+// then a cut in it is not noticed.
 func walkM4A(in *pieces) error {
-	index, media := false, false
+	var found m4aContent
 	for in.more() {
-		head, err := in.next(8)
+		kind, left, err := isoBox(in)
+		if found.sound && found.media && isPadding(in, kind, err) {
+			break // what follows it, judge sees
+		}
+		if err == nil {
+			err = found.pass(in, kind, left)
+		}
 		if err != nil {
 			return err
 		}
-		size, kind := int64(binary.BigEndian.Uint32(head)), string(head[4:])
-		if !isFourCC(kind) {
-			return damaged("has no box where one should begin, at byte %d", in.offset-8)
-		}
-		index, media = index || kind == "moov", media || kind == "mdat"
-		left := size - 8
-		switch size {
-		case 0:
-			left = 0
-			in.rest(func([]byte) {})
-		case 1: // a larger one follows
-			long, err := in.next(8)
-			if err != nil {
-				return err
-			}
-			left = int64(binary.BigEndian.Uint64(long)) - 16
-		}
-		if left < 0 {
-			return damaged("has a %s box without its size, before byte %d", kind, in.offset)
-		}
-		if err := in.skip(left); err != nil {
-			return err
-		}
 	}
-	if !index || !media {
+	switch {
+	case !found.media || found.end == 0 || in.offset < found.end:
 		return errCutOff
+	case !found.sound:
+		return errNotSound
 	}
 	return nil
+}
+
+// isoBox reads the head of a box; left is -1 if it goes on to the end of the file.
+func isoBox(in *pieces) (kind string, left int64, err error) {
+	head, err := in.next(8)
+	if err != nil {
+		return "", 0, err
+	}
+	size, kind := int64(binary.BigEndian.Uint32(head)), string(head[4:])
+	switch size {
+	case 0:
+		return kind, -1, nil
+	case 1: // a larger one follows
+		if head, err = in.next(8); err != nil {
+			return "", 0, err
+		}
+		size = int64(binary.BigEndian.Uint64(head)) - 8
+	}
+	if size < 8 {
+		return "", 0, damaged("has a %s box without its size, before byte %d", kind, in.offset)
+	}
+	return kind, size - 8, nil
+}
+
+// isPadding tells whether zeros were there in place of a box: at least 4, for a box that
+// is cut off may begin with fewer.
+func isPadding(in *pieces, kind string, err error) bool {
+	return kind == "\x00\x00\x00\x00" || errors.Is(err, errCutOff) && len(in.short) >= 4 && len(bytes.Trim(in.short, "\x00")) == 0
+}
+
+// m4aContent is what the boxes told so far.
+type m4aContent struct {
+	sound, media bool
+	end          int64 // of moov
+}
+
+// pass passes a box, or the head of one that holds tracks.
+func (c *m4aContent) pass(in *pieces, kind string, left int64) error {
+	switch {
+	case !isFourCC(kind):
+		return damaged("has no box where one should begin, at byte %d", in.offset-8)
+	case left < 0 && kind != "mdat":
+		return errBehind
+	}
+	switch kind {
+	case "moov", "trak", "mdia":
+		c.end = max(c.end, in.offset+left)
+		return nil
+	case "mdat":
+		c.media = true
+	case "hdlr": // of a track
+		handler, err := in.next(12)
+		if err != nil {
+			return err
+		}
+		if string(handler[8:]) == "vide" {
+			return errNotSound
+		}
+		c.sound = c.sound || string(handler[8:]) == "soun"
+		if left -= 12; left < 0 {
+			return damaged("has a %s box of only %d bytes", kind, left+12)
+		}
+	}
+	if left < 0 {
+		in.rest(func([]byte) {})
+		return nil
+	}
+	return in.skip(left)
 }
 
 // walkMP3 follows the frames, whose headers give their lengths, and the tags before and
@@ -225,6 +330,9 @@ func walkMP3(in *pieces) error {
 		}
 		head, err := in.next(4)
 		if err != nil {
+			if frames >= 2 && in.short[0] != 0xff { // some stray bytes, and not the begin of a frame
+				return nil
+			}
 			return err
 		}
 		length := mp3FrameLength(head)
@@ -234,8 +342,10 @@ func walkMP3(in *pieces) error {
 			err = in.skip(length - 4)
 		case string(head[:3]) == "ID3":
 			err = passID3(in)
-		case string(head[:3]) == "TAG": // ID3v1, 128 bytes
-			err = in.skip(124)
+		case string(head[:3]) == id3v1:
+			err = in.skip(128 - 4)
+		case frames == 0 && string(head) == "fLaC":
+			return invalidFileType("is FLAC behind a tag of MP3: name it .flac, or remove the tag")
 		case frames < 2:
 			return errAlien
 		default:

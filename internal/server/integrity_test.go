@@ -169,6 +169,60 @@ func TestWholeFilesAreAccepted(t *testing.T) {
 	}
 }
 
+// What common programs leave around a sound does not matter, and it is not all accepted.
+func TestFilesOfCommonPrograms(t *testing.T) {
+	t.Parallel()
+	files := wholeFiles(t)
+	behind := func(name, more string) string { return string(files[name]) + more }
+	zeros := func(n int) string { return strings.Repeat("\x00", n) }
+	sound := wav(4, []byte("1234"))
+	for what, test := range map[string]struct{ name, content, refused string }{
+		"WAV and padding":            {"a.wav", string(sound) + zeros(100), ""},
+		"WAV and a little padding":   {"a.wav", string(sound) + zeros(3), ""},
+		"WAV and an ID3v1 tag":       {"a.wav", string(sound) + "TAG\xe9" + zeros(124), ""},
+		"WAV and both":               {"a.wav", string(sound) + "TAG\xe9" + zeros(200), ""},
+		"WAV, padding and a page":    {"a.wav", string(sound) + zeros(9) + "<html>", "behind the end"},
+		"WAV that counts padding":    {"a.wav", strings.Replace(string(sound)+zeros(100), "RIFF\x28", "RIFF\x8c", 1), ""},
+		"WAV and half a tag":         {"a.wav", string(sound) + "TAG\xe9" + zeros(60), "cut off"},
+		"M4A and padding":            {"a.m4a", behind("fast.m4a", zeros(512)), ""},
+		"M4A and a little padding":   {"a.m4a", behind("tone.m4a", zeros(4)), ""},
+		"M4A, padding and a page":    {"a.m4a", behind("tone.m4a", zeros(8)+"<html>"), "behind the end"},
+		"M4A and a box without end":  {"a.m4a", behind("tone.m4a", zeros(4)+"<!DOCTYPE html>"), "behind the end"},
+		"M4A of brand isom":          {"a.m4a", strings.ReplaceAll(behind("tone.m4a", ""), "M4A ", "isom"), ""},
+		"M4A of brand mp42":          {"a.mp4", strings.ReplaceAll(behind("tone.m4a", ""), "M4A ", "mp42"), ""},
+		"video in M4A":               {"a.m4a", strings.Replace(behind("tone.m4a", ""), "soun", "vide", 1), "holds a video"},
+		"video of brand isom":        {"a.mp4", "\x00\x00\x00\x10ftypisom" + zeros(4) + box("moov", track("soun")+track("vide")) + box("mdat", "x"), "holds a video"},
+		"two sounds":                 {"a.m4a", "\x00\x00\x00\x10ftypisom" + zeros(4) + box("moov", track("soun")+track("soun")) + box("mdat", "x"), ""},
+		"subtitles alone":            {"a.m4a", "\x00\x00\x00\x10ftypisom" + zeros(4) + box("moov", track("text")) + box("mdat", "x"), "no sound"},
+		"an index that is cut short": {"a.m4a", "\x00\x00\x00\x10ftypisom" + zeros(4) + box("mdat", "x") + box("moov", track("soun")+track("soun"))[:8+len(track(""))+4], "cut off"},
+		"Theora in Ogg":              {"a.ogg", strings.Replace(behind("tone.ogg", ""), "\x01vorbis", "\x80theora", 1), "holds a video"},
+		"a second stream in Ogg":     {"a.ogg", behind("tone.ogg", strings.Replace(behind("tone.ogg", ""), "\x01vorbis", "\x80theora", 1)), "holds a video"},
+		"FLAC behind a tag":          {"a.flac", "ID3\x03\x00\x00\x00\x00\x00\x05title" + behind("tone.flac", ""), ""},
+		"that, without its name":     {"a", "ID3\x03\x00\x00\x00\x00\x00\x05title" + behind("tone.flac", ""), "name it .flac"},
+		"MP3 that is named FLAC":     {"a.flac", "ID3\x03\x00\x00\x00\x00\x00\x05title" + behind("tone.mp3", ""), "is none"},
+		"MP3 and stray bytes":        {"a.mp3", behind("tone.mp3", "\r\n\x00"), ""},
+		"MP3 and half a header":      {"a.mp3", behind("tone.mp3", "\xff\xfb"), "cut off"},
+	} {
+		content := []byte(test.content)
+		format, err := formatOf(content[:min(len(content), sniffLength)], test.name, "")
+		if err == nil {
+			err = judgedAll(t, format, content)
+		}
+		if (err == nil) != (test.refused == "") || !strings.Contains(details(err), test.refused) {
+			t.Errorf("%s: %v %s", what, err, details(err))
+		}
+	}
+}
+
+// box is one of an ISO media file, and track such a box with a handler.
+func box(kind, content string) string {
+	return string(binary.BigEndian.AppendUint32(nil, uint32(8+len(content)))) + kind + content
+}
+
+func track(handler string) string {
+	return box("trak", box("mdia", box("hdlr", strings.Repeat("\x00", 8)+handler+strings.Repeat("\x00", 13))))
+}
+
 // streamed are sounds whose length their program did not know: they may end anywhere.
 var streamed = []string{"pipe.wav", "streamed.wav", "sox.wav"}
 

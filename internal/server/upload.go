@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"mime"
 	"mime/multipart"
 	"net/http"
 	"strings"
@@ -176,7 +177,7 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if u.noted {
 		return invalid("file", "is there more than once")
 	}
-	name, err := fileName(part.FileName())
+	name, err := fileName(part)
 	if err != nil {
 		return err
 	}
@@ -240,8 +241,17 @@ func bodyError(err error) error {
 	return fmt.Errorf("%w: %w", errBody, err)
 }
 
-// fileName is the last part of the name that the client gave, in any language.
-func fileName(name string) (string, error) {
+// fileName is the last part of the name that the client gave, in any language. Unity
+// gives it as an encoded word (RFC 2047), whose base64 Part.FileName would take for a path.
+func fileName(part *multipart.Part) (string, error) {
+	_, parameters, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition")) // with an error it has none
+	name := parameters["filename"]
+	if strings.HasPrefix(name, "=?") && strings.HasSuffix(name, "?=") {
+		if decoded, err := new(mime.WordDecoder).DecodeHeader(name); err == nil {
+			name = decoded
+		}
+	}
+	name = strings.TrimRight(name, "/")
 	name = strings.TrimSpace(name[strings.LastIndexAny(name, `/\`)+1:])
 	switch {
 	case name == "" || name == "." || name == "..":

@@ -68,6 +68,11 @@ func TestUploadNames(t *testing.T) {
 		{"no extension", "no extension"},
 		{"folder/file/", "file"},
 		{".png", ".png"},
+		{"hero v1.2", "hero v1.2"},
+		{"=?utf-8?B?5YuH6ICF55S7Lz8ucG5n?=", "?.png"}, // 勇者画/?.png
+		{"=?utf-8?Q?=E5=8B=87=E8=80=85=20a.png?=", "勇者 a.png"},
+		{"=?utf-8?B?5YuH6ICF44G744O/Pz8/LnBuZw==?=", "勇者ほヿ???.png"}, // with / in it
+		{"=?klingon?Q?hero?=", "=?klingon?Q?hero?="},
 		{strings.Repeat("勇", 251) + ".png", strings.Repeat("勇", 251) + ".png"},
 	} {
 		a := p.uploadPNG(token, test.sent, png(fmt.Sprint(i)))
