@@ -17,7 +17,7 @@
 //   - The service is away or refuses us: ErrUnavailable; Check says why in words. To
 //     know of a right that is missing, it stores, deletes and asks for the object
 //     rights-check, once and after each refusal.
-//   - All upload buffers stay taken for a minute: ErrBusy.
+//   - All upload buffers, or one user's part of them, stay taken for a minute: ErrBusy.
 //   - The body that Put reads fails: its error is returned as it is, and nothing is
 //     left in the bucket unless the abort fails as well.
 //   - The process dies in the middle of Put: parts of a multipart upload stay in the
@@ -43,6 +43,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
@@ -77,6 +78,7 @@ type Bucket struct {
 	prefix  string
 	address string // for messages
 	buffers *buffers
+	shares  shares
 	observe func(operation string, took time.Duration, err error)
 	proven  atomic.Bool // the rights on objects, since one was last denied
 }
@@ -122,7 +124,7 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 	}
 	return &Bucket{
 		client: s3.New(options), patient: func(o *s3.Options) { o.HTTPClient = patient }, name: c.Name, prefix: c.Prefix, address: address,
-		buffers: newBuffers(), observe: observe,
+		buffers: newBuffers(), shares: shares{users: map[uuid.UUID]*share{}}, observe: observe,
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/test/services"
@@ -236,6 +237,57 @@ func TestUploadsShareBoundedMemory(t *testing.T) {
 	const limit = uploadSlots*partSize + 40<<20
 	if grown := peak.Load() - int64(before.HeapInuse); grown > limit {
 		t.Errorf("the heap grew by %d MB, the limit is %d MB", grown>>20, limit>>20)
+	}
+}
+
+// Slow uploads of one user leave most of the slots to the others, and all of them end.
+func TestOneUserDoesNotHoldAllSlots(t *testing.T) {
+	t.Parallel()
+	b := open(t, services.SharedS3(t).Bucket(t))
+	slow, other := uuid.New(), uuid.New()
+	var begun atomic.Int64
+	release := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range uploadSlots {
+		all.Go(func() {
+			body := readerFunc(func([]byte) (int, error) {
+				begun.Add(1)
+				<-release
+				return 0, io.EOF
+			})
+			if err := b.PutFor(t.Context(), slow, fmt.Sprint(i), body); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	waiting := func() int {
+		b.shares.mu.Lock()
+		defer b.shares.mu.Unlock()
+		if own := b.shares.users[slow]; own != nil {
+			return own.uploads
+		}
+		return 0
+	}
+	for waiting() < uploadSlots || begun.Load() < userSlots {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := b.PutFor(ctx, other, "other", strings.NewReader("x")); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := b.PutFor(ended, slow, "late", strings.NewReader("x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("one more of the same user: %v", err)
+	}
+	if n := begun.Load(); n != userSlots {
+		t.Errorf("%d uploads of one user at a time, want %d", n, userSlots)
+	}
+	close(release)
+	all.Wait()
+	if n := len(b.shares.users); n != 0 {
+		t.Errorf("%d users are kept", n)
 	}
 }
 

@@ -156,16 +156,10 @@ func newBuffers() *buffers {
 }
 
 func (b *buffers) take(ctx context.Context) (*[]byte, error) {
-	timer := time.NewTimer(slotWait)
-	defer timer.Stop()
-	select {
-	case b.slots <- struct{}{}:
-		return b.idle.Get().(*[]byte), nil
-	case <-timer.C:
-		return nil, ErrBusy
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := acquire(ctx, b.slots); err != nil {
+		return nil, err
 	}
+	return b.idle.Get().(*[]byte), nil
 }
 
 func (b *buffers) give(buffer *[]byte) {

@@ -208,7 +208,7 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	defer file.inspection.stop()
 	// Not under the request's context: its end shows as an error of the body, after
 	// which the bucket is tidied up.
-	err = u.server.bucket.Put(context.WithoutCancel(ctx), key, file)
+	err = u.server.bucket.PutFor(context.WithoutCancel(ctx), u.userID, key, file)
 	switch {
 	case errors.Is(err, objectstore.ErrUnavailable):
 		u.keepNote = true
