@@ -53,7 +53,7 @@ var (
 	LogLevel       = Var{Name: "LOG_LEVEL", Default: "info", Doc: "Least severe level that is logged: debug, info, warn or error."}
 	DrainDelay     = Var{Name: "DRAIN_DELAY", Default: "5s", Doc: "How long a server that was told to stop keeps accepting requests while it already says that it is not ready, so that load balancers notice; a Go duration."}
 
-	AllowedOrigins = Var{Name: "ALLOWED_ORIGINS", Doc: "Comma list of browser origins that may call the API (CORS), such as https://yourdomain.com; `*` allows every origin; empty allows none but the API's own."}
+	AllowedOrigins = Var{Name: "ALLOWED_ORIGINS", Doc: "Comma list of browser origins that may call the API (CORS), such as https://yourdomain.com; one * in it stands for any text, as in https://*.yourdomain.com; `*` allows every origin; empty allows none but the API's own."}
 	TrustedProxies = Var{Name: "TRUSTED_PROXIES", Doc: "Comma list of CIDRs whose X-Forwarded-For header is believed; empty: none."}
 
 	DatabaseURL       = Var{Name: "DATABASE_URL", Required: true, Secret: true, Doc: "PostgreSQL URL of the asset database, postgres://user:password@host:5432/name."}
@@ -144,8 +144,8 @@ func LoadServer(getenv func(string) string) (Server, error) {
 			Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
 			Endpoint: l.url(S3Endpoint, "http", "https"), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
 		},
-		MaxFileSizeImage: l.positive(MaxFileSizeImage),
-		MaxFileSizeAudio: l.positive(MaxFileSizeAudio),
+		MaxFileSizeImage: l.fileSize(MaxFileSizeImage),
+		MaxFileSizeAudio: l.fileSize(MaxFileSizeAudio),
 		TrashRetention:   l.duration(TrashRetention),
 		RateLimits:       RateLimits{LoginAccount: l.count(RateLimitLoginAccount), LoginAddress: l.count(RateLimitLoginAddress)},
 	}
@@ -208,8 +208,18 @@ func (l *loader) integer(v Var, least int64) int64 {
 	return n
 }
 
-func (l *loader) positive(v Var) int64 { return l.integer(v, 1) }
-func (l *loader) count(v Var) int      { return int(l.integer(v, 0)) }
+func (l *loader) count(v Var) int { return int(l.integer(v, 0)) }
+
+// largestFile is what the bucket can take in one upload: 10,000 parts of 5 MiB.
+const largestFile = 10_000 * 5 << 20
+
+func (l *loader) fileSize(v Var) int64 {
+	n := l.integer(v, 1)
+	if n > largestFile {
+		l.fail(v, "%d is more than can be uploaded: set at most %d bytes", n, int64(largestFile))
+	}
+	return n
+}
 
 func (l *loader) port(v Var) int {
 	n := l.integer(v, 1)

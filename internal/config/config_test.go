@@ -38,12 +38,14 @@ func TestLoadServerReportsEveryProblemAtOnce(t *testing.T) {
 	vars["S3_ACCESS_KEY"] = "only-one-of-two"
 	vars["TRASH_RETENTION"] = "a month"
 	vars["LOG_LEVEL"] = "loud"
+	vars["MAX_FILE_SIZE_IMAGE"] = "9223372036854775807"
+	vars["MAX_FILE_SIZE_AUDIO"] = "52428800001"
 	vars["ALLOWED_ORIGINS"] = "https://studio.example, foo"
 	_, err := LoadServer(env(vars))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, name := range []string{"S3_BUCKET_NAME", "PORT", "TRUSTED_PROXIES", "S3_ACCESS_KEY", "TRASH_RETENTION", "LOG_LEVEL", "ALLOWED_ORIGINS"} {
+	for _, name := range []string{"S3_BUCKET_NAME", "PORT", "TRUSTED_PROXIES", "S3_ACCESS_KEY", "TRASH_RETENTION", "LOG_LEVEL", "ALLOWED_ORIGINS", "MAX_FILE_SIZE_IMAGE", "MAX_FILE_SIZE_AUDIO"} {
 		if !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s is not named in %q", name, err)
 		}
