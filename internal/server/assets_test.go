@@ -374,6 +374,24 @@ func TestParseTags(t *testing.T) {
 	}
 }
 
+// A list of tags may come in several lines.
+func TestConditionsInTwoLines(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	a := p.uploadPNG(token, "a.png", png("1"))
+	for path, status := range map[string]int{assetPath(a.ID): 200, a.DownloadURL: 200} {
+		r, err := http.NewRequest("GET", p.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Authorization": {"Bearer " + token}, "If-Match": {`"other"`, p.get(path, token).header.Get("ETag")}}
+		p.send(r).want(status)
+		r.Header["If-Match"] = []string{`"other"`, `"another"`}
+		p.send(r).want(412)
+	}
+}
+
 // Every route serves on when a later migration has added a column to each table.
 func TestColumnsOfLaterMigrations(t *testing.T) {
 	t.Parallel()

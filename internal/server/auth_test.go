@@ -76,6 +76,26 @@ func TestRegisterRefusals(t *testing.T) {
 	}
 }
 
+// What JSON cannot be is said in our words.
+func TestMalformedJSON(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	for body, says := range map[string]string{
+		"\xef\xbb\xbf{}":     "begins with a byte order mark",
+		`{"email":`:          "ends before the JSON in it does",
+		`{"email":"a"`:       "ends before the JSON in it does",
+		`{"email":x}`:        "is not JSON: byte 10 does not belong there",
+		`{"email":1e999}`:    "holds a number 1e999 that is too large",
+		`{} {}`:              "is not JSON: byte 4 does not belong there",
+		`{"email":"\ud800"}`: "not Unicode",
+	} {
+		r := p.post("/api/auth/login", "", body).wantProblem(400, "VALIDATION_ERROR", "body")
+		if text := string(r.body); !strings.Contains(text, says) || strings.Contains(text, "Go value") || strings.Contains(text, "invalid character") {
+			t.Errorf("%s: %s", body, text)
+		}
+	}
+}
+
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)

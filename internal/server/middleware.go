@@ -64,6 +64,11 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		if clean := path.Clean(r.URL.Path); clean != r.URL.Path && strings.HasPrefix(clean, "/") {
 			r.URL.Path, r.URL.RawPath = clean, ""
 		}
+		for _, name := range []string{"If-Match", "If-None-Match"} { // lists, which may come in several lines
+			if lines := r.Header.Values(name); len(lines) > 1 {
+				r.Header.Set(name, strings.Join(lines, ", "))
+			}
+		}
 		setWriteDeadline(w, start.Add(writeTimeout))
 		if s.readiness.isDraining() {
 			w.Header().Set("Connection", "close") // the next request had better go to another pod

@@ -63,6 +63,25 @@ func TestPathsAreCleaned(t *testing.T) {
 	p.get("//nothing//here", "").wantProblem(404, "NOT_FOUND", "")
 }
 
+// What is no path at all is answered in our shape too.
+func TestAddressesWithoutAPath(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	for _, line := range []string{"GET * HTTP/1.1", "CONNECT example.com:443 HTTP/1.1", "GET http://x HTTP/1.1"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		send(t, conn, []byte(line+"\r\nHost: x\r\n\r\n"))
+		r := readReply(t, conn).want(404)
+		var refusal errorBody
+		if r.decode(&refusal); refusal.Info.Code != "NOT_FOUND" || refusal.RequestID != r.header.Get("X-Request-Id") {
+			t.Errorf("%s: %s", line, r.body)
+		}
+	}
+}
+
 // What net/http refuses by itself has our error's shape too, also behind good requests.
 func TestWhatIsNotHTTP(t *testing.T) {
 	t.Parallel()
@@ -193,6 +212,12 @@ func TestCORS(t *testing.T) {
 	r := p.get("/api/auth/profile", "", "Origin", "https://studio.example")
 	if r.header.Get("Access-Control-Allow-Origin") != "https://studio.example" || !strings.Contains(strings.ToLower(r.header.Get("Access-Control-Expose-Headers")), "retry-after") {
 		t.Errorf("an error hides from the page: %v", r.header)
+	}
+	many := newPlatform(t, func(c *config.Server) { c.AllowedOrigins = []string{"https://*.studio.example"} })
+	for origin, allowed := range map[string]bool{"https://a.studio.example": true, "https://studio.example": false, "https://studio.example.evil.example": false, "http://a.studio.example": false} {
+		if got := preflight(many, origin).Get("Access-Control-Allow-Origin"); (got == origin) != allowed {
+			t.Errorf("%s of many: %q", origin, got)
+		}
 	}
 	closed := newPlatform(t)
 	if got := preflight(closed, "https://studio.example").Get("Access-Control-Allow-Origin"); got != "" {

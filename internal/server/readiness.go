@@ -108,8 +108,8 @@ func (r *readiness) run(ctx context.Context, every time.Duration) {
 }
 
 // observe runs one round of checks, all at the same time.
-func (r *readiness) observe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+func (r *readiness) observe(process context.Context) {
+	ctx, cancel := context.WithTimeout(process, checkTimeout)
 	defer cancel()
 	var (
 		round                            sync.WaitGroup
@@ -119,6 +119,9 @@ func (r *readiness) observe(ctx context.Context) {
 	round.Go(func() { storage = r.bucket.Check(ctx) })
 	round.Go(func() { cache = r.checkCache(ctx) })
 	round.Wait()
+	if process.Err() != nil {
+		return // the checks were cut short: what they report says nothing
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -246,6 +246,19 @@ func TestHangingDependency(t *testing.T) {
 	}
 }
 
+// A process that stops in the middle of its checks blames no dependency for that.
+func TestStopWhileChecking(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.awaitStatus(200, config.StatusOK)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.server.readiness.observe(ctx)
+	if log := p.log.String(); strings.Contains(log, `"down"`) || strings.Contains(log, "canceled") {
+		t.Error(log)
+	}
+}
+
 // A bucket that answers and does not let us write: the pod says so before and after
 // somebody tries, and comes right by itself.
 func TestBucketWithoutRights(t *testing.T) {

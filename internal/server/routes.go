@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -42,8 +44,15 @@ func (s *Server) routes() http.Handler {
 	stream(mux, s, "GET /api/assets/{id}/download", s.downloadAsset)
 	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, s.deleteAsset)
 
-	mux.HandleFunc("/", noRoute(mux))
-	return mux
+	nowhere := noRoute(mux)
+	mux.HandleFunc("/", nowhere)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/") { // CONNECT, or *: ServeMux answers in its own way
+			nowhere(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // jsonTimeout bounds the work of a JSON route.
@@ -154,7 +163,7 @@ func humaConfig() huma.Config {
 // bytes that are not UTF-8, and escaped surrogates that are no pairs (RFC 8259, 8.2).
 func unmarshal(body []byte, into any) error {
 	if err := json.Unmarshal(body, into); err != nil {
-		return err
+		return jsonError(body, err)
 	}
 	valid := utf8.Valid(body)
 	for i := 0; valid && i < len(body); i++ {
@@ -171,6 +180,25 @@ func unmarshal(body []byte, into any) error {
 		return errors.New("holds text that is not Unicode: bytes that are not UTF-8, or one half of a surrogate pair")
 	}
 	return nil
+}
+
+// jsonError says in our words why a body cannot be decoded.
+func jsonError(body []byte, err error) error {
+	var (
+		syntax *json.SyntaxError
+		kind   *json.UnmarshalTypeError
+	)
+	switch {
+	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
+		return errors.New("begins with a byte order mark: send UTF-8 without one")
+	case errors.As(err, &syntax) && syntax.Offset >= int64(len(body)):
+		return errors.New("ends before the JSON in it does")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("is not JSON: byte %d does not belong there", syntax.Offset)
+	case errors.As(err, &kind) && strings.HasPrefix(kind.Value, "number"):
+		return fmt.Errorf("holds a %s that is too large, before byte %d", kind.Value, kind.Offset+1)
+	}
+	return errors.New("is not the JSON that this request takes")
 }
 
 // escapedRune reads u and four hexadecimal digits; it is 0 if something else is there.

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -115,7 +116,7 @@ func (u *upload) abandon(ctx context.Context) {
 
 // readForm reads the parts in the order in which they come.
 func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
-	for {
+	for categories := 0; ; {
 		part, err := form.NextRawPart() // raw: a file is taken as it is, not decoded
 		if err == io.EOF {              //nolint:errorlint // a wrapped one means that the body was cut off
 			return nil
@@ -129,14 +130,19 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 		case "tags":
 			err = readField(part, func(text string) error {
 				tags, err := parseTags(text)
-				u.asset.Tags = append(u.asset.Tags, tags...)
+				known := func(tag string) bool { return slices.Contains(u.asset.Tags, tag) }
+				u.asset.Tags = append(u.asset.Tags, slices.DeleteFunc(tags, known)...)
 				if err == nil {
 					err = checkTags(u.asset.Tags) // at once: a form may hold the field many times
 				}
 				return err
 			})
 		case "category":
-			err = readField(part, u.setCategory)
+			if categories++; categories > 1 {
+				err = invalid("category", "is there more than once")
+			} else {
+				err = readField(part, u.setCategory)
+			}
 		default:
 			err = invalid(part.FormName(), "is not a field of this request")
 		}

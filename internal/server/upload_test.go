@@ -38,7 +38,7 @@ func TestUpload(t *testing.T) {
 	content := png("bytes")
 	sum := sha256.Sum256(content)
 	r := p.upload(s.AccessToken, newForm().
-		field("category", " sprites ").file("勇者 1.PNG", "image/png", content).field("tags", `["勇者","red"]`)).want(201)
+		field("category", " sprites ").file("勇者 1.PNG", "image/png", content).field("tags", `["勇者","red"]`).field("tags", "red, 勇者")).want(201)
 	a := decode1[assetBody](r)
 	if a.OriginalName != "勇者 1.PNG" || a.UserID != s.User.ID || a.FileType != store.Image || a.MIMEType != "image/png" || a.FileSize != int64(len(content)) ||
 		a.SHA256 != hex.EncodeToString(sum[:]) || a.Version != 1 || *a.Category != "sprites" || !slices.Equal(a.Tags, []string{"勇者", "red"}) ||
@@ -116,6 +116,7 @@ func TestUploadRefusals(t *testing.T) {
 		"NUL in a tag":         {good().field("tags", "a\x00"), 400, "VALIDATION_ERROR", "tags"},
 		"long category":        {good().field("category", strings.Repeat("勇", 65)), 400, "VALIDATION_ERROR", "category"},
 		"NUL in the category":  {good().field("category", "a\x00"), 400, "VALIDATION_ERROR", "category"},
+		"two categories":       {good().field("category", "a").field("category", "a"), 400, "VALIDATION_ERROR", "category"},
 		"huge field":           {good().field("category", strings.Repeat("x", maxField+1)), 400, "VALIDATION_ERROR", "category"},
 		"tags are an object":   {good().field("tags", `{"a":1}`), 400, "VALIDATION_ERROR", "tags"},
 		"tags are no Unicode":  {good().field("tags", `["\ud800"]`), 400, "VALIDATION_ERROR", "tags"},
