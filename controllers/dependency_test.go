@@ -65,7 +65,7 @@ func TestRecoveryIsSeenSoon(t *testing.T) {
 	pods.set("cache", "")
 	recovered := time.Now()
 	waitReady(t, ap)
-	if took := time.Since(recovered); took > 20*time.Second {
+	if took := time.Since(recovered); took > 25*time.Second {
 		t.Errorf("after %s", took)
 	}
 }

@@ -129,7 +129,7 @@ func repaired(t *testing.T, what string, check func() error) {
 	t.Helper()
 	start := time.Now()
 	eventually(t, check)
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > 25*time.Second {
 		t.Errorf("%s was repaired after %s", what, took)
 	}
 }
