@@ -128,6 +128,9 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 	}, nil
 }
 
+// sendBuffer is how much the kernel may hold of what is sent, bytes; it takes twice that.
+const sendBuffer = 128 << 10
+
 type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // boundWrites gives each write on a connection writeTimeout. The transport itself bounds
@@ -137,6 +140,12 @@ func boundWrites(next dial) dial {
 		conn, err := next(ctx, network, address)
 		if err != nil {
 			return nil, err
+		}
+		// What the kernel holds counts as sent: of a slow line it must go within answerTimeout.
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			if err := tcp.SetWriteBuffer(sendBuffer); err != nil {
+				return nil, errors.Join(err, conn.Close())
+			}
 		}
 		return boundConn{conn}, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -410,6 +411,47 @@ func TestCheckOfAHangingService(t *testing.T) {
 	}
 	if took := time.Since(start); took > checkCall+time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// A line that is slow, and moves, may take longer for a part than one that hangs.
+func TestSlowLine(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", server.Address)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			_ = near.(*net.TCPConn).SetReadBuffer(64 << 10)
+			go func() { _, _ = io.Copy(near, far) }()
+			go func() {
+				defer far.Close()
+				for err := error(nil); err == nil; time.Sleep(100 * time.Millisecond) {
+					_, err = io.CopyN(far, near, 8<<10)
+				}
+			}()
+		}
+	}()
+	settings.Endpoint = "http://" + l.Addr().String()
+	start := time.Now()
+	if err := open(t, settings).Put(t.Context(), "k", noise(1, 1<<20)); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took < writeTimeout+2*time.Second {
+		t.Errorf("took only %v", took)
 	}
 }
 
