@@ -96,7 +96,7 @@ func (r *Reconciler) databasePassword(ctx context.Context, ap *assetv1.AssetPlat
 		reason:  assetv1.ReasonSecretLost,
 		problem: fmt.Sprintf("Secret %s with the password of the managed database is gone, but its volume is there", name.Name),
 		where:   "Secret " + name.Name,
-		remedy: fmt.Sprintf("restore the Secret from a backup; or, to begin with an empty database, delete StatefulSet %s and PersistentVolumeClaim %s",
+		remedy: fmt.Sprintf("restore the Secret from a backup; or, to begin with an empty database, delete StatefulSet %s and PersistentVolumeClaim %s (and those of the bucket, whose bytes nobody will know)",
 			name.Name, name.Name),
 	}
 }

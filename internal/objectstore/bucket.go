@@ -5,7 +5,7 @@
 // # Keys
 //
 // Callers give keys such as blobs/3f/3f0c…; S3_PREFIX is put in front of each. No key
-// is derived from what users send.
+// is derived from what users send. The object platform-id says whose the others are.
 //
 // # Rights
 //
@@ -17,6 +17,8 @@
 //   - The service is away or refuses us: ErrUnavailable; Check says why in words. To
 //     know of a right that is missing, it stores, deletes and asks for the object
 //     rights-check, once and after each refusal.
+//   - The bucket, under this prefix, holds the bytes of another platform: Claim says so,
+//     and until it finds that changed all else is ErrUnavailable.
 //   - All upload buffers, or one user's part of them, stay taken for a minute: ErrBusy.
 //   - The body that Put reads fails: its error is returned as it is, and nothing is
 //     left in the bucket unless the abort fails as well.
@@ -81,6 +83,8 @@ type Bucket struct {
 	shares  shares
 	observe func(operation string, took time.Duration, err error)
 	proven  atomic.Bool // the rights on objects, since one was last denied
+	claimed atomic.Bool // the bytes are this platform's
+	foreign atomic.Bool // the bytes are another platform's
 }
 
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
@@ -164,6 +168,9 @@ func (c boundConn) Write(p []byte) (int, error) {
 // the end. The caller closes the body. ErrNotFound, ErrUnavailable.
 func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (body io.ReadCloser, err error) {
 	defer b.timed("get", time.Now(), &err)
+	if err := b.refuseForeign(); err != nil {
+		return nil, err
+	}
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(key)}
 	switch {
 	case length >= 0:
@@ -181,6 +188,9 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 // Delete removes an object; one that does not exist is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 	defer b.timed("delete", time.Now(), &err)
+	if err := b.refuseForeign(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	if _, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(key)}); err != nil {
@@ -192,6 +202,9 @@ func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 // Discard removes whatever a crash may have left under key: the object, and parts of
 // uploads that were not completed.
 func (b *Bucket) Discard(ctx context.Context, key string) error {
+	if err := b.refuseForeign(); err != nil {
+		return err
+	}
 	list, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	uploads, err := b.client.ListMultipartUploads(list, &s3.ListMultipartUploadsInput{Bucket: &b.name, Prefix: b.key(key)})

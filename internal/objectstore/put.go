@@ -33,6 +33,9 @@ const (
 // end made it fail.
 func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error) {
 	defer b.timed("put", time.Now(), &err)
+	if err := b.refuseForeign(); err != nil {
+		return err
+	}
 	buffer, err := b.buffers.take(ctx)
 	if err != nil {
 		return err

@@ -116,7 +116,7 @@ func (r *readiness) observe(process context.Context) {
 		database, schema, storage, cache error
 	)
 	round.Go(func() { database, schema = r.checkDatabase(ctx) })
-	round.Go(func() { storage = r.bucket.Check(ctx) })
+	round.Go(func() { storage = r.checkStorage(ctx) })
 	round.Go(func() { cache = r.checkCache(ctx) })
 	round.Wait()
 	if process.Err() != nil {
@@ -172,6 +172,18 @@ func (r *readiness) checkDatabase(ctx context.Context) (database, schema error) 
 		return r.store.Diagnose(err), errSchemaUnseen
 	}
 	return nil, r.store.Diagnose(err) // it answers, but has no schema of ours
+}
+
+// checkStorage reports on the bucket, and on whether its bytes are this platform's.
+func (r *readiness) checkStorage(ctx context.Context) error {
+	if err := r.bucket.Check(ctx); err != nil || r.bucket.Claimed() {
+		return err
+	}
+	id, err := r.store.PlatformID(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // of the database, checkDatabase speaks
+	}
+	return r.bucket.Claim(ctx, id)
 }
 
 // checkCache reports on Redis, naming its address.

@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/store"
 	"github.com/assetplatform/assetplatform/test/services"
 )
 
@@ -153,6 +155,34 @@ func TestStartWithoutBucketAndCache(t *testing.T) {
 	token := p.register("alice").AccessToken
 	p.get("/api/assets", token).want(200)
 	p.do("POST", "/api/assets/upload", token, strings.NewReader(""), "Content-Type", "text/plain").want(415)
+}
+
+// Two platforms on one bucket: the second says so, and leaves what is there alone.
+func TestBucketOfAnotherPlatform(t *testing.T) {
+	t.Parallel()
+	first := newPlatform(t)
+	first.awaitStatus(200, config.StatusOK)
+	first.upload(first.register("alice").AccessToken, newForm().file("a.png", "", png("1"))).want(201)
+	kept := first.s3.Keys(t, first.bucket.Name)
+	second := newPlatform(t, func(c *config.Server) {
+		c.Bucket = first.bucket
+		db, err := store.Open(c.DatabaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		// The tests' databases are copies of one, and copies have the same.
+		if _, err := db.Pool().Exec(t.Context(), "update assetplatform_schema set platform_id = gen_random_uuid()"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	checks := second.awaitStatus(200, config.StatusDegraded)
+	wantDown(t, "storage", checks.Storage, "holds the bytes of another platform")
+	token := second.register("bob").AccessToken
+	second.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+	if keys := first.s3.Keys(t, first.bucket.Name); !slices.Equal(keys, kept) {
+		t.Errorf("the first one's bucket held %v, now %v", kept, keys)
+	}
 }
 
 func TestReasons(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -31,7 +32,7 @@ const markerTable = "assetplatform_schema"
 // imageSchema is what this image's migrations make of a database. The last migration
 // writes the same two numbers into the marker table. A new version of River that
 // brings migrations of its own needs a new number here, too.
-var imageSchema = config.SchemaRange{Schema: 1, CompatibleFrom: 1}
+var imageSchema = config.SchemaRange{Schema: 2, CompatibleFrom: 1}
 
 // migrationLock is the key of the session-level advisory lock that one migration of a database holds.
 const migrationLock = 0x61737365747301
@@ -210,6 +211,13 @@ func readSchema(ctx context.Context, pool *pgxpool.Pool) (config.SchemaRange, er
 		err = errors.New("the marker table is empty")
 	}
 	return r, err
+}
+
+// PlatformID tells this platform from others that may use the same bucket.
+func (s *Store) PlatformID(ctx context.Context) (uuid.UUID, error) {
+	var id uuid.UUID
+	err := s.pool.QueryRow(ctx, "select platform_id from "+markerTable).Scan(&id)
+	return id, fail("read the platform's id", err)
 }
 
 // Fits reports, as a *Problem, why this image cannot serve a database of that schema; nil if it can.

@@ -1,0 +1,82 @@
+package objectstore
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// Of platforms that are given one bucket, however close together, one gets it.
+func TestClaimIsForOne(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	const platforms = 8
+	errs := make([]error, platforms)
+	buckets := make([]*Bucket, platforms)
+	var all sync.WaitGroup
+	for i := range platforms {
+		buckets[i] = open(t, settings)
+		all.Go(func() { errs[i] = buckets[i].Claim(t.Context(), uuid.New()) })
+	}
+	all.Wait()
+	winner := slices.Index(errs, nil)
+	for i, err := range errs {
+		if b := buckets[i]; i == winner {
+			if !b.Claimed() || b.Put(t.Context(), "k", strings.NewReader("x")) != nil {
+				t.Error("who claimed the bucket cannot use it")
+			}
+		} else if err == nil || b.Claimed() || !strings.Contains(err.Error(), "holds the bytes of another platform") {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// A platform keeps its hands off another's bytes, until it is told that nobody knows them any more.
+func TestForeignBucket(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	theirs, ours := open(t, settings), open(t, settings)
+	us := uuid.New()
+	if err := errors.Join(theirs.Claim(t.Context(), uuid.New()), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.Claim(t.Context(), us); err == nil {
+		t.Fatal("two platforms have claimed one bucket")
+	}
+	_, err := ours.Get(t.Context(), "k", 0, -1)
+	for call, err := range map[string]error{
+		"get": err, "put": ours.Put(t.Context(), "k2", strings.NewReader("x")), "delete": ours.Delete(t.Context(), "k"), "discard": ours.Discard(t.Context(), "k"),
+	} {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s of another platform's: %v", call, err)
+		}
+	}
+	if keys := server.Keys(t, settings.Name); !slices.Equal(keys, []string{"k", ownerObject}) {
+		t.Errorf("the bucket holds %v", keys)
+	}
+
+	beside := settings
+	beside.Prefix = "second/"
+	if err := open(t, beside).Claim(t.Context(), us); err != nil {
+		t.Errorf("under another prefix: %v", err)
+	}
+	key := ownerObject
+	if _, err := server.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &settings.Name, Key: &key}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(ours.Claim(t.Context(), us), ours.Put(t.Context(), "k2", strings.NewReader("x"))); err != nil {
+		t.Errorf("after it was handed over: %v", err)
+	}
+	if err := open(t, settings).Claim(t.Context(), us); err != nil {
+		t.Errorf("another pod of the same platform: %v", err)
+	}
+}
