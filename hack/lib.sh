@@ -36,12 +36,24 @@ hash_files() {
   done
 }
 
+# still_making WHAT: says every half minute that it goes on, until it is ended.
+still_making() {
+  local pause=''
+  trap 'kill ${pause:-} 2>/dev/null; exit' TERM
+  while :; do
+    sleep 30 &
+    pause=$!
+    wait $pause
+    say "still making $1"
+  done
+}
+
 # make_once PATH FUNCTION ARGS...: PATH carries the hash of what it is made from, so existing means right.
 # FUNCTION is called with ARGS and a temporary path to make. Locked: a second caller waits and finds it made;
 # renamed at the end: an interrupted build leaves nothing that looks whole.
 # Never call it as a condition (if, ||, &&): bash would then ignore every error inside.
 make_once() {
-  local path=$1 lock rc=0
+  local path=$1 lock rc=0 progress
   shift
   [[ ! -e $path ]] || return 0
   mkdir -p "$(dirname "$path")" "$CACHE/locks"
@@ -52,6 +64,8 @@ make_once() {
   }
   if [[ ! -e $path ]]; then
     rm -rf "$path.tmp"
+    still_making "$(basename "$path")" {lock}>&- >/dev/null &
+    progress=$!
     set +e
     (
       exec {lock}>&- # what the build starts must not keep the lock
@@ -59,6 +73,8 @@ make_once() {
       "$@" "$path.tmp"
     )
     rc=$?
+    kill "$progress"
+    wait "$progress"
     set -e
     [[ $rc != 0 ]] || mv "$path.tmp" "$path"
   fi
