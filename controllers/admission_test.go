@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,21 +169,49 @@ func admissions() []admission {
 		},
 		{field: "spec.migrations.backoffLimit", message: "should be greater than or equal to 0", accept: []string{"migrations: {backoffLimit: 0}"}, reject: []string{"migrations: {backoffLimit: -1}"}},
 		{field: "spec.migrations.backoffLimit", message: "should be less than or equal to 10", reject: []string{"migrations: {backoffLimit: 11}"}},
-		{
-			field: "spec.networking.service.annotations", message: "annotations under assetplatform.io/ are the operator's own",
-			accept: []string{"networking: {service: {annotations: {example.com/x: theirs}}}"}, reject: []string{"networking: {service: {annotations: {assetplatform.io/adopt: 'true'}}}"},
-		},
-		{
-			field: "spec.networking.service.annotations", message: "not a key for an annotation: write it like example.com/owner, with letters, digits, '-', '_', '.' and at most one '/'",
-			accept: []string{"networking: {service: {annotations: {owner_1.x: '', Example.com/Load-Balancer: any text}}}"},
-			reject: []string{
-				"networking: {service: {annotations: {two words: x}}}", "networking: {service: {annotations: {a/b/c: x}}}", "networking: {service: {annotations: {example.com/: x}}}",
-				"networking: {service: {annotations: {under_score/x: x}}}", "networking: {service: {annotations: {" + strings.Repeat("x", 64) + ": x}}}",
-			},
-		},
 		{field: "spec.networking.service.type", message: `supported values: "ClusterIP", "NodePort", "LoadBalancer"`, accept: []string{"networking: {service: {type: NodePort}}"}, reject: []string{"networking: {service: {type: ExternalName}}"}},
 		{field: "spec.networking.service.port", message: "should be less than or equal to 65535", accept: []string{"networking: {service: {port: 65535}}"}, reject: []string{"networking: {service: {port: 65536}}"}},
 		{field: "spec.networking.service.port", message: "should be greater than or equal to 1", reject: []string{"networking: {service: {port: 0}}"}},
+		{
+			field: "spec.autoscaling", message: "autoscaling: minReplicas is above maxReplicas; lower one or raise the other",
+			accept: []string{"autoscaling: {}", "autoscaling: {minReplicas: 10}", "autoscaling: {minReplicas: 1, maxReplicas: 1}"}, reject: []string{"autoscaling: {minReplicas: 11}", "autoscaling: {maxReplicas: 2}"},
+		},
+		{field: "spec.autoscaling.minReplicas", message: "should be greater than or equal to 1", reject: []string{"autoscaling: {minReplicas: 0}"}},
+		{field: "spec.autoscaling.maxReplicas", message: "should be less than or equal to 1000", accept: []string{"autoscaling: {maxReplicas: 1000}"}, reject: []string{"autoscaling: {maxReplicas: 1001}"}},
+		{field: "spec.autoscaling.targetCPUUtilizationPercentage", message: "should be greater than or equal to 1", accept: []string{"autoscaling: {targetCPUUtilizationPercentage: 150}"}, reject: []string{"autoscaling: {targetCPUUtilizationPercentage: 0}"}},
+		{
+			field: "spec", message: "autoscaling: it measures against the pods' request of cpu; add resources.requests.cpu",
+			accept: []string{"{autoscaling: {}, resources: {requests: {cpu: 1}}}", "{autoscaling: {}, resources: {limits: {cpu: 1}}}", "resources: {}"}, reject: []string{"{autoscaling: {}, resources: {}}", "{autoscaling: {}, resources: {requests: {memory: 1Gi}, limits: {memory: 1Gi}}}"},
+		},
+		{
+			field: "spec.disruption.maxUnavailable", message: "disruption.maxUnavailable: write a number from 1, or a percentage like 25%; none at all would block every drain of a node",
+			accept: []string{"disruption: {}", "disruption: {maxUnavailable: 2}", "disruption: {maxUnavailable: 25%}", "disruption: {maxUnavailable: 100%}"},
+			reject: []string{"disruption: {maxUnavailable: 0}", "disruption: {maxUnavailable: 0%}", "disruption: {maxUnavailable: 101%}", "disruption: {maxUnavailable: one}", "disruption: {maxUnavailable: -1}"},
+		},
+		{
+			field: "spec.serviceAccount", message: "serviceAccount: set name (an account that is there already) or annotations (of the account that the operator makes), not both",
+			accept: []string{"serviceAccount: {name: a}", "serviceAccount: {annotations: {example.com/role: x}}", "serviceAccount: {}"}, reject: []string{"serviceAccount: {name: a, annotations: {example.com/role: x}}"},
+		},
+		{
+			field: "spec.serviceAccount.name", message: "not the name of a ServiceAccount: use lower-case letters, digits, '-' and '.', like game-asset-manager",
+			accept: []string{"serviceAccount: {name: a.b-1}"}, reject: []string{"serviceAccount: {name: A}", "serviceAccount: {name: a_b}"},
+		},
+		{
+			field: "spec.pod.labels", message: "pod.labels: those under assetplatform.io/ and app.kubernetes.io/ are the operator's own",
+			accept: []string{"pod: {labels: {example.com/team: art}}"}, reject: []string{"pod: {labels: {app.kubernetes.io/name: x}}", "pod: {labels: {assetplatform.io/x: z}}"},
+		},
+		{
+			field: "spec.pod.labels", message: "pod.labels: not the key of a label: write it like example.com/team, with letters, digits, '-', '_', '.' and at most one '/'",
+			accept: []string{"pod: {labels: {team: '', A_b: C.d-e}}"}, reject: []string{"pod: {labels: {two words: x}}"},
+		},
+		{
+			field: "spec.pod.nodeSelector", message: "pod.nodeSelector: not the key of a label: write it like example.com/team, with letters, digits, '-', '_', '.' and at most one '/'",
+			accept: []string{"pod: {nodeSelector: {kubernetes.io/arch: amd64}}"}, reject: []string{"pod: {nodeSelector: {two words: x}}"},
+		},
+		{
+			field: "spec.pod.priorityClassName", message: "not the name of a PriorityClass: kubectl get priorityclass lists those of the cluster",
+			accept: []string{"pod: {priorityClassName: high}"}, reject: []string{"pod: {priorityClassName: Very High}"},
+		},
 		{field: "spec.deletionPolicy", message: `supported values: "Retain", "Delete"`, accept: []string{"deletionPolicy: Delete"}, reject: []string{"deletionPolicy: Keep"}},
 	}
 	for _, part := range []string{"database", "cache", "storage"} {
@@ -197,7 +226,7 @@ func admissions() []admission {
 			admission{old: managed("storageClassName: fats, storage: 100Ti"), accept: []string{managed("storageClassName: fast, storage: 100Gi"), managed("storage: 1Gi")}},
 		)
 	}
-	return append(append(list, imageAdmissions()...), secretAdmissions()...)
+	return slices.Concat(list, imageAdmissions(), secretAdmissions(), annotationAdmissions())
 }
 
 // imageAdmissions are the rules of each field that names an image.
@@ -251,6 +280,33 @@ func secretAdmissions() []admission {
 	addName("spec.storage.credentialsSecretRef.name", "storage: {bucket: assets, credentialsSecretRef: {name: %s}}")
 	addKey("spec.storage.credentialsSecretRef.accessKey", fmt.Sprintf(credentials, "accessKey"))
 	addKey("spec.storage.credentialsSecretRef.secretKey", fmt.Sprintf(credentials, "secretKey"))
+	return list
+}
+
+// annotationAdmissions are the rules of each field that has annotations or labels of an object.
+func annotationAdmissions() []admission {
+	var list []admission
+	for field, spec := range map[string]string{
+		"spec.networking.service.annotations": "networking: {service: {annotations: {%s}}}", "spec.serviceAccount.annotations": "serviceAccount: {annotations: {%s}}", "spec.pod.annotations": "pod: {annotations: {%s}}",
+	} {
+		list = append(list,
+			admission{field: field, message: "annotations under assetplatform.io/ are the operator's own", accept: each(spec, "example.com/x: theirs"), reject: each(spec, "assetplatform.io/adopt: 'true'")},
+			admission{
+				field: field, message: "not a key for an annotation: write it like example.com/owner, with letters, digits, '-', '_', '.' and at most one '/'",
+				accept: each(spec, "owner_1.x: '', Example.com/Load-Balancer: any text"),
+				reject: each(spec, "two words: x", "a/b/c: x", "example.com/: x", "under_score/x: x", strings.Repeat("x", 64)+": x"),
+			},
+		)
+	}
+	for field, spec := range map[string]string{"spec.pod.labels[k]": "pod: {labels: {k: %s}}", "spec.pod.nodeSelector[k]": "pod: {nodeSelector: {k: %s}}"} {
+		list = append(list,
+			admission{
+				field: field, message: "not the value of a label: use letters, digits, '-', '_' and '.', a letter or digit at both ends",
+				accept: each(spec, "A_b.c-1", "''"), reject: each(spec, "two words", "-x", "x_"),
+			},
+			admission{field: strings.Replace(field, "[k]", ".k", 1), message: "may not be more than 63", reject: each(spec, strings.Repeat("x", 64))},
+		)
+	}
 	return list
 }
 
@@ -347,6 +403,9 @@ func TestEveryRuleHasItsCases(t *testing.T) {
 		}
 		for name, property := range s.Properties {
 			walk(field+"."+name, property)
+		}
+		if s.AdditionalProperties != nil {
+			walk(field+"[k]", *s.AdditionalProperties.Schema)
 		}
 		if s.Items != nil {
 			walk(field+"[0]", *s.Items.Schema)

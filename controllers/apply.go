@@ -8,6 +8,7 @@ import (
 	"maps"
 	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,51 +50,68 @@ type proof struct {
 // already proved to be so; if not, what the cache holds may be older than desired.
 // A namesake that is not the platform's is left alone: the error is a finding.
 func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired client.Object) (settled bool, err error) {
-	intent, err := manifests.Intent(desired)
-	if err != nil {
-		return false, err
+	c, err := a.compare(ctx, ap, desired)
+	if err != nil || c.same {
+		return c.same && c.live.GetDeletionTimestamp() == nil, err
 	}
-	key := objectKeyOf(intent)
-	want := proof{intent: intentHash(intent)}
-	known, applied := a.proof(ap, key)
-
-	live := newLike(desired)
-	uid := types.UID("") // of the object that is changed; empty while there is none
-	switch err := a.client.Get(ctx, key.name, live); {
-	case apierrors.IsNotFound(err):
-		if uid, err = a.namesake(ctx, ap, intent); err != nil {
-			return false, err
-		}
-	case err != nil:
-		return false, fmt.Errorf("read cached %s: %w", describe(intent), err)
-	case !belongsTo(ap, live):
-		return false, conflict(ap, intent, live)
-	case applied && olderThan(live, known.resourceVersion):
-		uid = live.GetUID() // the cache does not show our last apply yet: it proves nothing
-	default:
-		uid = live.GetUID()
-		want.resourceVersion = live.GetResourceVersion()
-		same := applied && known == want
-		if !same {
-			if same, err = ownsExactly(live, intent); err != nil {
-				return false, err
-			}
-		}
-		if same {
-			a.remember(ap, key, want)
-			return live.GetDeletionTimestamp() == nil, nil
-		}
-	}
-	if uid == "" && isGenerated(desired) {
+	if c.uid == "" && isGenerated(desired) {
 		return false, nil // deleted a moment ago: applied, it would come back without its values
 	}
-	intent.SetUID(uid) // an object that was deleted meanwhile, or is another now, is a conflict
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(intent), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
-		return false, fmt.Errorf("apply %s: %w", describe(intent), err)
+	if d, ok := c.live.(*appsv1.Deployment); ok && c.uid != "" {
+		if err := a.handOverReplicas(ctx, d, c.intent); err != nil {
+			return false, err
+		}
 	}
-	want.resourceVersion = intent.GetResourceVersion()
-	a.remember(ap, key, want)
+	c.intent.SetUID(c.uid) // an object that was deleted meanwhile, or is another now, is a conflict
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(c.intent), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+		return false, fmt.Errorf("apply %s: %w", describe(c.intent), err)
+	}
+	c.want.resourceVersion = c.intent.GetResourceVersion()
+	a.remember(ap, c.key, c.want)
 	return false, nil
+}
+
+// comparison is an object as it is wanted beside the one that is there.
+type comparison struct {
+	key    objectKey
+	intent *unstructured.Unstructured
+	want   proof
+	live   client.Object
+	uid    types.UID // of the object that an apply would change; empty while there is none
+	same   bool      // live is proved to be as wanted
+}
+
+// compare finds out, mostly without a request, whether applying desired would change anything.
+func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desired client.Object) (c comparison, err error) {
+	if c.intent, err = manifests.Intent(desired); err != nil {
+		return c, err
+	}
+	c.key, c.want, c.live = objectKeyOf(c.intent), proof{intent: intentHash(c.intent)}, newLike(desired)
+	known, applied := a.proof(ap, c.key)
+	switch err := a.client.Get(ctx, c.key.name, c.live); {
+	case apierrors.IsNotFound(err):
+		c.uid, err = a.namesake(ctx, ap, c.intent)
+		return c, err
+	case err != nil:
+		return c, fmt.Errorf("read cached %s: %w", describe(c.intent), err)
+	case !belongsTo(ap, c.live):
+		return c, conflict(ap, c.intent, c.live)
+	}
+	c.uid = c.live.GetUID()
+	if applied && olderThan(c.live, known.resourceVersion) {
+		return c, nil // the cache does not show our last apply yet: it proves nothing
+	}
+	c.want.resourceVersion = c.live.GetResourceVersion()
+	c.same = applied && known == c.want
+	if !c.same {
+		if c.same, err = ownsExactly(c.live, c.intent); err != nil {
+			return c, err
+		}
+	}
+	if c.same {
+		a.remember(ap, c.key, c.want)
+	}
+	return c, nil
 }
 
 // namesake looks for an object of this name outside of the cache and returns its UID.

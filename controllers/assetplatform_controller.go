@@ -117,6 +117,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile resolves the facts, gates the rollout, applies what is wanted and removes what is not.
 func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	p.facts = manifests.Facts{Images: r.Images, TargetImage: targetImage(p.ap, r.Images)}
+	if p.ap.Spec.Suspend {
+		return r.compareAll(ctx, p)
+	}
 	p.facts.Credentials, p.secretsProblem, err = r.resolveCredentials(ctx, p.ap)
 	if err != nil {
 		return err
@@ -129,10 +132,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 		}
 		p.facts.Credentials = *last
 	}
-	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
-		return err
-	}
-	if err := r.observeClaims(ctx, p); err != nil {
+	if err := r.observeChildren(ctx, p); err != nil {
 		return err
 	}
 	if err := r.observeMigration(ctx, p); err != nil {
@@ -257,6 +257,17 @@ func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 		}
 	}
 	return nil
+}
+
+// observeChildren finds out what Build has to know of the objects that are there.
+func (r *Reconciler) observeChildren(ctx context.Context, p *pass) (err error) {
+	if p.facts.Left, err = r.leftData(ctx, p.ap); err != nil {
+		return err
+	}
+	if p.facts.ServerReplicas, err = r.serverReplicas(ctx, p); err != nil {
+		return err
+	}
+	return r.observeClaims(ctx, p)
 }
 
 // observeDatabase finds out whether a migration can reach the database yet.

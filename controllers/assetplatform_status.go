@@ -67,14 +67,14 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 
 	secrets := secretsResolved(o)
 	migrated := migratedVerdict(ap, o)
-	available := availableVerdict(o)
+	available := availableVerdict(ap, o)
 	dependencies := []struct {
 		condition string
 		verdict   verdict
 	}{
 		{assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)},
-		{assetv1.ConditionStorageReady, dependencyVerdict(o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
-		{assetv1.ConditionCacheReady, dependencyVerdict(o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
+		{assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
+		{assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
 	}
 	set := func(condition string, v verdict) {
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
@@ -93,7 +93,7 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 
 	s.Problems = problems(ap, o, verdicts)
 	ready := readyVerdict(ap, o, verdicts)
-	if ready.status == metav1.ConditionTrue {
+	if ready.status == metav1.ConditionTrue && !ap.Spec.Hibernate {
 		s.Image = o.facts.TargetImage
 		s.Version = version(s.Image)
 	}
@@ -132,6 +132,8 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		return yes(assetv1.ReasonMigrated, fmt.Sprintf("The database's schema is at version %d for %s", ap.Status.Schema.Current, m.Image))
 	case m.Phase == assetv1.MigrationFailed:
 		return no(failedMigration(ap, m))
+	case ap.Spec.Hibernate && m.Phase == assetv1.MigrationPending:
+		return waiting(assetv1.ReasonMigrationWaiting, "The migration waits until the platform wakes")
 	case !o.databaseUp:
 		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
 	case len(o.migration) > 0:
@@ -179,7 +181,7 @@ func databaseVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 			return no(&finding{reason: assetv1.ReasonDatabaseDown, where: "Database", problem: message, remedy: remedy})
 		}
 	}
-	return dependencyVerdict(o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
+	return dependencyVerdict(ap, o, manifests.ComponentPostgres, assetv1.ReasonDatabaseDown, databaseText(ap), func(c config.Checks) config.Check { return c.Database })
 }
 
 // dependencyText says of a dependency whose it is and where its address is set.
@@ -213,7 +215,10 @@ func storageText(ap *assetv1.AssetPlatform) dependencyText {
 }
 
 // dependencyVerdict is what the server pods themselves report of a dependency.
-func dependencyVerdict(o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
+func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Component, reason string, text dependencyText, of func(config.Checks) config.Check) verdict {
+	if ap.Spec.Hibernate {
+		return unknown("Nothing runs that could tell: the platform hibernates")
+	}
 	for _, m := range o.managed {
 		if m.component == part && m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
 			return no(volumeLeaving(m.claim, text))
@@ -300,20 +305,30 @@ func managedField(c manifests.Component) string {
 }
 
 // availableVerdict is true when just the wanted pods run and all are ready.
-func availableVerdict(o *observed) verdict {
+func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if o.server == nil {
 		if o.facts.ServingImage == "" {
 			return waiting(assetv1.ReasonNotCreated, "The server starts after the migration")
 		}
 		return waiting(assetv1.ReasonNotCreated, "The server's Deployment is being made")
 	}
-	wanted := ptr.Deref(o.server.Spec.Replicas, 1)
-	have := o.server.Status
-	rolled := o.serverSettled && have.ObservedGeneration >= o.server.Generation &&
-		have.UpdatedReplicas == wanted && have.Replicas == wanted && have.AvailableReplicas == wanted
+	wanted, have := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status
+	seen := o.serverSettled && have.ObservedGeneration >= o.server.Generation
+	rolled := have.UpdatedReplicas == have.Replicas
+	if a := ap.Spec.Autoscaling; a != nil {
+		// Pods that the autoscaler has just asked for are not missed, nor those that it dismissed; and a
+		// change that is not ours is its.
+		last := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionAvailable)
+		unchanged := last != nil && last.Status == metav1.ConditionTrue && last.ObservedGeneration == ap.Generation
+		rolled = rolled && have.AvailableReplicas >= min(wanted, a.MinReplicas) && (seen || o.serverSettled && unchanged)
+	} else {
+		rolled = rolled && have.Replicas == wanted && have.AvailableReplicas == wanted && seen
+	}
 	switch {
 	case rolled && wanted == 0:
 		return yes(assetv1.ReasonScaledToZero, "Scaled to zero: nothing serves, as asked")
+	case rolled && ap.Spec.Autoscaling != nil:
+		return yes(assetv1.ReasonRolledOut, "The replicas that the autoscaler wants serve, or are on their way")
 	case rolled:
 		return yes(assetv1.ReasonRolledOut, fmt.Sprintf("%d of %d replicas serve", wanted, wanted))
 	}
@@ -391,18 +406,21 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 	if len(o.applyProblems) > 0 {
 		return no(o.applyProblems[0])
 	}
+	if ap.Spec.Hibernate {
+		return hibernation(o)
+	}
 	for _, v := range verdicts {
 		if v.finding != nil {
 			return v
 		}
 	}
-	idle := ptr.Deref(ap.Spec.Replicas, 3) == 0 // no pod can report
+	idle := ap.Spec.Autoscaling == nil && ptr.Deref(ap.Spec.Replicas, 3) == 0 // no pod can report
 	for _, v := range verdicts {
 		if v.status == metav1.ConditionFalse || v.status == metav1.ConditionUnknown && !idle {
 			return waiting(assetv1.ReasonProgressing, v.message)
 		}
 	}
-	message := "Serving with " + counted(ptr.Deref(ap.Spec.Replicas, 3), "replica")
+	message := "Serving with " + wantedReplicas(ap)
 	if idle {
 		message = "Scaled to zero: nothing serves, as asked"
 	}
@@ -410,6 +428,32 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 		message += "; " + parts
 	}
 	return yes(assetv1.ReasonReady, message)
+}
+
+// hibernation is the verdict on a platform that should sleep: whether it does.
+func hibernation(o *observed) verdict {
+	pods := int32(0)
+	asleep := o.server == nil || o.serverSettled && o.server.Status.ObservedGeneration >= o.server.Generation
+	if o.server != nil {
+		pods += o.server.Status.Replicas
+	}
+	for _, m := range o.managed {
+		if asleep = asleep && m.seen(); m.set != nil {
+			pods += m.set.Status.Replicas
+		}
+	}
+	if asleep && pods == 0 {
+		return yes(assetv1.ReasonHibernating, "Hibernating: nothing runs, the data is kept; spec.hibernate false wakes it")
+	}
+	return waiting(assetv1.ReasonProgressing, "Going to sleep: "+counted(pods, "pod")+" left")
+}
+
+// wantedReplicas says how many API pods the spec asks for.
+func wantedReplicas(ap *assetv1.AssetPlatform) string {
+	if a := ap.Spec.Autoscaling; a != nil {
+		return fmt.Sprintf("%d to %s", a.MinReplicas, counted(a.MaxReplicas, "replica"))
+	}
+	return counted(ptr.Deref(ap.Spec.Replicas, 3), "replica")
 }
 
 // managedParts names the parts that the operator runs itself.
@@ -456,13 +500,13 @@ func components(ap *assetv1.AssetPlatform, o *observed) []assetv1.ComponentStatu
 	for _, m := range o.managed {
 		c := assetv1.ComponentStatus{Name: string(m.component), Desired: 1}
 		if m.set != nil {
-			c.Ready = m.set.Status.ReadyReplicas
+			c.Ready, c.Desired = m.set.Status.ReadyReplicas, ptr.Deref(m.set.Spec.Replicas, 1)
 		}
 		list = append(list, c)
 	}
 	c := assetv1.ComponentStatus{Name: string(manifests.ComponentServer), Desired: ptr.Deref(ap.Spec.Replicas, 3)}
 	if o.server != nil {
-		c.Ready = o.server.Status.ReadyReplicas
+		c.Ready, c.Desired = o.server.Status.ReadyReplicas, ptr.Deref(o.server.Spec.Replicas, 1)
 	}
 	list = append(list, c)
 	slices.SortFunc(list, func(a, b assetv1.ComponentStatus) int { return strings.Compare(a.Name, b.Name) })

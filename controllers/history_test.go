@@ -100,6 +100,9 @@ func (h *history) checkReady(ap *assetv1.AssetPlatform, appeared int64) error {
 		return nil
 	}
 	versions := h.deployments[types.NamespacedName{Namespace: ap.Namespace, Name: manifests.ServerName(ap)}]
+	if ap.Spec.Hibernate && len(versions) == 0 {
+		return nil
+	}
 	for i, d := range versions {
 		replaced := i+1 < len(versions) && revision(&versions[i+1]) < appeared
 		if !replaced && revision(&d) < revision(ap) && rolledOut(ap, &d) {
@@ -112,8 +115,18 @@ func (h *history) checkReady(ap *assetv1.AssetPlatform, appeared int64) error {
 func rolledOut(ap *assetv1.AssetPlatform, d *appsv1.Deployment) bool {
 	n := ptr.Deref(d.Spec.Replicas, 1)
 	image := d.Spec.Template.Spec.Containers[0].Image
-	return n == ptr.Deref(ap.Spec.Replicas, 3) && (ap.Spec.Image == "" || ap.Spec.Image == image) && metav1.IsControlledBy(d, ap) &&
-		d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == n && d.Status.Replicas == n && d.Status.AvailableReplicas == n
+	s := d.Status
+	switch a := ap.Spec.Autoscaling; {
+	case !metav1.IsControlledBy(d, ap) || s.ObservedGeneration != d.Generation || s.UpdatedReplicas != s.Replicas:
+		return false
+	case ap.Spec.Hibernate:
+		return n == 0 && s.Replicas == 0
+	case ap.Spec.Image != "" && ap.Spec.Image != image:
+		return false
+	case a != nil:
+		return n >= a.MinReplicas && s.AvailableReplicas >= a.MinReplicas
+	}
+	return n == ptr.Deref(ap.Spec.Replicas, 3) && s.Replicas == n && s.AvailableReplicas == n
 }
 
 // checkKstatus: Current if and only if Ready, Failed if and only if Stalled, else InProgress.

@@ -56,13 +56,21 @@ func (r *Reconciler) observeMigration(ctx context.Context, p *pass) error {
 		p.requeueIn(wait)
 	}
 	p.facts.Attempt = m.Attempt
-	switch {
-	case m.Phase == assetv1.MigrationSucceeded:
-		p.facts.ServingImage = p.facts.TargetImage
-	case m.Migrated != nil && m.Migrated.Database == p.facts.DatabaseID():
-		p.facts.ServingImage = m.Migrated.Image
-	}
+	p.facts.ServingImage = servingImage(m, p.facts)
 	return nil
+}
+
+// servingImage is the image that may serve after these attempts; empty if none may.
+func servingImage(m *assetv1.MigrationStatus, f manifests.Facts) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.Target == f.MigrationTarget() && m.Phase == assetv1.MigrationSucceeded:
+		return f.TargetImage
+	case m.Migrated != nil && m.Migrated.Database == f.DatabaseID():
+		return m.Migrated.Image
+	}
+	return ""
 }
 
 // attemptDue says whether a new attempt is due now, or how long until it is.
@@ -234,7 +242,7 @@ func recordSchema(status *assetv1.AssetPlatformStatus, pods []corev1.Pod) {
 // startMigration makes the Job of an attempt that is reserved in the stored status.
 func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
-	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted {
+	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted || p.ap.Spec.Hibernate {
 		return nil
 	}
 	reserved, err := r.attemptReserved(ctx, p)

@@ -53,9 +53,13 @@ func (s managedState) unbound() bool {
 	return s.claim != nil && isUnbound(s.claim)
 }
 
+// seen says whether what is known of the part is no older than what was asked of it.
+func (s managedState) seen() bool {
+	return s.settled && s.set != nil && s.set.Status.ObservedGeneration >= s.set.Generation
+}
+
 func (s managedState) ready() bool {
-	return s.settled && s.set != nil && s.set.Status.ObservedGeneration >= s.set.Generation &&
-		s.set.Status.ReadyReplicas == 1 && s.set.Status.UpdatedReplicas == 1
+	return s.seen() && s.set.Status.ReadyReplicas == 1 && s.set.Status.UpdatedReplicas == 1
 }
 
 // observe reads from the cache, and from the server pods, what the status is made from.
@@ -182,12 +186,12 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]
-		if state.unbound() && !state.ready() {
+		if state.unbound() && !state.ready() && !p.ap.Spec.Hibernate {
 			if state.claimRefusal, err = r.refusalOf(ctx, p, state.claim); err != nil {
 				return err
 			}
 		}
-		if state.settled && state.set.Status.ObservedGeneration >= state.set.Generation && state.set.Status.Replicas == 0 {
+		if state.seen() && state.set.Status.Replicas == 0 && !p.ap.Spec.Hibernate {
 			if state.podRefusal, err = r.refusalOf(ctx, p, state.set); err != nil {
 				return err
 			}

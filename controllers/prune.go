@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,6 +51,7 @@ func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted [
 func prunedLists() []client.ObjectList {
 	return []client.ObjectList{
 		&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
+		&corev1.ServiceAccountList{}, &autoscalingv2.HorizontalPodAutoscalerList{},
 	}
 }
 
@@ -159,7 +162,7 @@ func (a *applier) children(ctx context.Context, ap *assetv1.AssetPlatform, lists
 
 // inventory lists the children that exist, as Kind.group/name, sorted.
 func (a *applier) inventory(ctx context.Context, ap *assetv1.AssetPlatform) ([]string, error) {
-	lists := append(prunedLists(), &appsv1.DeploymentList{}, &corev1.ServiceAccountList{}, &corev1.PersistentVolumeClaimList{}, &batchv1.JobList{})
+	lists := append(prunedLists(), &appsv1.DeploymentList{}, &policyv1.PodDisruptionBudgetList{}, &corev1.PersistentVolumeClaimList{}, &batchv1.JobList{})
 	var names []string
 	var unknown error
 	err := a.children(ctx, ap, lists, func(o client.Object) {

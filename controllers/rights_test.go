@@ -16,7 +16,7 @@ import (
 // the tests' apiserver runs (OwnerReferencesPermissionEnforcement).
 var notRequested = []string{
 	"update assetplatforms.assetplatform.io/finalizers",
-	"delete deployments.apps", "delete serviceaccounts", // to adopt one
+	"delete deployments.apps", "delete poddisruptionbudgets.policy", // to adopt one
 }
 
 // checkRights says, after a run of the whole suite, which rights the operator lacked

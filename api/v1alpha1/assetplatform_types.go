@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // AssetPlatform is a running game-asset service: the asset API, its database,
@@ -43,6 +44,9 @@ type AssetPlatformList struct {
 
 // AssetPlatformSpec is what the platform should be. Everything has a default:
 // the operator runs a small database, cache and S3 server itself where none is named.
+// ---
+// A limit counts as a request where there is none.
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling: it measures against the pods' request of cpu; add resources.requests.cpu"
 type AssetPlatformSpec struct {
 	// Image of the asset service. Absent: the operator's own, pinned in status.image once the platform was ready.
 	// +optional
@@ -59,7 +63,7 @@ type AssetPlatformSpec struct {
 	// +optional
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Replicas is the number of API pods.
+	// Replicas is the number of API pods; autoscaling takes its place.
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
@@ -79,6 +83,22 @@ type AssetPlatformSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.claims) || self.claims.size() == 0",message="resources.claims: the pods have no resource claims to name; leave it out"
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// Autoscaling lets the number of API pods follow their load. Absent: it is replicas.
+	// +optional
+	Autoscaling *AutoscalingSpec `json:"autoscaling,omitempty"`
+
+	// Disruption says how many API pods a drain of nodes may take away at a time.
+	// +optional
+	Disruption DisruptionSpec `json:"disruption,omitzero"`
+
+	// ServiceAccount is what the API pods run as: cloud identities bind to it.
+	// +optional
+	ServiceAccount ServiceAccountSpec `json:"serviceAccount,omitzero"`
+
+	// Pod shapes the platform's pods beyond what they run.
+	// +optional
+	Pod PodSpec `json:"pod,omitzero"`
 
 	// Server has the API's own settings.
 	// +optional
@@ -113,12 +133,95 @@ type AssetPlatformSpec struct {
 	// +optional
 	Networking NetworkingSpec `json:"networking,omitzero"`
 
+	// Suspend stops the operator: what is there stays as it is, and only the status is kept up to date.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// Hibernate ends all pods and keeps everything else, the data above all.
+	// +optional
+	Hibernate bool `json:"hibernate,omitempty"`
+
 	// DeletionPolicy says what happens to managed data when the platform is deleted: Retain keeps the
 	// volumes and the Secrets without which they cannot be read, and a platform of this name made again takes them back.
 	// A change is in force once status.observedGeneration has caught up with it.
 	// +kubebuilder:default=Retain
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// AutoscalingSpec bounds the number of API pods and says when it changes.
+// +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="autoscaling: minReplicas is above maxReplicas; lower one or raise the other"
+type AutoscalingSpec struct {
+	// MinReplicas is the least number of pods.
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	MinReplicas int32 `json:"minReplicas,omitempty"`
+	// MaxReplicas is the greatest number of pods.
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	MaxReplicas int32 `json:"maxReplicas,omitempty"`
+	// TargetCPUUtilizationPercentage is the average use of the pods' CPU requests that is aimed at, percent.
+	// +kubebuilder:default=75
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	TargetCPUUtilizationPercentage int32 `json:"targetCPUUtilizationPercentage,omitempty"`
+}
+
+// DisruptionSpec bounds voluntary disruptions.
+type DisruptionSpec struct {
+	// MaxUnavailable is the number, or percentage, of API pods that may be missing because of drains. Absent: 1.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 1000 : self.matches('^([1-9][0-9]?|100)%$')",message="disruption.maxUnavailable: write a number from 1, or a percentage like 25%; none at all would block every drain of a node"
+	// +optional
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+}
+
+// ServiceAccountSpec is the identity of the API pods.
+// +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.annotations)",message="serviceAccount: set name (an account that is there already) or annotations (of the account that the operator makes), not both"
+type ServiceAccountSpec struct {
+	// Name of a ServiceAccount in the platform's namespace. Absent: the operator makes one, <name>-server.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a ServiceAccount: use lower-case letters, digits, '-' and '.', like game-asset-manager"
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Annotations of the ServiceAccount that the operator makes, such as eks.amazonaws.com/role-arn.
+	// +optional
+	Annotations Annotations `json:"annotations,omitempty"`
+}
+
+// PodSpec shapes pods. Affinity is for those of the API, the rest for all of the platform.
+type PodSpec struct {
+	// Labels of every pod, beside the operator's own.
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/') && !k.startsWith('app.kubernetes.io/'))",message="pod.labels: those under assetplatform.io/ and app.kubernetes.io/ are the operator's own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="pod.labels: not the key of a label: write it like example.com/team, with letters, digits, '-', '_', '.' and at most one '/'"
+	// +optional
+	Labels Labels `json:"labels,omitempty"`
+	// Annotations of every pod.
+	// +optional
+	Annotations Annotations `json:"annotations,omitempty"`
+	// NodeSelector has the labels that a node must have.
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="pod.nodeSelector: not the key of a label: write it like example.com/team, with letters, digits, '-', '_', '.' and at most one '/'"
+	// +optional
+	NodeSelector Labels `json:"nodeSelector,omitempty"`
+	// Tolerations of node taints.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// Affinity of the API's pods.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// PriorityClassName of every pod.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || !format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a PriorityClass: kubectl get priorityclass lists those of the cluster"
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
 // DeletionPolicy says what happens to managed data when the platform is deleted.
@@ -219,6 +322,33 @@ type (
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="not a key of a Secret: use letters, digits, '-', '_' and '.', like database-url"
 	SecretKey = string
 )
+
+// Labels are labels of an object. (Their values have rules of their own, so they need a type of their own.)
+// +kubebuilder:validation:MaxProperties=32
+type Labels map[string]LabelValue
+
+// LabelValue is the value of a label.
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$')",message="not the value of a label: use letters, digits, '-', '_' and '.', a letter or digit at both ends"
+type LabelValue string
+
+// Plain returns the labels as Kubernetes' own types have them; nil if there are none.
+func (l Labels) Plain() map[string]string {
+	var plain map[string]string
+	for key, value := range l {
+		if plain == nil {
+			plain = map[string]string{}
+		}
+		plain[key] = string(value)
+	}
+	return plain
+}
+
+// Annotations are annotations of an object that the operator makes.
+// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/'))",message="annotations under assetplatform.io/ are the operator's own"
+// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="not a key for an annotation: write it like example.com/owner, with letters, digits, '-', '_', '.' and at most one '/'"
+// +kubebuilder:validation:MaxProperties=64
+type Annotations map[string]string
 
 // SecretKeyRef names one key of a Secret in the platform's namespace.
 type SecretKeyRef struct {
@@ -359,11 +489,8 @@ type ServiceSpec struct {
 	// +optional
 	Port int32 `json:"port,omitempty"`
 	// Annotations of the Service, for the cloud's load balancer.
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/'))",message="annotations under assetplatform.io/ are the operator's own"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())",message="not a key for an annotation: write it like example.com/owner, with letters, digits, '-', '_', '.' and at most one '/'"
-	// +kubebuilder:validation:MaxProperties=64
 	// +optional
-	Annotations map[string]string `json:"annotations,omitempty"`
+	Annotations Annotations `json:"annotations,omitempty"`
 }
 
 // AssetPlatformStatus is what was observed.

@@ -56,6 +56,8 @@ const (
 
 	ReasonRollingOut         = "RollingOut"
 	ReasonScaledToZero       = "ScaledToZero"
+	ReasonHibernating        = "Hibernating"
+	ReasonSuspended          = "Suspended"
 	ReasonNotCreated         = "NotCreated"
 	ReasonImagePull          = "ImagePullFailed"
 	ReasonCrashLoop          = "CrashLoop"

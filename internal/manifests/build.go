@@ -5,6 +5,9 @@
 package manifests
 
 import (
+	"reflect"
+	"slices"
+
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -23,9 +26,12 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		ServerSecret(ap, f),
 		MigrateSecret(ap, f),
 		Service(ap),
+		PodDisruptionBudget(ap),
+		ServerDeployment(ap, f),
+		HorizontalPodAutoscaler(ap),
 	)
-	if f.ServingImage != "" {
-		objects = append(objects, ServerDeployment(ap, f))
-	}
-	return objects
+	return slices.DeleteFunc(objects, isNil)
 }
+
+// isNil says whether a builder has nothing to say: its object is not wanted.
+func isNil(o client.Object) bool { return reflect.ValueOf(o).IsNil() }

@@ -41,6 +41,8 @@ type Facts struct {
 	// ServingImage is the image that may serve: TargetImage once it is migrated, before that the
 	// one that was, and empty while none may.
 	ServingImage string
+	// ServerReplicas is the number of replicas that the server's Deployment asks for now; 0 if it is not there.
+	ServerReplicas int32
 	// Left is the data that IsLeft, as it is in the cluster.
 	Left []client.Object
 	// Attempt is the number of the current migration attempt; 0 while there is none.

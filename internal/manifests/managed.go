@@ -108,6 +108,10 @@ func (p managedPart) statefulSet(ap *assetv1.AssetPlatform) *appsv1.StatefulSet 
 		LivenessProbe:  p.liveness,
 		VolumeMounts:   []corev1.VolumeMount{{Name: "data", MountPath: p.dataPath}},
 	})
+	replicas := int32(1)
+	if ap.Spec.Hibernate {
+		replicas = 0
+	}
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To(p.graceSecond)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: p.name},
@@ -116,7 +120,7 @@ func (p managedPart) statefulSet(ap *assetv1.AssetPlatform) *appsv1.StatefulSet 
 		TypeMeta:   typeMeta(appsv1.SchemeGroupVersion, "StatefulSet"),
 		ObjectMeta: meta(ap, p.component, p.name),
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:    ptr.To[int32](1),
+			Replicas:    &replicas,
 			ServiceName: p.name,
 			// With the default, a pod that never became ready is never replaced by a newer revision:
 			// a wrong image put right would stay wrong (kubernetes.io: StatefulSet, forced rollback).

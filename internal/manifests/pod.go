@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,9 +25,15 @@ func podTemplate(ap *assetv1.AssetPlatform, c Component, container corev1.Contai
 		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/tmp"})
+	labels := map[string]string{}
+	maps.Copy(labels, ap.Spec.Pod.Labels.Plain())
+	maps.Copy(labels, Labels(ap, c))
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: Labels(ap, c)},
+		ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: ap.Spec.Pod.Annotations},
 		Spec: corev1.PodSpec{
+			NodeSelector:                 ap.Spec.Pod.NodeSelector.Plain(),
+			Tolerations:                  ap.Spec.Pod.Tolerations,
+			PriorityClassName:            ap.Spec.Pod.PriorityClassName,
 			AutomountServiceAccountToken: ptr.To(false),
 			EnableServiceLinks:           ptr.To(false),
 			ImagePullSecrets:             ap.Spec.ImagePullSecrets,

@@ -24,8 +24,11 @@ const (
 	startupPeriod, startupFailures = 2, 30
 )
 
-// ServerDeployment runs the API.
+// ServerDeployment runs the API; nil while no image may serve.
 func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
+	if f.ServingImage == "" {
+		return nil
+	}
 	container := corev1.Container{
 		Name:  string(ComponentServer),
 		Image: f.ServingImage,
@@ -41,13 +44,15 @@ func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
 		ReadinessProbe: httpProbe(config.PathReady, httpPort, 5, 3),
 	}
 	pod := podTemplate(ap, ComponentServer, container)
-	pod.Spec.ServiceAccountName = ServerName(ap)
+	pod.Spec.ServiceAccountName = ServiceAccountName(ap)
+	pod.Spec.Affinity = ap.Spec.Pod.Affinity
+	pod.Spec.TopologySpreadConstraints = spread(ap, corev1.LabelHostname, corev1.LabelTopologyZone)
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](terminationGraceSeconds)
 	return &appsv1.Deployment{
 		TypeMeta:   typeMeta(appsv1.SchemeGroupVersion, "Deployment"),
 		ObjectMeta: meta(ap, ComponentServer, ServerName(ap)),
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr.To(ptr.Deref(ap.Spec.Replicas, 3)),
+			Replicas: serverReplicas(ap, f),
 			Selector: &metav1.LabelSelector{MatchLabels: Selector(ap, ComponentServer)},
 			Strategy: appsv1.DeploymentStrategy{
 				Type: appsv1.RollingUpdateDeploymentStrategyType,
@@ -62,6 +67,20 @@ func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
 	}
 }
 
+// spread asks the scheduler to spread the API over places that differ in these labels of their nodes, as far as it
+// can. The pods of another revision do not count: after a rollout the new ones are spread by themselves.
+func spread(ap *assetv1.AssetPlatform, labels ...string) []corev1.TopologySpreadConstraint {
+	var constraints []corev1.TopologySpreadConstraint
+	for _, label := range labels {
+		constraints = append(constraints, corev1.TopologySpreadConstraint{
+			MaxSkew: 1, TopologyKey: label, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector:  &metav1.LabelSelector{MatchLabels: Selector(ap, ComponentServer)},
+			MatchLabelKeys: []string{appsv1.DefaultDeploymentUniqueLabelKey},
+		})
+	}
+	return constraints
+}
+
 // ServerResources are the spec's, or the studio guide's.
 func ServerResources(ap *assetv1.AssetPlatform) corev1.ResourceRequirements {
 	if ap.Spec.Resources != nil {
@@ -70,13 +89,29 @@ func ServerResources(ap *assetv1.AssetPlatform) corev1.ResourceRequirements {
 	return resources("500m", "512Mi", "1", "1Gi")
 }
 
-// ServerServiceAccount is what cloud identities bind to; it has no rights in the cluster.
+// ServiceAccountName is the account that API pods run as.
+func ServiceAccountName(ap *assetv1.AssetPlatform) string {
+	if name := ap.Spec.ServiceAccount.Name; name != "" {
+		return name
+	}
+	return ServerName(ap)
+}
+
+// ServerServiceAccount is what cloud identities bind to; it has no rights in the cluster. Nil where
+// the platform brings its own.
 func ServerServiceAccount(ap *assetv1.AssetPlatform) *corev1.ServiceAccount {
-	return &corev1.ServiceAccount{
+	if ap.Spec.ServiceAccount.Name != "" {
+		return nil
+	}
+	account := &corev1.ServiceAccount{
 		TypeMeta:                     typeMeta(corev1.SchemeGroupVersion, "ServiceAccount"),
 		ObjectMeta:                   meta(ap, ComponentServer, ServerName(ap)),
 		AutomountServiceAccountToken: ptr.To(false),
 	}
+	if len(ap.Spec.ServiceAccount.Annotations) > 0 {
+		account.Annotations = ap.Spec.ServiceAccount.Annotations
+	}
+	return account
 }
 
 // Service is where the API answers.

@@ -1,0 +1,61 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// compareAll is the pass of a suspended platform: it changes nothing, and finds out whether what
+// is there is what the spec asks for. Ready must not be true of a spec that was never applied.
+func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
+	last, err := r.lastCredentials(ctx, p.ap)
+	if err != nil {
+		return err
+	}
+	if last == nil {
+		p.applyProblems = []*finding{suspended(p.ap, "the spec names credentials that were not read yet")}
+		return nil
+	}
+	p.facts.Credentials = *last
+	if err := r.observeChildren(ctx, p); err != nil {
+		return err
+	}
+	if err := r.observeDatabase(ctx, p); err != nil {
+		return err
+	}
+	p.facts.ServingImage = servingImage(p.ap.Status.Migration, p.facts)
+	if p.facts.ServingImage != p.facts.TargetImage {
+		p.applyProblems = []*finding{suspended(p.ap, "the database is not migrated for "+p.facts.TargetImage)}
+		return nil
+	}
+	differ := 0
+	var first client.Object
+	for _, object := range manifests.Build(p.ap, p.facts) {
+		c, err := r.applier.compare(ctx, p.ap, object)
+		if _, found := asFinding(err, ""); err != nil && !found {
+			return err
+		}
+		if !c.same {
+			if differ++; first == nil {
+				first = object
+			}
+		}
+	}
+	if differ > 0 {
+		p.applyProblems = []*finding{suspended(p.ap, fmt.Sprintf("%s differs from what the spec asks for, %d in all", describe(first), differ))}
+	}
+	return nil
+}
+
+// suspended is the finding that the operator would have something to do and may not.
+func suspended(ap *assetv1.AssetPlatform, what string) *finding {
+	return &finding{
+		reason: assetv1.ReasonSuspended, where: "AssetPlatform " + ap.Name, stalled: true,
+		problem: "The operator is suspended for this platform, and " + what, remedy: "set spec.suspend to false",
+	}
+}
