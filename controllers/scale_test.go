@@ -216,6 +216,18 @@ func TestServiceAccountOfOthers(t *testing.T) {
 		t.Errorf("the account of others was changed: %+v", got.ObjectMeta)
 	}
 	get(t, ap, "studio-server", &corev1.ServiceAccount{}) // a rollback would need it
+	var sets appsv1.ReplicaSetList
+	if err := admin.List(ctx, &sets, inPlatform(ap)...); err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets.Items {
+		if set.Spec.Template.Spec.ServiceAccountName == "studio-server" {
+			if err := admin.Delete(ctx, &set); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wantGone(t, ap, "studio-server", &corev1.ServiceAccount{})
 }
 
 // scale does what an autoscaler does.
