@@ -212,6 +212,18 @@ func admissions() []admission {
 			field: "spec.pod.priorityClassName", message: "not the name of a PriorityClass: kubectl get priorityclass lists those of the cluster",
 			accept: []string{"pod: {priorityClassName: high}"}, reject: []string{"pod: {priorityClassName: Very High}"},
 		},
+		{
+			field: "spec.networking.networkPolicy.ingressFrom[0]", message: "not a peer: set ipBlock, or podSelector, namespaceSelector or both",
+			accept: []string{
+				"networking: {networkPolicy: {ingressFrom: [{namespaceSelector: {}}]}}", "networking: {networkPolicy: {ingressFrom: [{podSelector: {}, namespaceSelector: {matchLabels: {a: b}}}]}}",
+				"networking: {networkPolicy: {ingressFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]}}",
+			},
+			reject: []string{"networking: {networkPolicy: {ingressFrom: [{}]}}", "networking: {networkPolicy: {ingressFrom: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}}"},
+		},
+		{
+			field: "spec.networking.networkPolicy.metricsFrom[0]", message: "not a peer: set ipBlock, or podSelector, namespaceSelector or both",
+			accept: []string{"networking: {networkPolicy: {metricsFrom: [{podSelector: {}}]}}"}, reject: []string{"networking: {networkPolicy: {metricsFrom: [{}]}}"},
+		},
 		{field: "spec.deletionPolicy", message: `supported values: "Retain", "Delete"`, accept: []string{"deletionPolicy: Delete"}, reject: []string{"deletionPolicy: Keep"}},
 	}
 	for _, part := range []string{"database", "cache", "storage"} {
@@ -305,6 +317,14 @@ func annotationAdmissions() []admission {
 				accept: each(spec, "A_b.c-1", "''"), reject: each(spec, "two words", "-x", "x_"),
 			},
 			admission{field: strings.Replace(field, "[k]", ".k", 1), message: "may not be more than 63", reject: each(spec, strings.Repeat("x", 64))},
+		)
+	}
+	for _, from := range []string{"ingressFrom", "metricsFrom"} {
+		field, spec := "spec.networking.networkPolicy."+from+"[0].ipBlock", "networking: {networkPolicy: {"+from+": [{ipBlock: {%s}}]}}"
+		const message = "not a CIDR: write an address and a prefix length, like 10.0.0.0/8"
+		list = append(list,
+			admission{field: field + ".cidr", message: message, accept: each(spec, "cidr: 10.0.0.0/8", "cidr: 'fd00::/8'"), reject: each(spec, "cidr: 10.0.0.1")},
+			admission{field: field + ".except[0]", message: message, accept: each(spec, "cidr: 10.0.0.0/8, except: [10.1.0.0/16]"), reject: each(spec, "cidr: 10.0.0.0/8, except: [none]")},
 		)
 	}
 	return list

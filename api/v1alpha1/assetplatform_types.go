@@ -255,11 +255,9 @@ type ServerSpec struct {
 
 	// TrustedProxies are the CIDRs whose X-Forwarded-For header is believed.
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, like 10.0.0.0/8"
 	// +listType=set
 	// +optional
-	TrustedProxies []string `json:"trustedProxies,omitempty"`
+	TrustedProxies []CIDR `json:"trustedProxies,omitempty"`
 
 	// TrashRetention is how long a deleted asset can be restored before it is purged. Absent: 720h.
 	// ---
@@ -315,6 +313,11 @@ type (
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a Secret: use lower-case letters, digits, '-' and '.', like backend-secrets"
 	SecretName = string
+
+	// CIDR is a range of addresses.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, like 10.0.0.0/8"
+	CIDR = string
 
 	// SecretKey is a key in a Secret.
 	// +kubebuilder:validation:MinLength=1
@@ -474,6 +477,53 @@ type MigrationsSpec struct {
 type NetworkingSpec struct {
 	// +optional
 	Service ServiceSpec `json:"service,omitzero"`
+
+	// NetworkPolicy says who may reach the platform's pods; they themselves reach what they depend on, and nothing else.
+	// +optional
+	NetworkPolicy NetworkPolicySpec `json:"networkPolicy,omitzero"`
+}
+
+// NetworkPolicySpec shapes the platform's NetworkPolicies.
+type NetworkPolicySpec struct {
+	// Enabled is false where somebody else writes them.
+	// +kubebuilder:default=true
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+	// IngressFrom are those who may use the API: the pods of the ingress controller, say. Absent: everybody.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	IngressFrom []NetworkPeer `json:"ingressFrom,omitempty"`
+	// MetricsFrom are those who may read the metrics: the pods of Prometheus, say. Absent: everybody.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	MetricsFrom []NetworkPeer `json:"metricsFrom,omitempty"`
+}
+
+// NetworkPeer is a peer as in Kubernetes' NetworkPolicy.
+// +kubebuilder:validation:XValidation:rule="has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))",message="not a peer: set ipBlock, or podSelector, namespaceSelector or both"
+type NetworkPeer struct {
+	// PodSelector selects pods, of the platform's namespace unless namespaceSelector is set.
+	// +optional
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+	// NamespaceSelector selects namespaces; {} selects all.
+	// +optional
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// IPBlock is a range of addresses outside of the cluster.
+	// +optional
+	IPBlock *IPBlock `json:"ipBlock,omitempty"`
+}
+
+// IPBlock is a range of addresses without some.
+type IPBlock struct {
+	// CIDR is the range.
+	CIDR CIDR `json:"cidr"`
+	// Except are the ranges in it that are left out.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Except []CIDR `json:"except,omitempty"`
 }
 
 // ServiceSpec shapes the API's Service.

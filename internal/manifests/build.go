@@ -26,6 +26,9 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		ServerSecret(ap, f),
 		MigrateSecret(ap, f),
 		Service(ap),
+	)
+	objects = append(objects, NetworkPolicies(ap, f)...)
+	objects = append(objects,
 		PodDisruptionBudget(ap),
 		ServerDeployment(ap, f),
 		HorizontalPodAutoscaler(ap),

@@ -22,7 +22,8 @@ import (
 // named by a condition, and is mended without touching the platform.
 func TestExternalServices(t *testing.T) {
 	services := small(newNamespace(t, "services"), "theirs")
-	services.Spec.Replicas = new(int32(0)) // only its database, cache and S3 server are of use here
+	services.Spec.Replicas = new(int32(0))                      // only its database, cache and S3 server are of use here,
+	services.Spec.Networking.NetworkPolicy.Enabled = new(false) // and to others
 	create(t, services)
 	waitReady(t, services)
 	database := newDatabase(t, services)

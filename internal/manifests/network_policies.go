@@ -1,0 +1,197 @@
+package manifests
+
+import (
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// operatorName is the label by which the operator's own pods are told, in whatever namespace they run.
+const operatorName = "assetplatform-operator"
+
+// Addresses that no pod of ours has business with: link-local ones, where clouds keep their metadata and with it the
+// node's credentials (169.254.169.254, and fd00:ec2::254 on AWS).
+var (
+	everywhere4 = networkingv1.IPBlock{CIDR: "0.0.0.0/0", Except: []string{"169.254.0.0/16"}}
+	everywhere6 = networkingv1.IPBlock{CIDR: "::/0", Except: []string{"fe80::/10", "fd00:ec2::/32"}}
+)
+
+// podIdentity is where the agent of EKS Pod Identity hands out credentials
+// (docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html).
+var podIdentity = []networkingv1.NetworkPolicyPeer{
+	{IPBlock: &networkingv1.IPBlock{CIDR: "169.254.170.23/32"}}, {IPBlock: &networkingv1.IPBlock{CIDR: "fd00:ec2::23/128"}},
+}
+
+// NetworkPolicies let through the flows that the platform consists of; all else to and from its pods is denied. None where
+// the spec switches them off. They select the platform's own pods and never a whole namespace.
+func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
+	n := ap.Spec.Networking.NetworkPolicy
+	if n.Enabled != nil && !*n.Enabled {
+		return nil
+	}
+	database := dependency{component: ComponentPostgres, managed: ManagedDatabase(ap) != nil, port: postgresPort, urls: []string{f.Credentials.DatabaseURL}, defaultPort: 5432}
+	direct := database
+	if f.Credentials.DatabaseDirectURL != "" {
+		direct.urls = []string{f.Credentials.DatabaseDirectURL}
+	}
+	cache := dependency{component: ComponentRedis, managed: ManagedCache(ap) != nil, port: redisPort, urls: []string{f.Credentials.RedisURL}, defaultPort: 6379}
+	bucket := dependency{component: ComponentS3, managed: ManagedStorage(ap) != nil, port: s3Port, urls: bucketURLs(ap), defaultPort: 443}
+
+	policies := []client.Object{
+		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(n), egress(ap, database, cache, bucket)),
+		networkPolicy(ap, ComponentMigrate, childName(ap, "migrate"), nil, egress(ap, direct)),
+	}
+	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
+	for _, part := range []struct {
+		dependency
+		name string
+		from []networkingv1.NetworkPolicyPeer
+	}{
+		{database, PostgresName(ap), []networkingv1.NetworkPolicyPeer{server, migrate}},
+		{cache, RedisName(ap), []networkingv1.NetworkPolicyPeer{server}},
+		{bucket, S3Name(ap), []networkingv1.NetworkPolicyPeer{server}},
+	} {
+		if part.managed {
+			in := []networkingv1.NetworkPolicyIngressRule{{From: part.from, Ports: tcp(part.port)}}
+			policies = append(policies, networkPolicy(ap, part.component, part.name, in, nil))
+		}
+	}
+	return policies
+}
+
+func networkPolicy(ap *assetv1.AssetPlatform, c Component, name string, in []networkingv1.NetworkPolicyIngressRule, out []networkingv1.NetworkPolicyEgressRule) *networkingv1.NetworkPolicy {
+	return &networkingv1.NetworkPolicy{
+		TypeMeta:   typeMeta(networkingv1.SchemeGroupVersion, "NetworkPolicy"),
+		ObjectMeta: meta(ap, c, name),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: Selector(ap, c)},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
+			Ingress:     in,
+			Egress:      out,
+		},
+	}
+}
+
+// serverIngress lets everybody in, or whom the spec names; the operator reads /api/ready in any case.
+func serverIngress(n assetv1.NetworkPolicySpec) []networkingv1.NetworkPolicyIngressRule {
+	api := networkingv1.NetworkPolicyIngressRule{Ports: tcp(config.ServerPort)}
+	if len(n.IngressFrom) > 0 {
+		operator := networkingv1.NetworkPolicyPeer{
+			NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{LabelName: operatorName}},
+		}
+		api.From = append(peers(n.IngressFrom), operator)
+	}
+	return []networkingv1.NetworkPolicyIngressRule{api, {Ports: tcp(config.MetricsPort), From: peers(n.MetricsFrom)}}
+}
+
+func peers(named []assetv1.NetworkPeer) []networkingv1.NetworkPolicyPeer {
+	var list []networkingv1.NetworkPolicyPeer
+	for _, peer := range named {
+		p := networkingv1.NetworkPolicyPeer{PodSelector: peer.PodSelector, NamespaceSelector: peer.NamespaceSelector}
+		if b := peer.IPBlock; b != nil {
+			p.IPBlock = &networkingv1.IPBlock{CIDR: b.CIDR, Except: b.Except}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// dependency is a server that pods of the platform talk to.
+type dependency struct {
+	component   Component
+	managed     bool
+	port        int32    // of a managed one's container
+	urls        []string // of one that is not managed; a host without a port means defaultPort
+	defaultPort int32
+}
+
+// egress lets pods ask for names and talk to their dependencies.
+func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv1.NetworkPolicyEgressRule {
+	rules := []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)}}}
+	for _, d := range dependencies {
+		if d.managed {
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
+			continue
+		}
+		for _, text := range d.urls {
+			rules = append(rules, outside(ap, text, d.defaultPort)...)
+		}
+		if d.component == ComponentS3 && ap.Spec.Storage.CredentialsSecretRef == nil {
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: podIdentity, Ports: tcp(80)})
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: everywhere(), Ports: tcp(443)}) // the token service
+		}
+	}
+	return rules
+}
+
+// outside are the rules for a server that is not the platform's. Policies know no names, so an address that is written
+// out is allowed alone, and for a name every address but those that are nobody's. Policies also see the port of the pod
+// and not that of its Service, so what may be a Service is allowed all ports of its namespace.
+func outside(ap *assetv1.AssetPlatform, text string, defaultPort int32) []networkingv1.NetworkPolicyEgressRule {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil // the credentials were refused already
+	}
+	number := defaultPort
+	if n, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
+		number = int32(n)
+	}
+	host := u.Hostname()
+	if address, err := netip.ParseAddr(host); err == nil {
+		block := &networkingv1.IPBlock{CIDR: netip.PrefixFrom(address, address.BitLen()).String()}
+		return []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{{IPBlock: block}}, Ports: tcp(number)}}
+	}
+	rules := []networkingv1.NetworkPolicyEgressRule{{To: everywhere(), Ports: tcp(number)}}
+	if namespace := namespaceOf(ap, host); namespace != "" {
+		selector := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
+		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: selector}}})
+	}
+	return rules
+}
+
+// namespaceOf is the namespace of the Service that a host may be: service, service.namespace or service.namespace.svc…;
+// empty if it is none.
+func namespaceOf(ap *assetv1.AssetPlatform, host string) string {
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	switch {
+	case len(labels) == 1:
+		return ap.Namespace
+	case len(labels) == 2, labels[2] == "svc":
+		return labels[1]
+	}
+	return ""
+}
+
+func bucketURLs(ap *assetv1.AssetPlatform) []string {
+	if s := ap.Spec.Storage; s == nil || s.Endpoint == "" {
+		return []string{"https://s3.amazonaws.com"}
+	}
+	return []string{ap.Spec.Storage.Endpoint}
+}
+
+func everywhere() []networkingv1.NetworkPolicyPeer {
+	return []networkingv1.NetworkPolicyPeer{{IPBlock: &everywhere4}, {IPBlock: &everywhere6}}
+}
+
+func podsOf(ap *assetv1.AssetPlatform, c Component) networkingv1.NetworkPolicyPeer {
+	return networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: Selector(ap, c)}}
+}
+
+func tcp(number int32) []networkingv1.NetworkPolicyPort {
+	return []networkingv1.NetworkPolicyPort{port(corev1.ProtocolTCP, number)}
+}
+
+func port(protocol corev1.Protocol, number int32) networkingv1.NetworkPolicyPort {
+	return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: ptr.To(intstr.FromInt32(number))}
+}
