@@ -148,7 +148,7 @@ func prober(namespace, name string, labels map[string]string) *corev1.Pod {
 			TerminationGracePeriodSeconds: new(int64(0)),
 			Containers: []corev1.Container{
 				{Name: "prober", Image: firstImage, Command: []string{"sleep", "infinity"}, SecurityContext: restricted},
-				{Name: "listener", Image: shellImage, Command: []string{"nc", "-lk", "-p", "8080", "-e", "/bin/true"}, SecurityContext: restricted},
+				{Name: "listener", Image: shellImage, Command: []string{"nc", "-ll", "-p", "8080", "-e", "/bin/true"}, SecurityContext: restricted},
 			},
 		},
 	}
