@@ -63,12 +63,26 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		}
 	}
 	c.intent.SetUID(c.uid) // an object that was deleted meanwhile, or is another now, is a conflict
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(c.intent), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+	applied := c.intent.DeepCopy()
+	err = a.applyIntent(ctx, applied)
+	if apierrors.IsInvalid(err) && c.uid != "" {
+		var reset bool
+		if reset, err = a.resetPorts(ctx, c.intent, err); reset {
+			applied = c.intent.DeepCopy()
+			err = a.applyIntent(ctx, applied)
+		}
+	}
+	if err != nil {
 		return false, fmt.Errorf("apply %s: %w", describe(c.intent), err)
 	}
-	c.want.resourceVersion = c.intent.GetResourceVersion()
+	c.want.resourceVersion = applied.GetResourceVersion()
 	a.remember(ap, c.key, c.want)
 	return false, nil
+}
+
+// applyIntent applies an intent server-side; the answer takes its place.
+func (a *applier) applyIntent(ctx context.Context, intent *unstructured.Unstructured) error {
+	return a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(intent), client.FieldOwner(fieldManager), client.ForceOwnership)
 }
 
 // comparison is an object as it is wanted beside the one that is there.

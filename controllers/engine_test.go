@@ -174,6 +174,63 @@ func TestDriftOfFieldsIsRepaired(t *testing.T) {
 	waitReady(t, ap)
 }
 
+// The number of a port is a key of its list: one that is edited by hand is put back, as any other field is. What
+// others add stays, and a port that the spec changes leaves nothing of the old one behind.
+func TestDriftOfPortsIsRepaired(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Networking.Service.Type = corev1.ServiceTypeNodePort })
+	waitReady(t, ap)
+	service := get(t, ap, "studio", &corev1.Service{})
+	nodePort := service.Spec.Ports[0].NodePort
+	if err := retryUpdate(service, func() {
+		service.Spec.Ports[0].Port = 81
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: "theirs", Port: 99, Protocol: corev1.ProtocolTCP})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	set, server := get(t, ap, "studio-redis", &appsv1.StatefulSet{}), get(t, ap, "studio-server", &appsv1.Deployment{})
+	if err := retryUpdate(set, func() { set.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort = 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if err := retryUpdate(server, func() {
+		server.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort = 1
+		server.Spec.Template.Spec.Containers[0].Ports[1].Protocol = corev1.ProtocolUDP
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ports := func(template corev1.PodTemplateSpec) string {
+		var list []string
+		for _, p := range template.Spec.Containers[0].Ports {
+			list = append(list, fmt.Sprintf("%s %d/%s", p.Name, p.ContainerPort, p.Protocol))
+		}
+		return strings.Join(list, ", ")
+	}
+	servicePorts := func() string {
+		get(t, ap, "studio", service)
+		var list []string
+		for _, p := range service.Spec.Ports {
+			list = append(list, fmt.Sprintf("%s %d", p.Name, p.Port))
+		}
+		return strings.Join(list, ", ")
+	}
+	repaired(t, "ports", func() error {
+		got := []string{servicePorts(), ports(get(t, ap, "studio-redis", set).Spec.Template), ports(get(t, ap, "studio-server", server).Spec.Template)}
+		if want := []string{"http 80, theirs 99", "redis 6379/TCP", "http 3000/TCP, metrics 9090/TCP"}; !slices.Equal(got, want) {
+			return fmt.Errorf("the ports are %q, want %q", got, want)
+		}
+		return nil
+	})
+	if service.Spec.Ports[0].NodePort != nodePort {
+		t.Errorf("the node's port was %d and is %d", nodePort, service.Spec.Ports[0].NodePort)
+	}
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Networking.Service.Port = 8080 })
+	waitReady(t, ap)
+	if got := servicePorts(); got != "theirs 99, http 8080" && got != "http 8080, theirs 99" {
+		t.Errorf("after a change by the spec the ports are %q", got)
+	}
+}
+
 // An object of a child's name that is not ours stays as it is, byte for byte; the status
 // names it and the annotation that hands it over; when it goes, the platform comes up.
 func TestForeignNamesakesAreLeftAlone(t *testing.T) {

@@ -1,0 +1,108 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// resetPorts makes the lists of ports of an object of ours just those that are wanted, where they are not. The number of
+// a port is its key for server-side apply: one that was edited by hand is another port, somebody else's, and ours beside
+// it has the same name, which the apiserver refuses for ever. It says whether there was anything to reset; if not, the
+// refusal has another cause, and is returned.
+func (a *applier) resetPorts(ctx context.Context, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(intent.GroupVersionKind())
+	if err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), live); err != nil {
+		return false, fmt.Errorf("read the ports of %s: %w", describe(intent), err)
+	}
+	if live.GetUID() != intent.GetUID() {
+		return false, refusal
+	}
+	before := live.DeepCopy()
+	setPorts(live.Object, intent.Object)
+	if reflect.DeepEqual(before.Object, live.Object) {
+		return false, refusal
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := a.client.Patch(ctx, live, patch, client.FieldOwner(fieldManager)); err != nil {
+		return false, fmt.Errorf("reset the ports of %s: %w", describe(intent), err)
+	}
+	// A patch makes us a second kind of owner, whose fields an apply would never take back.
+	owners, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(fieldManager), fieldManager)
+	if err == nil && owners != nil {
+		err = a.client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, owners))
+	}
+	if err != nil {
+		return false, fmt.Errorf("own the ports of %s: %w", describe(intent), err)
+	}
+	return true, nil
+}
+
+// setPorts walks two objects side by side, and gives live the ports that intent has. List items are told by name.
+func setPorts(live, intent any) {
+	switch wanted := intent.(type) {
+	case map[string]any:
+		is, ok := live.(map[string]any)
+		if !ok {
+			return
+		}
+		for key, value := range wanted {
+			ports, isList := value.([]any)
+			there, wasList := is[key].([]any)
+			if key == "ports" && isList && wasList {
+				is[key] = mergePorts(there, ports)
+			} else {
+				setPorts(is[key], value)
+			}
+		}
+	case []any:
+		are, _ := live.([]any)
+		for _, item := range wanted {
+			for _, there := range are {
+				if field(there, "name") != nil && field(there, "name") == field(item, "name") {
+					setPorts(there, item)
+				}
+			}
+		}
+	}
+}
+
+// mergePorts are the wanted ports, each with what the one of its name had beside, and those of others that are not in their way.
+func mergePorts(live, wanted []any) []any {
+	var ports, others []any
+	for _, port := range wanted {
+		merged := map[string]any{}
+		for _, there := range live {
+			if field(there, "name") == field(port, "name") {
+				maps.Copy(merged, there.(map[string]any))
+			}
+		}
+		maps.Copy(merged, port.(map[string]any))
+		ports = append(ports, merged)
+	}
+	for _, there := range live {
+		inTheWay := slices.ContainsFunc(wanted, func(port any) bool {
+			sameNumber := field(there, "port") == field(port, "port") && field(there, "containerPort") == field(port, "containerPort")
+			return field(there, "name") == field(port, "name") || sameNumber && field(there, "protocol") == field(port, "protocol")
+		})
+		if !inTheWay {
+			others = append(others, there)
+		}
+	}
+	return append(ports, others...)
+}
+
+// field is a field of an object; nil if it is not there.
+func field(object any, name string) any {
+	fields, _ := object.(map[string]any)
+	return fields[name]
+}
