@@ -154,7 +154,21 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if len(p.applyProblems) > 0 {
 		return nil // never remove the old while the new could not be made
 	}
-	return r.applier.prune(ctx, p.ap, wanted)
+	oldPods, err := r.oldPodsServe(ctx, p)
+	if err != nil {
+		return err
+	}
+	return r.applier.prune(ctx, p.ap, wanted, oldPods)
+}
+
+// oldPodsServe says whether pods from before the present spec may still serve: they need what they were made with.
+func (r *Reconciler) oldPodsServe(ctx context.Context, p *pass) (bool, error) {
+	d, err := child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{})
+	if err != nil || d == nil {
+		return false, err
+	}
+	seen := !p.unsettled[objectKeyOf(d)] && d.Status.ObservedGeneration >= d.Generation
+	return p.facts.ServingImage == "" || !seen || d.Status.UpdatedReplicas != d.Status.Replicas, nil
 }
 
 // applyAll applies every object, also past one that is refused: what can be, is.

@@ -89,7 +89,7 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 		verdicts = append(verdicts, d.verdict)
 	}
 	set(assetv1.ConditionAvailable, available)
-	verdicts = append(verdicts, available)
+	verdicts = append(verdicts, available, addressed(o))
 
 	s.Problems = problems(ap, o, verdicts)
 	ready := readyVerdict(ap, o, verdicts)
@@ -380,6 +380,17 @@ func deploymentCondition(d *appsv1.Deployment, t appsv1.DeploymentConditionType)
 		}
 	}
 	return nil
+}
+
+// addressed says whether the Service has the address that its type promises; no condition tells of it alone.
+func addressed(o *observed) verdict {
+	switch s := o.service; {
+	case s == nil, !o.serviceSettled:
+		return waiting(assetv1.ReasonProgressing, "The Service is being made")
+	case s.Spec.Type == corev1.ServiceTypeLoadBalancer && len(s.Status.LoadBalancer.Ingress) == 0:
+		return waiting(assetv1.ReasonProgressing, fmt.Sprintf("Service %s has no address yet: if that lasts, see why with kubectl describe service, or set spec.networking.service.type to what the cluster can give", s.Name))
+	}
+	return yes(assetv1.ReasonReady, "The Service has its address")
 }
 
 // problems are the findings behind the verdicts, the worst first, each once.

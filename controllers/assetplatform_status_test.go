@@ -42,7 +42,7 @@ func newScene() *scene {
 			Status: appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3, ReadyReplicas: 3},
 		},
 		serverSettled: true, databaseUp: true, readiness: []config.Readiness{answer, answer, answer},
-		service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: "games"}},
+		service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: "games"}}, serviceSettled: true,
 	}}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -50,7 +51,7 @@ func diagnosePod(pod *corev1.Pod) *finding {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 			remedy := "add nodes, or free some"
-			if component(pod) == manifests.ComponentServer {
+			if componentOf(pod) == manifests.ComponentServer {
 				remedy = "add nodes, or lower spec.resources.requests or spec.replicas"
 			}
 			if strings.Contains(c.Message, "unbound immediate PersistentVolumeClaims") {
@@ -104,13 +105,13 @@ func memoryFinding(pod *corev1.Pod, c corev1.ContainerStatus, where string) *fin
 		f.problem += " of " + limit.String()
 		double := limit.DeepCopy()
 		double.Add(*limit)
-		if component(pod) == manifests.ComponentServer {
+		if componentOf(pod) == manifests.ComponentServer {
 			f.remedy = "raise spec.resources.limits.memory, for example to " + double.String()
 			return f
 		}
 	}
 	f.remedy = ownServerRemedy(pod)
-	if component(pod) == manifests.ComponentServer {
+	if componentOf(pod) == manifests.ComponentServer {
 		f.remedy = "raise spec.resources.limits.memory, or free memory on its node"
 	}
 	return f
@@ -118,7 +119,7 @@ func memoryFinding(pod *corev1.Pod, c corev1.ContainerStatus, where string) *fin
 
 // ownServerRemedy is what helps where a part that the operator runs is too small: their resources are fixed.
 func ownServerRemedy(pod *corev1.Pod) string {
-	switch component(pod) {
+	switch componentOf(pod) {
 	case manifests.ComponentPostgres:
 		return "name a database server of your own in spec.database.secretRef"
 	case manifests.ComponentRedis:
@@ -186,12 +187,13 @@ func schedulerWords(message string) string {
 }
 
 func imageField(pod *corev1.Pod) string {
-	if part := managedField(component(pod)); part != "" {
+	if part := managedField(componentOf(pod)); part != "" {
 		return part + ".image"
 	}
 	return "spec.image"
 }
 
-func component(pod *corev1.Pod) manifests.Component {
-	return manifests.Component(pod.Labels[manifests.LabelComponent])
+// componentOf is the part of the platform that an object belongs to.
+func componentOf(o client.Object) manifests.Component {
+	return manifests.Component(o.GetLabels()[manifests.LabelComponent])
 }

@@ -57,6 +57,11 @@ func (r *Reconciler) observeMigration(ctx context.Context, p *pass) error {
 	}
 	p.facts.Attempt = m.Attempt
 	p.facts.ServingImage = servingImage(m, p.facts)
+	if p.facts.ServingImage != "" {
+		m.Migrated = manifests.Serving(p.ap, p.facts)
+	} else if m.Migrated != nil && m.Migrated.ConfigMap != "" {
+		p.facts.Held = m.Migrated
+	}
 	return nil
 }
 
@@ -155,8 +160,16 @@ func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
 	}
 	outcome := finished(job)
 	if outcome == nil {
-		if p.migrationPods, err = jobPods(ctx, r, job); err == nil && len(p.migrationPods) == 0 {
+		p.migrationPods, err = jobPods(ctx, r, job)
+		if err == nil && len(p.migrationPods) == 0 {
 			p.migrationRefusal, err = r.refusalOf(ctx, p, job)
+			return err
+		}
+		// Kept: a Job that comes to its deadline takes its pods along, and with them what was wrong.
+		if found := diagnose(p.migrationPods); len(found) > 0 {
+			m.Message, m.Remedy = found[0].problem, found[0].remedy
+		} else if slices.ContainsFunc(p.migrationPods, func(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil }) {
+			m.Message, m.Remedy = "", ""
 		}
 		return err
 	}
@@ -173,7 +186,7 @@ func (r *Reconciler) observeJob(ctx context.Context, p *pass) error {
 	}
 	m.Phase, m.FailedTime = assetv1.MigrationFailed, &outcome.LastTransitionTime
 	m.Failures++
-	said := lastWords(pods, outcome)
+	said := lastWords(pods, m, outcome)
 	m.Code, m.Message, m.Remedy = string(said.Code), own(said.Message), own(said.Remedy)
 	// When to try again is decided in the next pass.
 	p.requeueIn(time.Millisecond)
@@ -202,9 +215,9 @@ func jobPods(ctx context.Context, from client.Reader, job *batchv1.Job) ([]corev
 	return pods.Items, nil
 }
 
-// lastWords is what the newest pod that ended said, or else what can be seen of it,
-// or else what its Job says.
-func lastWords(pods []corev1.Pod, outcome *batchv1.JobCondition) config.Termination {
+// lastWords is what the newest pod that ended said, or else what can be seen of it, or else
+// what was seen while it was there, or else what its Job says.
+func lastWords(pods []corev1.Pod, m *assetv1.MigrationStatus, outcome *batchv1.JobCondition) config.Termination {
 	for _, pod := range pods {
 		if said, ok := termination(&pod); ok {
 			return said
@@ -213,10 +226,14 @@ func lastWords(pods []corev1.Pod, outcome *batchv1.JobCondition) config.Terminat
 	if found := diagnose(pods); len(found) > 0 {
 		return config.Termination{Message: found[0].problem, Remedy: found[0].remedy}
 	}
-	return config.Termination{
-		Message: fmt.Sprintf("its Job ended with %s", outcome.Reason),
-		Remedy:  "read the log of its pods",
+	ended := fmt.Sprintf("its Job ended with %s", outcome.Reason)
+	switch {
+	case m.Message != "":
+		return config.Termination{Message: m.Message + "; " + ended, Remedy: m.Remedy}
+	case outcome.Reason == batchv1.JobReasonDeadlineExceeded:
+		return config.Termination{Message: ended, Remedy: "if the migration only takes long, raise spec.migrations.timeout"}
 	}
+	return config.Termination{Message: ended, Remedy: "read the log of its pods"}
 }
 
 func termination(pod *corev1.Pod) (config.Termination, bool) {
@@ -328,6 +345,9 @@ func (r *Reconciler) endJob(ctx context.Context, job *batchv1.Job) error {
 // before that all but the last, whose log somebody may be reading.
 func (r *Reconciler) forgetOldJobs(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
+	if m == nil {
+		return nil // a managed database has no volume yet
+	}
 	jobs, err := r.migrationJobs(ctx, r, p)
 	if err != nil {
 		return err

@@ -29,9 +29,11 @@ type observed struct {
 	serverSettled bool               // server is no older than what was applied last
 	managed       []managedState
 	service       *corev1.Service
-	readiness     []config.Readiness
-	podFindings   []*finding // of all pods, the worst first
-	migration     []*finding // of the running migration's pods
+	// serviceSettled says that service is no older than what was applied last.
+	serviceSettled bool
+	readiness      []config.Readiness
+	podFindings    []*finding // of all pods, the worst first
+	migration      []*finding // of the running migration's pods
 	// migrationRefusal is why the running migration has no pod.
 	migrationRefusal string
 	databaseUp       bool // a managed database is ready, or the database is not managed
@@ -75,6 +77,7 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	if o.service, err = child(ctx, r, p, manifests.ServiceName(p.ap), &corev1.Service{}); err != nil {
 		return nil, err
 	}
+	o.serviceSettled = o.service != nil && !p.unsettled[objectKeyOf(o.service)]
 	if err := r.observeManaged(ctx, p, o); err != nil {
 		return nil, err
 	}

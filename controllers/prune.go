@@ -22,11 +22,15 @@ import (
 
 // prune deletes what this platform owns and no longer wants, of the kinds that Build
 // leaves out when a part is not wanted. Content that an older revision or a running
-// Job may still start from stays, and so does data: it only goes with its platform.
-func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted []client.Object) error {
+// Job may still start from stays, and while old pods serve, so do the parts that they use.
+// Data only goes with its platform.
+func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted []client.Object, oldPods bool) error {
 	keep := keysOf(wanted)
 	var unwanted []client.Object
 	err := a.children(ctx, ap, prunedLists(), func(o client.Object) {
+		if oldPods && managedField(componentOf(o)) != "" {
+			return
+		}
 		if !keep[objectKeyOf(o)] && metav1.IsControlledBy(o, ap) && !isData(o) && o.GetDeletionTimestamp() == nil {
 			unwanted = append(unwanted, o)
 		}
@@ -37,6 +41,11 @@ func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted [
 	referenced, err := a.referencedContent(ctx, ap)
 	if err != nil {
 		return err
+	}
+	for _, o := range wanted { // also what is not there at the moment
+		eachReference(podSpec(o), func(kind, name string) {
+			referenced[objectKey{kind: kind, name: types.NamespacedName{Namespace: ap.Namespace, Name: name}}] = true
+		})
 	}
 	for _, o := range unwanted {
 		if !referenced[objectKeyOf(o)] {

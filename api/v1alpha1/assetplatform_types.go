@@ -621,7 +621,8 @@ type MigrationStatus struct {
 	// Job is the name of the attempt's Job.
 	Job   string         `json:"job"`
 	Phase MigrationPhase `json:"phase"`
-	// Code, Message and Remedy are the words of the migration itself (or of its Job) on failure.
+	// Code, Message and Remedy are the words of the migration itself (or of its Job) on failure; before
+	// that, what keeps its pod from running.
 	// +optional
 	Code string `json:"code,omitempty"`
 	// +optional
@@ -650,6 +651,11 @@ type MigratedStatus struct {
 	Image string `json:"image"`
 	// Database is the hash of the database's host, port and name.
 	Database string `json:"database"`
+	// ConfigMap and Secret are what the image serves with: while another database is not migrated, the server stays on them.
+	// +optional
+	ConfigMap string `json:"configMap,omitempty"`
+	// +optional
+	Secret string `json:"secret,omitempty"`
 }
 
 // ComponentStatus counts the pods of a part.

@@ -43,6 +43,8 @@ type Facts struct {
 	ServingImage string
 	// ServerReplicas is the number of replicas that the server's Deployment asks for now; 0 if it is not there.
 	ServerReplicas int32
+	// Held is what serves while no image may serve what the spec asks for; nil if nothing does.
+	Held *assetv1.MigratedStatus
 	// Left is the data that IsLeft, as it is in the cluster.
 	Left []client.Object
 	// Attempt is the number of the current migration attempt; 0 while there is none.

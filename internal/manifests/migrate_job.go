@@ -18,7 +18,7 @@ func MigrateJob(ap *assetv1.AssetPlatform, f Facts) *batchv1.Job {
 		Name:      string(ComponentMigrate),
 		Image:     f.TargetImage,
 		Args:      []string{config.CommandMigrate},
-		EnvFrom:   environment(nil, MigrateSecret(ap, f)),
+		EnvFrom:   environment("", MigrateSecret(ap, f).Name),
 		Resources: resources("50m", "64Mi", "", "256Mi"),
 	})
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever

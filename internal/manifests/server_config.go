@@ -89,13 +89,13 @@ func environmentSecret(ap *assetv1.AssetPlatform, c Component, v variables) *cor
 	return secret
 }
 
-// environment is how a container of a component reads its variables.
-func environment(configMap *corev1.ConfigMap, secret *corev1.Secret) []corev1.EnvFromSource {
+// environment is how a container of a component reads its variables; an empty name stands for none.
+func environment(configMap, secret string) []corev1.EnvFromSource {
 	var from []corev1.EnvFromSource
-	if configMap != nil {
-		from = append(from, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap.Name}}})
+	if configMap != "" {
+		from = append(from, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap}}})
 	}
-	return append(from, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret.Name}}})
+	return append(from, corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}})
 }
 
 func typeMeta(gv interface{ String() string }, kind string) metav1.TypeMeta {

@@ -24,20 +24,29 @@ const (
 	startupPeriod, startupFailures = 2, 30
 )
 
-// ServerDeployment runs the API; nil while no image may serve.
-func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
+// Serving is what the API runs, and with which settings; nil while nothing may.
+func Serving(ap *assetv1.AssetPlatform, f Facts) *assetv1.MigratedStatus {
 	if f.ServingImage == "" {
+		return f.Held
+	}
+	return &assetv1.MigratedStatus{Image: f.ServingImage, Database: f.DatabaseID(), ConfigMap: ServerConfigMap(ap).Name, Secret: ServerSecret(ap, f).Name}
+}
+
+// ServerDeployment runs the API; nil while nothing may.
+func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
+	serving := Serving(ap, f)
+	if serving == nil {
 		return nil
 	}
 	container := corev1.Container{
 		Name:  string(ComponentServer),
-		Image: f.ServingImage,
+		Image: serving.Image,
 		Args:  []string{config.CommandServer},
 		Ports: []corev1.ContainerPort{
 			{Name: httpPort, ContainerPort: config.ServerPort, Protocol: corev1.ProtocolTCP},
 			{Name: metricsPort, ContainerPort: config.MetricsPort, Protocol: corev1.ProtocolTCP},
 		},
-		EnvFrom:        environment(ServerConfigMap(ap), ServerSecret(ap, f)),
+		EnvFrom:        environment(serving.ConfigMap, serving.Secret),
 		Resources:      ServerResources(ap),
 		StartupProbe:   httpProbe(config.PathHealth, httpPort, startupPeriod, startupFailures),
 		LivenessProbe:  httpProbe(config.PathHealth, httpPort, 10, 3),
