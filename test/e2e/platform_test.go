@@ -114,6 +114,29 @@ func TestPlatform(t *testing.T) {
 			t.Errorf("%d migration Jobs are left, want the last one", jobs)
 		}
 	})
+	t.Run("a suspended platform is left as it is", func(t *testing.T) {
+		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
+		waitReady(t, ap)
+		mustKubectl(t, "-n", ap.Namespace, "delete", "service", "studio")
+		waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "Service studio differs", "set spec.suspend to false")
+		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
+		waitReady(t, ap)
+		u.url = serviceURL(t, ap)
+		eventually(t, func() error { return u.download(id, content) })
+	})
+	t.Run("a platform hibernates and wakes", func(t *testing.T) {
+		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Hibernate = true })
+		waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionTrue, "Hibernating")
+		eventually(t, func() error {
+			if left := mustKubectl(t, "-n", ap.Namespace, "get", "pods", "-o", "name", "--field-selector=status.phase!=Succeeded"); left != "" {
+				return fmt.Errorf("running: %s", left)
+			}
+			return nil
+		})
+		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Hibernate = false })
+		waitReady(t, ap)
+		eventually(t, func() error { return u.download(id, content) })
+	})
 }
 
 // A foreign object of a child's name is left as it is, and said so.
@@ -217,7 +240,7 @@ func remove(t *testing.T, ap *assetv1.AssetPlatform) {
 func only(t *testing.T, namespace string, kinds ...string) error {
 	t.Helper()
 	var left []string
-	for line := range strings.Lines(mustKubectl(t, "-n", namespace, "get", "deployments,statefulsets,replicasets,pods,services,serviceaccounts,jobs,configmaps,secrets,pvc", "-o", "name")) {
+	for line := range strings.Lines(mustKubectl(t, "-n", namespace, "get", "deployments,statefulsets,replicasets,pods,services,serviceaccounts,jobs,configmaps,secrets,pvc,hpa,pdb,networkpolicies", "-o", "name")) {
 		name := strings.TrimSpace(line)
 		expected := name == "serviceaccount/default" || name == "configmap/kube-root-ca.crt"
 		for _, kind := range kinds {
