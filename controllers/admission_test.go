@@ -29,7 +29,10 @@ type admission struct {
 
 // admissions are all rules of the API; specs are YAML.
 func admissions() []admission {
-	const endpoint = "storage: {bucket: assets, endpoint: '%s'}"
+	const (
+		endpoint = "storage: {bucket: assets, endpoint: '%s'}"
+		prefix   = `storage: {bucket: assets, prefix: "%s"}`
+	)
 	list := []admission{
 		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "1studio", reject: []string{"{}"}},
 		{field: "", message: "metadata.name: use at most 63 lower-case letters", name: "a.b", reject: []string{"{}"}},
@@ -146,6 +149,11 @@ func admissions() []admission {
 		{
 			field: "spec.storage.prefix", message: "storage.prefix: write it without a leading and with a trailing slash, like studio/",
 			accept: []string{"storage: {bucket: assets, prefix: a/b/}", `storage: {bucket: assets, prefix: ""}`}, reject: []string{"storage: {bucket: assets, prefix: /a/}", "storage: {bucket: assets, prefix: a}"},
+		},
+		{
+			field: "spec.storage.prefix", message: "storage.prefix: leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/",
+			accept: each(prefix, "a/b/", "", ".a/b./..c/.../d..e/", "two words/ü/"),
+			reject: each(prefix, "../../x/", "a//b/", "a b\\nc/", "/", "./", "a/./b/", "a/../", "a/..//", "a\\t/", "a\\x7f/"),
 		},
 		{
 			field: "spec.storage.region", message: "storage.region: not the name of a region: use letters, digits, '-' and single '.', like eu-central-1",

@@ -393,6 +393,7 @@ type StorageSpec struct {
 	// Prefix of every object key in the bucket.
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('/') && self.endsWith('/'))",message="storage.prefix: write it without a leading and with a trailing slash, like studio/"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]|(^|/)[.]{0,2}/')",message="storage.prefix: leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/"
 	// +optional
 	Prefix string `json:"prefix,omitempty"`
 	// Region of the bucket: letters, digits, '-' and '.', as the name of a host. Absent: us-east-1.
