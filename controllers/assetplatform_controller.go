@@ -116,7 +116,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // reconcile resolves the facts, gates the rollout, applies what is wanted and removes what is not.
 func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
-	p.facts = manifests.Facts{Images: r.Images, TargetImage: targetImage(p.ap, r.Images)}
+	images := manifests.TargetImages(p.ap, r.Images)
+	p.facts = manifests.Facts{Images: images, TargetImage: images.Server}
 	if p.ap.Spec.Suspend {
 		return r.compareAll(ctx, p)
 	}
@@ -297,18 +298,6 @@ func (r *Reconciler) observeDatabase(ctx context.Context, p *pass) error {
 	}
 	p.databaseStarted = err == nil && set.Status.ReadyReplicas > 0
 	return nil
-}
-
-// targetImage is the image that the spec asks for. A platform that names none
-// stays on the one that it was first ready with, whatever the operator is.
-func targetImage(ap *assetv1.AssetPlatform, images manifests.Images) string {
-	switch {
-	case ap.Spec.Image != "":
-		return ap.Spec.Image
-	case ap.Status.Image != "":
-		return ap.Status.Image
-	}
-	return images.Server
 }
 
 // updateStatus writes the status if it says anything new.

@@ -408,7 +408,8 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	if err != nil || problem != nil {
 		t.Fatal(err, problem)
 	}
-	p := &pass{ap: ap, facts: manifests.Facts{Images: manifests.DefaultImages, Credentials: credentials, TargetImage: targetImage(ap, manifests.DefaultImages)}}
+	images := manifests.TargetImages(ap, manifests.DefaultImages)
+	p := &pass{ap: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server}}
 	if err := r.observeClaims(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,9 @@ func newPlanCommand() *cobra.Command {
 		Use:   config.CommandPlan + " -f FILE --offline",
 		Short: "Print every object that the operator would apply for an AssetPlatform",
 		Long: `Print every object that the operator would apply for an AssetPlatform, as one
-YAML stream in the order in which it is applied.
+YAML stream in the order in which it is applied. Of a live one, the images that
+its status pins count as they do for the operator:
+kubectl get ap -A -o yaml | assetplatform plan -f - --offline
 
 Secrets are shown without values. A name that ends in the hash of secret values
 differs from the cluster's, because the values are not known here.
@@ -76,21 +79,52 @@ func readPlatforms(file string, stdin io.Reader) ([]*assetv1.AssetPlatform, erro
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		var kind metav1.TypeMeta
-		if err := yaml.Unmarshal(document, &kind); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		if kind.Kind != "AssetPlatform" || kind.APIVersion != assetv1.GroupVersion.String() {
-			continue
-		}
-		ap, err := parsePlatform(document)
+		found, err := platformsIn(document)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		platforms = append(platforms, ap)
+		platforms = append(platforms, found...)
 	}
 	if len(platforms) == 0 {
 		return nil, fmt.Errorf("%s: holds no AssetPlatform of %s", file, assetv1.GroupVersion)
+	}
+	return platforms, nil
+}
+
+// platformsIn are the AssetPlatforms of one document: itself, or those of a list as kubectl get prints it.
+func platformsIn(document []byte) ([]*assetv1.AssetPlatform, error) {
+	var kind metav1.TypeMeta
+	if err := yaml.Unmarshal(document, &kind); err != nil {
+		return nil, err
+	}
+	switch kind {
+	case metav1.TypeMeta{Kind: "AssetPlatform", APIVersion: assetv1.GroupVersion.String()}:
+		ap, err := parsePlatform(document)
+		return []*assetv1.AssetPlatform{ap}, err
+	case metav1.TypeMeta{Kind: "List", APIVersion: "v1"}:
+		return platformsOf(document)
+	}
+	return nil, nil
+}
+
+func platformsOf(list []byte) ([]*assetv1.AssetPlatform, error) {
+	text, err := yaml.YAMLToJSONStrict(list)
+	if err != nil {
+		return nil, err
+	}
+	var content struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(text, &content); err != nil {
+		return nil, err
+	}
+	var platforms []*assetv1.AssetPlatform
+	for i, item := range content.Items {
+		found, err := platformsIn(item)
+		if err != nil {
+			return nil, fmt.Errorf("items[%d]: %w", i, err)
+		}
+		platforms = append(platforms, found...)
 	}
 	return platforms, nil
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
 func runPlan(t *testing.T, stdin string, arguments ...string) (string, error) {
@@ -65,6 +68,42 @@ func TestPlanTakesTheOperatorsImages(t *testing.T) {
 	}
 }
 
+// What kubectl get prints of a live platform is planned as the operator would apply it: with the
+// images that its status pins, and not with those of this program.
+func TestPlanOfALivePlatform(t *testing.T) {
+	const live = `
+apiVersion: assetplatform.io/v1alpha1
+kind: AssetPlatform
+metadata: {name: %s, namespace: games, resourceVersion: "7", uid: 5c1b1a3e}
+spec: {deletionPolicy: Retain, replicas: 3, database: {managed: {image: example.com/postgres:named}}}
+status:
+  image: example.com/assets:pinned
+  replicas: 3
+  components: [{name: server, ready: 3, desired: 3}]
+`
+	one, two := fmt.Sprintf(live, "studio"), fmt.Sprintf(live, "other")
+	want, err := runPlan(t, one, "--offline", "-f", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for image, times := range map[string]int{
+		"example.com/assets:pinned": 2, "example.com/postgres:named": 1, manifests.DefaultImages.S3: 1,
+	} {
+		if n := strings.Count(want, "image: "+image+"\n"); n != times {
+			t.Errorf("%s runs in %d pods, want %d, in\n%s", image, n, times, want)
+		}
+	}
+	more, err := runPlan(t, one+"---"+two, "--offline", "-f", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	item := func(document string) string { return "-" + strings.ReplaceAll(document, "\n", "\n  ") + "\n" }
+	list := "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: \"\"}\nitems:\n" + item(one) + item("\napiVersion: v1\nkind: Secret") + item(two)
+	if got, err := runPlan(t, list, "--offline", "-f", "-"); err != nil || got != more {
+		t.Errorf("a list and its items one by one are planned differently: %v\n%s", err, got)
+	}
+}
+
 func TestPlanShowsNoSecretValue(t *testing.T) {
 	out, err := runPlan(t, "", "--offline", "-f", "../../config/samples/external.yaml")
 	if err != nil {
@@ -83,6 +122,11 @@ func TestPlanRefuses(t *testing.T) {
 		"no platform":                 {"apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", "no AssetPlatform"},
 		"no YAML":                     {"a: [", "yaml"},
 		"an empty file":               {"", "no AssetPlatform"},
+		"an empty list":               {"apiVersion: v1\nkind: List\nitems: []\n", "no AssetPlatform"},
+		"a list with a wrong item": {
+			"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret}\n- {apiVersion: assetplatform.io/v1alpha1, kind: AssetPlatform, metadata: {name: a}, spec: {replica: 3}}\n",
+			`items[1]: unknown field "spec.replica"`,
+		},
 	} {
 		if out, err := runPlan(t, c.stdin, "--offline", "-f", "-"); err == nil || !strings.Contains(err.Error(), c.names) {
 			t.Errorf("%s: %v; want an error that names %q; printed %q", name, err, c.names, out)

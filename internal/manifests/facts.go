@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -28,11 +29,29 @@ var DefaultImages = Images{
 	S3:       "ghcr.io/assetplatform/s3:1",
 }
 
+// TargetImages are the images that the spec asks for. A server that it names no image for
+// stays on the one that it was last ready with, whatever the operator is.
+func TargetImages(ap *assetv1.AssetPlatform, operator Images) Images {
+	part := func(spec *assetv1.ManagedVolumeSpec, image string) string {
+		if spec == nil {
+			return ""
+		}
+		return cmp.Or(spec.Image, image)
+	}
+	return Images{
+		Server:   cmp.Or(ap.Spec.Image, ap.Status.Image, operator.Server),
+		Postgres: part(ManagedDatabase(ap), operator.Postgres),
+		Redis:    part(ManagedCache(ap), operator.Redis),
+		S3:       part(ManagedStorage(ap), operator.S3),
+	}
+}
+
 // Facts are what Build needs to know beside the spec; whoever calls it has looked them up.
 type Facts struct {
+	// Images of the managed parts that the spec asks for: see TargetImages.
 	Images      Images
 	Credentials Credentials
-	// TargetImage is the image that the spec asks for: its own, the pinned one, or the operator's.
+	// TargetImage is the server's image that the spec asks for: its own, the pinned one, or the operator's.
 	TargetImage string
 	// Claims are the volume claims of managed parts that have their volume, by name.
 	Claims map[string]*corev1.PersistentVolumeClaim

@@ -60,9 +60,6 @@ type managedPart struct {
 // gives at most one pod at a time; the claim is its own object because claim
 // templates cannot be changed, and a volume must be able to grow.
 func (p managedPart) objects(ap *assetv1.AssetPlatform) []client.Object {
-	if p.spec.Image != "" {
-		p.image = p.spec.Image
-	}
 	return []client.Object{p.service(ap), p.volumeClaim(ap), p.statefulSet(ap)}
 }
 

@@ -16,10 +16,8 @@ import (
 // OfflineFacts stand in for what only a cluster knows: the first migration attempt,
 // and credentials of which only the presence shows.
 func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
-	f := Facts{Images: images, TargetImage: images.Server, Attempt: 1}
-	if ap.Spec.Image != "" {
-		f.TargetImage = ap.Spec.Image
-	}
+	targets := TargetImages(ap, images)
+	f := Facts{Images: targets, TargetImage: targets.Server, Attempt: 1}
 	const unknown = "unknown"
 	c := Credentials{DatabaseURL: "postgres://" + unknown, RedisURL: "redis://" + unknown, JWTSecret: unknown}
 	if d := ap.Spec.Database; d != nil && d.DirectSecretRef != nil {
