@@ -304,6 +304,13 @@ func managedField(c manifests.Component) string {
 	}[c]
 }
 
+// managedNoun is what a managed part is called in a sentence.
+func managedNoun(c manifests.Component) string {
+	return map[manifests.Component]string{
+		manifests.ComponentPostgres: "database", manifests.ComponentRedis: "cache", manifests.ComponentS3: "bucket",
+	}[c]
+}
+
 // availableVerdict is true when just the wanted pods run and all are ready.
 func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if o.server == nil {
@@ -471,13 +478,13 @@ func wantedReplicas(ap *assetv1.AssetPlatform) string {
 func managedParts(ap *assetv1.AssetPlatform) string {
 	var parts []string
 	if manifests.ManagedDatabase(ap) != nil {
-		parts = append(parts, "database")
+		parts = append(parts, managedNoun(manifests.ComponentPostgres))
 	}
 	if manifests.ManagedCache(ap) != nil {
-		parts = append(parts, "cache")
+		parts = append(parts, managedNoun(manifests.ComponentRedis))
 	}
 	if manifests.ManagedStorage(ap) != nil {
-		parts = append(parts, "bucket")
+		parts = append(parts, managedNoun(manifests.ComponentS3))
 	}
 	if len(parts) == 0 {
 		return ""
@@ -500,20 +507,45 @@ func reconcilingVerdict(ready verdict) verdict {
 }
 
 func updateVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
-	if ap.Spec.Image == "" && ap.Status.Image != "" && ap.Status.Image != o.operatorImage {
-		return yes(assetv1.ReasonNewerImage, fmt.Sprintf("This operator comes with %s: set spec.image to it to update", o.operatorImage))
+	var offers []string
+	if ap.Spec.Image == "" && ap.Status.Image != "" && ap.Status.Image != o.operatorImages.Server {
+		offers = append(offers, fmt.Sprintf("%s: set spec.image to it to update", o.operatorImages.Server))
+	}
+	for _, m := range o.managed {
+		image, pinned := o.operatorImages.Of(m.component), manifests.PinnedImage(ap, m.component)
+		if m.spec.Image != "" || pinned == "" || pinned == image {
+			continue
+		}
+		text := fmt.Sprintf("%s for the managed %s: set %s.image to it to update", image, managedNoun(m.component), managedField(m.component))
+		if m.component == manifests.ComponentPostgres {
+			text += ", unless it is another major version of PostgreSQL, which cannot read the volume"
+		}
+		offers = append(offers, text)
+	}
+	if len(offers) > 0 {
+		return yes(assetv1.ReasonNewerImage, "This operator comes with "+strings.Join(offers, "; with "))
 	}
 	return waiting(assetv1.ReasonUpToDate, "This operator offers no other image")
 }
 
+// components counts the pods of each part, and keeps the image that a managed one was last ready with.
 func components(ap *assetv1.AssetPlatform, o *observed) []assetv1.ComponentStatus {
 	var list []assetv1.ComponentStatus
 	for _, m := range o.managed {
-		c := assetv1.ComponentStatus{Name: string(m.component), Desired: 1}
+		c := assetv1.ComponentStatus{Name: string(m.component), Desired: 1, Image: manifests.PinnedImage(ap, m.component)}
 		if m.set != nil {
 			c.Ready, c.Desired = m.set.Status.ReadyReplicas, ptr.Deref(m.set.Spec.Replicas, 1)
 		}
+		if image := o.facts.Images.Of(m.component); m.ready() && m.runs(image) {
+			c.Image = image
+		}
 		list = append(list, c)
+	}
+	// A part that is managed no longer has left its volume: managed again, it must be able to read that.
+	for _, last := range ap.Status.Components {
+		if last.Image != "" && !slices.ContainsFunc(list, func(c assetv1.ComponentStatus) bool { return c.Name == last.Name }) {
+			list = append(list, assetv1.ComponentStatus{Name: last.Name, Image: last.Image})
+		}
 	}
 	c := assetv1.ComponentStatus{Name: string(manifests.ComponentServer), Desired: ptr.Deref(ap.Spec.Replicas, 3)}
 	if o.server != nil {

@@ -36,7 +36,7 @@ func newScene() *scene {
 			TargetImage: ap.Spec.Image, ServingImage: ap.Spec.Image,
 			Credentials: manifests.Credentials{DatabaseURL: "postgres://backend:sesame@postgres.example.com/game_assets"},
 		},
-		operatorImage: "example.com/assets:2",
+		operatorImages: manifests.Images{Server: "example.com/assets:2", Postgres: "example.com/postgres:15"},
 		server: &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Name: "studio-server", Namespace: "games", Generation: 4}, Spec: appsv1.DeploymentSpec{Replicas: new(int32(3))},
 			Status: appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3, ReadyReplicas: 3},
@@ -148,7 +148,12 @@ func TestSetStatus(t *testing.T) {
 			s.o.server.Status = appsv1.DeploymentStatus{ObservedGeneration: 4}
 		}, assetv1.ConditionAvailable, "True", assetv1.ReasonScaledToZero, "True", false},
 		"a newer image": {func(s *scene) {
-			s.ap.Spec.Image, s.ap.Status.Image, s.o.operatorImage = "", "example.com/assets:2", "example.com/assets:3"
+			s.ap.Spec.Image, s.ap.Status.Image, s.o.operatorImages.Server = "", "example.com/assets:2", "example.com/assets:3"
+		}, assetv1.ConditionUpdateAvailable, "True", assetv1.ReasonNewerImage, "True", false},
+		"a newer image of a part": {func(s *scene) {
+			s.managed(manifests.ComponentPostgres, 1)
+			s.o.operatorImages.Postgres = "example.com/postgres:16"
+			s.ap.Status.Components = []assetv1.ComponentStatus{{Name: "postgres", Image: "example.com/postgres:15"}}
 		}, assetv1.ConditionUpdateAvailable, "True", assetv1.ReasonNewerImage, "True", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,6 +194,41 @@ func TestSetStatus(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A part is pinned to the image that it was last ready with, whatever comes after.
+func TestPinOfAPart(t *testing.T) {
+	t.Parallel()
+	const first, second = "example.com/postgres:1", "example.com/postgres:2"
+	s := newScene()
+	pass := func(asked, runs string, ready int32, want string, desired int32) {
+		t.Helper()
+		s.managed(manifests.ComponentPostgres, ready)
+		s.o.managed[0].set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "theirs", Image: asked}, {Name: "postgres", Image: runs}}
+		s.o.facts.Images.Postgres = asked
+		if desired == 0 {
+			s.o.managed = nil
+		}
+		setStatus(s.ap, s.o)
+		if c := s.ap.Status.Components[0]; c.Name != "postgres" || c.Image != want || c.Desired != desired {
+			t.Errorf("asked for %s, runs %s, ready %d: %+v; want the pin %q", asked, runs, ready, c, want)
+		}
+		if offered := meta.IsStatusConditionTrue(s.ap.Status.Conditions, assetv1.ConditionUpdateAvailable); offered != (want != "" && desired > 0) {
+			t.Errorf("pin %q, managed %d: the operator's image is offered: %t", want, desired, offered)
+		}
+		if c := s.ap.Status.Components[1]; c.Image != "" {
+			t.Errorf("the server's pin is status.image, not %+v", c)
+		}
+	}
+	pass(first, first, 0, "", 1) // an operator's wrong flag can still be corrected
+	pass(second, first, 1, "", 1)
+	pass(second, second, 1, second, 1)
+	pass(second, second, 0, second, 1)
+	pass(first, first, 0, second, 1)  // the spec names one that does not start
+	pass(first, second, 1, second, 1) // the spec names one, and nothing could be applied
+	pass(first, first, 1, first, 1)
+	pass("", first, 1, first, 0) // not managed any more
+	pass(first, first, 0, first, 1)
 }
 
 func (s *scene) condition(kind appsv1.DeploymentConditionType, status corev1.ConditionStatus, message string) {

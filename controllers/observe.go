@@ -23,7 +23,7 @@ type observed struct {
 	secretsProblem *finding
 	applyProblems  []*finding
 	facts          manifests.Facts
-	operatorImage  string
+	operatorImages manifests.Images
 
 	server        *appsv1.Deployment // nil: not there
 	serverSettled bool               // server is no older than what was applied last
@@ -43,6 +43,7 @@ type observed struct {
 // managedState is a part that the operator runs, as last seen.
 type managedState struct {
 	component manifests.Component
+	spec      assetv1.ManagedVolumeSpec
 	set       *appsv1.StatefulSet // nil: not there
 	settled   bool
 	claim     *corev1.PersistentVolumeClaim
@@ -64,11 +65,19 @@ func (s managedState) ready() bool {
 	return s.seen() && s.set.Status.ReadyReplicas == 1 && s.set.Status.UpdatedReplicas == 1
 }
 
+// runs says whether an image is what the part's StatefulSet asks for. After a pass that
+// could apply nothing, that need not be what the spec asks for.
+func (s managedState) runs(image string) bool {
+	return s.set != nil && slices.ContainsFunc(s.set.Spec.Template.Spec.Containers, func(c corev1.Container) bool {
+		return c.Name == string(s.component) && c.Image == image
+	})
+}
+
 // observe reads from the cache, and from the server pods, what the status is made from.
 func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err error) {
 	o := &observed{
 		secretsProblem: p.secretsProblem, applyProblems: p.applyProblems, facts: p.facts,
-		operatorImage: r.Images.Server, databaseUp: p.databaseStarted,
+		operatorImages: r.Images, databaseUp: p.databaseStarted,
 	}
 	if o.server, err = child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{}); err != nil {
 		return nil, err
@@ -180,7 +189,7 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 		if part.spec == nil {
 			continue
 		}
-		state := managedState{component: part.component}
+		state := managedState{component: part.component, spec: *part.spec}
 		var err error
 		if state.set, err = child(ctx, r, p, part.name, &appsv1.StatefulSet{}); err != nil {
 			return err

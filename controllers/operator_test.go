@@ -3,13 +3,16 @@ package controllers
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +20,7 @@ import (
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
 )
 
 // Tests in this file that stop and start the operator are not parallel.
@@ -147,6 +151,103 @@ func TestOperatorKilledInTheMiddle(t *testing.T) {
 	if n := len(secrets.Items); n < 6 || n > 8 { // four generated, one per consumer, and what an older ReplicaSet names
 		t.Errorf("%d Secrets", n)
 	}
+}
+
+// A newer operator restarts nothing: it says which images it comes with and which field
+// accepts each. Before a part was ready once, an operator's wrong flag can be corrected.
+func TestNewOperatorRestartsNothing(t *testing.T) {
+	broken := images(t, controlplane.Image{PullError: "not found"})[0]
+	wrong := manifests.DefaultImages
+	wrong.Redis = broken
+	restartOperator(t, operatorOptions{images: wrong})
+	ap := newPlatform(t, nil)
+	waitCondition(t, ap, assetv1.ConditionCacheReady, metav1.ConditionFalse, assetv1.ReasonImagePull)
+	restartOperator(t, operatorOptions{})
+	waitReady(t, ap)
+	before := templates(t, ap)
+
+	newer := manifests.Images{Server: "example.com/assets:9", Postgres: "example.com/postgres:16", Redis: "example.com/redis:9", S3: "example.com/s3:9"}
+	restartOperator(t, operatorOptions{images: newer})
+	c := waitCondition(t, ap, assetv1.ConditionUpdateAvailable, metav1.ConditionTrue, assetv1.ReasonNewerImage)
+	for _, offer := range []string{
+		newer.Server + ": set spec.image", newer.Postgres + " for the managed database: set spec.database.managed.image",
+		newer.Redis + " for the managed cache: set spec.cache.managed.image", newer.S3 + " for the managed bucket: set spec.storage.managed.image",
+	} {
+		if !strings.Contains(c.Message, offer) {
+			t.Errorf("message %q lacks %q", c.Message, offer)
+		}
+	}
+	quiet(t)
+	if after := templates(t, ap); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("the newer operator changed what runs:\n%v\n%v", before, after)
+	}
+
+	// What is not ready, or is made again, stays as well.
+	set := get(t, ap, "studio-redis", &appsv1.StatefulSet{})
+	if err := admin.Delete(ctx, set); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		again := &appsv1.StatefulSet{}
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(set), again); err != nil {
+			return err
+		}
+		if again.UID == set.UID || again.Status.ReadyReplicas == 0 {
+			return fmt.Errorf("it is not there again: %+v", again.Status)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+	if after := templates(t, ap); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("a part that was made again runs another image:\n%v\n%v", before, after)
+	}
+
+	// The field accepts, and what it accepted stays when it is taken out again.
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Cache = &assetv1.CacheSpec{Managed: &assetv1.ManagedVolumeSpec{Image: newer.Redis}}
+	})
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Cache = nil })
+	waitReady(t, ap)
+	before["studio-redis"] = newer.Redis
+	if after := templates(t, ap); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("runs %v, want %v", after, before)
+	}
+	if c := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionUpdateAvailable); strings.Contains(c.Message, newer.Redis) {
+		t.Errorf("what was accepted is still offered: %s", c.Message)
+	}
+}
+
+// A part that is managed no longer and then again reads its old volume: with the image that it had.
+func TestPartManagedAgainKeepsItsImage(t *testing.T) {
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	before := templates(t, ap)
+	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { externalSpec(&ap.Spec) })
+	waitReady(t, ap)
+	restartOperator(t, operatorOptions{images: manifests.Images{Server: "example.com/assets:9", Postgres: "example.com/postgres:16", Redis: "example.com/redis:9", S3: "example.com/s3:9"}})
+	c := waitCondition(t, ap, assetv1.ConditionUpdateAvailable, metav1.ConditionTrue, "")
+	if strings.Contains(c.Message, "managed") {
+		t.Errorf("message %q offers images of parts that are not managed", c.Message)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Database, ap.Spec.Cache, ap.Spec.Storage = nil, nil, nil })
+	waitReady(t, ap)
+	if after := templates(t, ap); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("runs %v, want %v", after, before)
+	}
+}
+
+// templates are the images that the platform's Deployment and StatefulSets ask for, by name.
+func templates(t *testing.T, ap *assetv1.AssetPlatform) map[string]string {
+	t.Helper()
+	images := map[string]string{"studio-server": serving(t, ap).Spec.Template.Spec.Containers[0].Image}
+	for _, name := range []string{"studio-postgres", "studio-redis", "studio-s3"} {
+		images[name] = get(t, ap, name, &appsv1.StatefulSet{}).Spec.Template.Spec.Containers[0].Image
+	}
+	return images
 }
 
 // What was generated once stays, also when the operator that made it is gone.

@@ -106,7 +106,8 @@ type operatorOptions struct {
 	interval  time.Duration // 0: the operator's own
 	now       func() time.Time
 	elect     bool
-	workers   int // 0: 4
+	workers   int              // 0: 4
+	images    manifests.Images // empty: manifests.DefaultImages
 }
 
 func startOperator(o operatorOptions) (*runningOperator, error) {
@@ -131,7 +132,7 @@ func startOperator(o operatorOptions) (*runningOperator, error) {
 		return nil, err
 	}
 	r := &Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Images: manifests.DefaultImages,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Images: cmp.Or(o.images, manifests.DefaultImages),
 		Events: mgr.GetEventRecorder("assetplatform-operator"), Readiness: NewReadinessReader(),
 		Interval: o.interval, Now: o.now,
 	}

@@ -439,7 +439,7 @@ type ManagedVolumeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == '' || !format.dns1123Subdomain().validate(self).hasValue()",message="not the name of a StorageClass: kubectl get storageclass lists those of the cluster"
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
-	// Image that runs the part. Absent: the operator's default for it.
+	// Image that runs the part. Absent: the operator's default for it, pinned in status.components once the part was ready.
 	// +optional
 	Image ImageReference `json:"image,omitempty"`
 }
@@ -570,7 +570,7 @@ type AssetPlatformStatus struct {
 	// Migration is the newest attempt to migrate the database.
 	// +optional
 	Migration *MigrationStatus `json:"migration,omitempty"`
-	// Components are the parts that the operator runs.
+	// Components are the parts that the operator runs, and those that it ran once and may run again.
 	// +listType=map
 	// +listMapKey=name
 	// +optional
@@ -664,6 +664,9 @@ type ComponentStatus struct {
 	Name    string `json:"name"`
 	Ready   int32  `json:"ready"`
 	Desired int32  `json:"desired"`
+	// Image that a managed part was last ready with; without an image in its spec it stays on it.
+	// +optional
+	Image string `json:"image,omitempty"`
 }
 
 // Problem is something that is wrong, where, and what to do about it.

@@ -19,7 +19,7 @@ const (
 	ConditionMigrated = "Migrated"
 	// ConditionAvailable is true when the server's Deployment has rolled out fully.
 	ConditionAvailable = "Available"
-	// ConditionUpdateAvailable is true when this operator offers another image than the pinned one.
+	// ConditionUpdateAvailable is true when this operator offers another image than a pinned one, of the server or of a managed part.
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
 

@@ -79,7 +79,7 @@ spec: {deletionPolicy: Retain, replicas: 3, database: {managed: {image: example.
 status:
   image: example.com/assets:pinned
   replicas: 3
-  components: [{name: server, ready: 3, desired: 3}]
+  components: [{name: postgres, ready: 1, desired: 1, image: example.com/postgres:pinned}, {name: redis, ready: 1, desired: 1, image: example.com/redis:pinned}, {name: server, ready: 3, desired: 3}]
 `
 	one, two := fmt.Sprintf(live, "studio"), fmt.Sprintf(live, "other")
 	want, err := runPlan(t, one, "--offline", "-f", "-")
@@ -87,7 +87,7 @@ status:
 		t.Fatal(err)
 	}
 	for image, times := range map[string]int{
-		"example.com/assets:pinned": 2, "example.com/postgres:named": 1, manifests.DefaultImages.S3: 1,
+		"example.com/assets:pinned": 2, "example.com/postgres:named": 1, "example.com/redis:pinned": 1, manifests.DefaultImages.S3: 1,
 	} {
 		if n := strings.Count(want, "image: "+image+"\n"); n != times {
 			t.Errorf("%s runs in %d pods, want %d, in\n%s", image, n, times, want)

@@ -29,21 +29,36 @@ var DefaultImages = Images{
 	S3:       "ghcr.io/assetplatform/s3:1",
 }
 
-// TargetImages are the images that the spec asks for. A server that it names no image for
-// stays on the one that it was last ready with, whatever the operator is.
+// Of is the image of a component.
+func (i Images) Of(c Component) string {
+	return map[Component]string{ComponentServer: i.Server, ComponentPostgres: i.Postgres, ComponentRedis: i.Redis, ComponentS3: i.S3}[c]
+}
+
+// TargetImages are the images that the spec asks for. What it names no image for stays on
+// the one that it was last ready with, whatever the operator is.
 func TargetImages(ap *assetv1.AssetPlatform, operator Images) Images {
-	part := func(spec *assetv1.ManagedVolumeSpec, image string) string {
+	part := func(spec *assetv1.ManagedVolumeSpec, c Component) string {
 		if spec == nil {
 			return ""
 		}
-		return cmp.Or(spec.Image, image)
+		return cmp.Or(spec.Image, PinnedImage(ap, c), operator.Of(c))
 	}
 	return Images{
 		Server:   cmp.Or(ap.Spec.Image, ap.Status.Image, operator.Server),
-		Postgres: part(ManagedDatabase(ap), operator.Postgres),
-		Redis:    part(ManagedCache(ap), operator.Redis),
-		S3:       part(ManagedStorage(ap), operator.S3),
+		Postgres: part(ManagedDatabase(ap), ComponentPostgres),
+		Redis:    part(ManagedCache(ap), ComponentRedis),
+		S3:       part(ManagedStorage(ap), ComponentS3),
 	}
+}
+
+// PinnedImage is the image that a managed part was last ready with; empty if it never was.
+func PinnedImage(ap *assetv1.AssetPlatform, c Component) string {
+	for _, part := range ap.Status.Components {
+		if part.Name == string(c) {
+			return part.Image
+		}
+	}
+	return ""
 }
 
 // Facts are what Build needs to know beside the spec; whoever calls it has looked them up.
