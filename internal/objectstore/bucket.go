@@ -61,16 +61,22 @@ var (
 // hangs, a client hears within half a minute; one that is slow may go on as long as
 // bytes move.
 const (
-	dialTimeout   = 3 * time.Second
-	writeTimeout  = 8 * time.Second  // in which the service takes nothing of what is sent
-	answerTimeout = 8 * time.Second  // from the end of a request to the first byte of its answer
-	readTimeout   = 30 * time.Second // without a single byte of an answer that has begun
-	smallCall     = 20 * time.Second // calls without a body
-	partCall      = 2 * time.Minute  // sending one part
-	completeCall  = 25 * time.Second // the service puts the parts together, which may take it a while
-	cleanupCall   = 5 * time.Second  // while a client waits; what it leaves, the collector takes
-	checkCall     = 3 * time.Second
+	dialTimeout  = 3 * time.Second
+	smallCall    = 20 * time.Second // calls without a body
+	partCall     = 2 * time.Minute  // sending one part
+	completeCall = 25 * time.Second // the service puts the parts together, which may take it a while
+	cleanupCall  = 5 * time.Second  // while a client waits; what it leaves, the collector takes
+	checkCall    = 3 * time.Second
 )
+
+// patience is how long a connection may stand still. Tests have less of it.
+type patience struct {
+	write  time.Duration // in which the service takes nothing of what is sent
+	answer time.Duration // from the end of a request to the first byte of its answer
+	read   time.Duration // without a single byte either way
+}
+
+var usualPatience = patience{write: 8 * time.Second, answer: 8 * time.Second, read: 30 * time.Second}
 
 // Bucket is one bucket. It is safe for concurrent use.
 type Bucket struct {
@@ -90,14 +96,18 @@ type Bucket struct {
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
 // told of every call: its operation is put, get, delete or check.
 func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
+	return newBucket(ctx, c, observe, usualPatience)
+}
+
+func newBucket(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits patience) (*Bucket, error) {
 	httpClient := awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConnsPerHost, t.WriteBufferSize = uploadSlots, 32<<10
-			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = answerTimeout, answerTimeout
-			t.DialContext = boundWrites(t.DialContext)
+			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = limits.answer, limits.answer
+			t.DialContext = boundWrites(t.DialContext, limits)
 		}).
-		WithReadTimeout(readTimeout)
+		WithReadTimeout(limits.read)
 	patient := httpClient.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = completeCall })
 	options := s3.Options{
 		Region:     c.Region,
@@ -137,28 +147,35 @@ const sendBuffer = 128 << 10
 
 type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-// boundWrites gives each write on a connection writeTimeout. The transport itself bounds
-// only what comes after the last one.
-func boundWrites(next dial) dial {
+// boundWrites limits how long each write on a connection may take. The transport itself
+// bounds only what comes after the last one.
+func boundWrites(next dial, limits patience) dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := next(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		// What the kernel holds counts as sent: of a slow line it must go within answerTimeout.
+		// What the kernel holds counts as sent: of a slow line it must go within the time for the answer.
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			if err := tcp.SetWriteBuffer(sendBuffer); err != nil {
 				return nil, errors.Join(err, conn.Close())
 			}
 		}
-		return boundConn{conn}, nil
+		return boundConn{conn, limits}, nil
 	}
 }
 
-type boundConn struct{ net.Conn }
+type boundConn struct {
+	net.Conn
+	limits patience
+}
 
+// Write also moves the deadline of reading on. The SDK sets it when the transport begins to
+// wait for an answer, and that is before the request: it would cut off what takes longer to
+// send, and the first request after a pause.
 func (c boundConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	now := time.Now()
+	if err := errors.Join(c.SetWriteDeadline(now.Add(c.limits.write)), c.SetReadDeadline(now.Add(c.limits.read))); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -178,7 +195,7 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 	case offset > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
 	}
-	out, err := b.client.GetObject(ctx, in) // the body lives beyond this call: no deadline but readTimeout
+	out, err := b.client.GetObject(ctx, in) // the body lives beyond this call: no deadline but that for reading
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", key, translate(err))
 	}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"slices"
@@ -414,7 +416,19 @@ func TestCheckOfAHangingService(t *testing.T) {
 	}
 }
 
-// A line that is slow, and moves, may take longer for a part than one that hangs.
+// openImpatient is open with limits that a test can wait for.
+func openImpatient(t *testing.T, c config.Bucket) (*Bucket, patience) {
+	t.Helper()
+	limits := patience{write: time.Second, answer: 2 * time.Second, read: 3 * time.Second}
+	b, err := newBucket(t.Context(), c, nil, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, limits
+}
+
+// A line that is slow, and moves, may take as long as it needs for a request: longer than
+// one that hangs, and longer than one that is silent.
 func TestSlowLine(t *testing.T) {
 	t.Parallel()
 	server := services.SharedS3(t)
@@ -424,12 +438,14 @@ func TestSlowLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	var connections atomic.Int64
 	go func() {
 		for {
 			near, err := l.Accept()
 			if err != nil {
 				return
 			}
+			connections.Add(1)
 			far, err := net.Dial("tcp", server.Address)
 			if err != nil {
 				near.Close()
@@ -439,19 +455,61 @@ func TestSlowLine(t *testing.T) {
 			go func() { _, _ = io.Copy(near, far) }()
 			go func() {
 				defer far.Close()
-				for err := error(nil); err == nil; time.Sleep(100 * time.Millisecond) {
-					_, err = io.CopyN(far, near, 8<<10)
+				for err := error(nil); err == nil; time.Sleep(10 * time.Millisecond) {
+					_, err = io.CopyN(far, near, 6<<10)
 				}
 			}()
 		}
 	}()
 	settings.Endpoint = "http://" + l.Addr().String()
+	b, limits := openImpatient(t, settings)
 	start := time.Now()
-	if err := open(t, settings).Put(t.Context(), "k", noise(1, 1<<20)); err != nil {
+	if err := b.Put(t.Context(), "k", noise(1, 4<<20)); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took < writeTimeout+2*time.Second {
+	if took := time.Since(start); took < 2*limits.read {
 		t.Errorf("took only %v", took)
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("it took %d connections", n)
+	}
+}
+
+// A connection that was idle for a while gives the next request as much time as a new one.
+func TestIdleConnection(t *testing.T) {
+	t.Parallel()
+	var requests, connections atomic.Int64
+	var pause time.Duration
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		time.Sleep(pause)
+		_, _ = io.WriteString(w, "x")
+	}))
+	service.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	service.Start()
+	defer service.Close()
+	b, limits := openImpatient(t, config.Bucket{Name: "b", Region: "r", Endpoint: service.URL, AccessKey: "a", SecretKey: "s"})
+	get := func() {
+		t.Helper()
+		body, err := b.Get(t.Context(), "k", 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(body); string(text) != "x" {
+			t.Errorf("%q, %v", text, err)
+		}
+		body.Close()
+	}
+	get()
+	time.Sleep(limits.read - 400*time.Millisecond)
+	pause = limits.answer - 200*time.Millisecond
+	get()
+	if requests.Load() != 2 || connections.Load() != 1 {
+		t.Errorf("two calls made %d requests on %d connections", requests.Load(), connections.Load())
 	}
 }
 
