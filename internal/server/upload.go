@@ -88,7 +88,8 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.As
 	if r.ContentLength > largest+formOverhead {
 		return asset, false, fileTooLarge(largest)
 	}
-	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: u.server.progressTime}, largest+formOverhead)
+	pace := u.server.progressTime
+	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: pace, left: pace}, largest+formOverhead)
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
 		return asset, false, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
@@ -306,23 +307,30 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// progressBody lets a request's body come slowly, but not stop.
+// progressBody lets a request's body come slowly, but not stop. Only the time for which it
+// waits for the client counts: what the bucket or the database takes is not the client's.
 type progressBody struct {
 	io.ReadCloser
 	connection *http.ResponseController
 	pace       time.Duration // for progressBytes
-	since      int           // bytes read since the deadline was set
-	begun      bool
+	left       time.Duration // of it
+	since      int           // bytes read since left was pace
 }
 
 func (b *progressBody) Read(p []byte) (int, error) {
-	if !b.begun || b.since >= progressBytes {
-		b.begun, b.since = true, 0
-		if err := b.connection.SetReadDeadline(time.Now().Add(b.pace)); err != nil {
-			return 0, err
-		}
+	start := time.Now()
+	if err := b.connection.SetReadDeadline(start.Add(b.left)); err != nil {
+		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
-	b.since += n
+	b.left -= time.Since(start)
+	if b.since += n; b.since >= progressBytes {
+		b.left, b.since = b.pace, 0
+	}
+	if err != nil {
+		// At the end of the body net/http begins to listen for the client's going away, and
+		// would take a deadline that a second Read at the end has set for that.
+		_ = b.connection.SetReadDeadline(time.Time{})
+	}
 	return n, err
 }

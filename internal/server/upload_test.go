@@ -299,6 +299,74 @@ func TestSlowUploads(t *testing.T) {
 	}
 }
 
+// While an upload waits for us, its client is not the slow one.
+func TestUploadsThatWaitForUs(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, services.SharedS3(t).Address)
+	p := newPlatform(t, func(c *config.Server) { c.Bucket.Endpoint = "http://" + g.Addr().String() })
+	p.awaitStatus(200, config.StatusOK)
+	p.server.progressTime = 500 * time.Millisecond
+	session := p.register("alice")
+	large := func(name string) *form {
+		return newForm().file(name, "image/png", png(strings.Repeat(name, 9<<20/len(name))))
+	}
+
+	// All that one user may send at a time are under way.
+	release := make(chan struct{})
+	var all sync.WaitGroup
+	begun := make(chan struct{}, 4)
+	for i := range cap(begun) {
+		all.Go(func() {
+			err := p.server.bucket.PutFor(context.Background(), session.User.ID, fmt.Sprint(i), readerFunc(func([]byte) (int, error) {
+				begun <- struct{}{}
+				<-release
+				return 0, io.EOF
+			}))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range cap(begun) {
+		<-begun
+	}
+	all.Go(func() { p.upload(session.AccessToken, large("a.png")).want(201) })
+	time.Sleep(3 * p.server.progressTime)
+	close(release)
+	all.Wait()
+
+	// The bucket takes its time.
+	b := large("b.png")
+	b.writer.Close()
+	conn := p.rawUpload(session.AccessToken, b, b.buffer.Len())
+	content := b.buffer.Bytes()
+	send(t, conn, content[:6<<20])
+	eventually(t, "the upload has begun", func() bool {
+		return strings.Contains(fmt.Sprint(p.s3.Keys(t, p.bucket.Name)), "upload:")
+	})
+	g.silent.Lock()
+	resume := time.AfterFunc(3*p.server.progressTime, g.silent.Unlock)
+	defer resume.Stop()
+	send(t, conn, content[6<<20:])
+	readReply(t, conn).want(201)
+
+	// And that, when all has come, does not end the connection either.
+	c := newForm().file("c.png", "image/png", png("c"))
+	c.writer.Close()
+	conn = p.rawUpload(session.AccessToken, c, c.buffer.Len())
+	g.silent.Lock()
+	resume = time.AfterFunc(3*p.server.progressTime, g.silent.Unlock)
+	defer resume.Stop()
+	send(t, conn, c.buffer.Bytes())
+	readReply(t, conn).want(201)
+	fmt.Fprintf(conn, "GET /api/assets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", session.AccessToken)
+	readReply(t, conn).want(200)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // Clients that send everything before they read, as Python's does, get the refusal.
 func TestRefusalsReachWhoSendsFirst(t *testing.T) {
 	t.Parallel()
