@@ -46,6 +46,9 @@ func newBench(t *testing.T, pg *services.Postgres) *bench {
 		b.bucket, err = objectstore.New(t.Context(), b.settings, nil)
 	}
 	if err == nil {
+		err = b.bucket.Claim(t.Context(), uuid.New())
+	}
+	if err == nil {
 		b.user, err = b.store.CreateUser(t.Context(), store.NewUser{Email: "a@example.com", Username: "alice", PasswordHash: "x"})
 	}
 	if err != nil {
@@ -162,7 +165,7 @@ func TestPurge(t *testing.T) {
 	b.exec("update sessions set created_at = created_at - interval '8 days'")
 
 	b.run(closed())
-	want := []string{fresh, foreign, youngKey, sharedKey, liveKey}
+	want := []string{fresh, foreign, youngKey, sharedKey, liveKey, "platform-id"}
 	slices.Sort(want)
 	var keys []string
 	eventually(t, fmt.Sprintf("only %q are left", want), func() bool {

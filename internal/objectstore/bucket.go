@@ -17,8 +17,10 @@
 //   - The service is away or refuses us: ErrUnavailable; Check says why in words. To
 //     know of a right that is missing, it stores, deletes and asks for the object
 //     rights-check, once and after each refusal.
-//   - The bucket, under this prefix, holds the bytes of another platform: Claim says so,
-//     and until it finds that changed all else is ErrUnavailable.
+//   - Whose bytes the bucket holds under this prefix is not known yet: nothing is stored or
+//     deleted, with ErrUnavailable, until Claim has seen that they are this platform's.
+//   - They are another platform's: Claim says so, and until it finds that changed nothing is
+//     read either.
 //   - All upload buffers, or one user's part of them, stay taken for a minute: ErrBusy.
 //   - The body that Put reads fails: its error is returned as it is, and nothing is
 //     left in the bucket unless the abort fails as well.
@@ -88,9 +90,8 @@ type Bucket struct {
 	buffers *buffers
 	shares  shares
 	observe func(operation string, took time.Duration, err error)
-	proven  atomic.Bool // the rights on objects, since one was last denied
-	claimed atomic.Bool // the bytes are this platform's
-	foreign atomic.Bool // the bytes are another platform's
+	proven  atomic.Bool  // the rights on objects, since one was last denied
+	owner   atomic.Int32 // unclaimed, ours or foreign
 }
 
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
@@ -185,8 +186,8 @@ func (c boundConn) Write(p []byte) (int, error) {
 // the end. The caller closes the body. ErrNotFound, ErrUnavailable.
 func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (body io.ReadCloser, err error) {
 	defer b.timed("get", time.Now(), &err)
-	if err := b.refuseForeign(); err != nil {
-		return nil, err
+	if b.owner.Load() == foreign {
+		return nil, b.notOurs()
 	}
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(key)}
 	switch {
@@ -205,8 +206,8 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 // Delete removes an object; one that does not exist is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 	defer b.timed("delete", time.Now(), &err)
-	if err := b.refuseForeign(); err != nil {
-		return err
+	if b.owner.Load() != ours {
+		return b.notOurs()
 	}
 	ctx, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
@@ -219,8 +220,8 @@ func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 // Discard removes whatever a crash may have left under key: the object, and parts of
 // uploads that were not completed.
 func (b *Bucket) Discard(ctx context.Context, key string) error {
-	if err := b.refuseForeign(); err != nil {
-		return err
+	if b.owner.Load() != ours {
+		return b.notOurs()
 	}
 	list, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()

@@ -29,7 +29,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
 
+// open returns a bucket that is taken for the platform's own; claim_test.go is about those that are not.
 func open(t *testing.T, c config.Bucket) *Bucket {
+	t.Helper()
+	b := unclaimedBucket(t, c)
+	b.owner.Store(ours)
+	return b
+}
+
+func unclaimedBucket(t *testing.T, c config.Bucket) *Bucket {
 	t.Helper()
 	b, err := New(t.Context(), c, nil)
 	if err != nil {
@@ -303,6 +311,7 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.owner.Store(ours)
 	if err := b.Put(t.Context(), "k", strings.NewReader("x")); err != nil {
 		t.Error(err)
 	}
@@ -424,6 +433,7 @@ func openImpatient(t *testing.T, c config.Bucket) (*Bucket, patience) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.owner.Store(ours)
 	return b, limits
 }
 

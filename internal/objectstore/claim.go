@@ -17,8 +17,15 @@ import (
 // ownerObject holds the id of the platform whose bytes are in the bucket, under its prefix.
 const ownerObject = "platform-id"
 
+// What is known of whose the bytes are.
+const (
+	unclaimed int32 = iota
+	ours
+	foreign
+)
+
 // Claimed says whether Claim has succeeded: what it wrote stays.
-func (b *Bucket) Claimed() bool { return b.claimed.Load() }
+func (b *Bucket) Claimed() bool { return b.owner.Load() == ours }
 
 // Claim marks the bucket, under its prefix, as the platform's, unless it is marked as another's:
 // two of them would mix their bytes in backups and take each other's away with the bucket. The
@@ -27,31 +34,30 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	defer b.timed("check", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
-	owner, err := b.owner(ctx)
+	owner, err := b.readOwner(ctx)
 	if errors.Is(err, ErrNotFound) {
 		// Read again, whatever comes of it: another pod may be quicker, and there are services that ignore the condition.
 		_, err = b.client.PutObject(ctx, &s3.PutObjectInput{
 			Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(platform.String()), IfNoneMatch: aws.String("*"),
 		})
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
-			owner, err = b.owner(ctx)
+			owner, err = b.readOwner(ctx)
 		}
 	}
 	if err != nil {
 		return b.explain(err)
 	}
-	ours := owner == platform.String()
-	b.claimed.Store(ours)
-	b.foreign.Store(!ours)
-	if !ours {
-		return fmt.Errorf("bucket %s at %s holds the bytes of another platform (%s in object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
-			b.name, b.address, owner, *b.key(ownerObject))
+	if owner == platform.String() {
+		b.owner.Store(ours)
+		return nil
 	}
-	return nil
+	b.owner.Store(foreign)
+	return fmt.Errorf("bucket %s at %s holds the bytes of another platform (%s in object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
+		b.name, b.address, owner, *b.key(ownerObject))
 }
 
-// owner reads whose the bytes are; ErrNotFound if nobody has claimed the bucket.
-func (b *Bucket) owner(ctx context.Context) (string, error) {
+// readOwner reads whose the bytes are; ErrNotFound if nobody has claimed the bucket.
+func (b *Bucket) readOwner(ctx context.Context) (string, error) {
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: b.key(ownerObject)})
 	if err != nil {
 		return "", translate(err)
@@ -61,10 +67,10 @@ func (b *Bucket) owner(ctx context.Context) (string, error) {
 	return string(text), err
 }
 
-// refuseForeign keeps this platform's hands off the bytes of another.
-func (b *Bucket) refuseForeign() error {
-	if b.foreign.Load() {
+// notOurs is why this platform keeps its hands off the bytes.
+func (b *Bucket) notOurs() error {
+	if b.owner.Load() == foreign {
 		return fmt.Errorf("%w: bucket %s holds the bytes of another platform", ErrUnavailable, b.name)
 	}
-	return nil
+	return fmt.Errorf("%w: whose bytes bucket %s holds is not known yet", ErrUnavailable, b.name)
 }

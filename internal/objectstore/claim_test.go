@@ -23,7 +23,7 @@ func TestClaimIsForOne(t *testing.T) {
 	buckets := make([]*Bucket, platforms)
 	var all sync.WaitGroup
 	for i := range platforms {
-		buckets[i] = open(t, settings)
+		buckets[i] = unclaimedBucket(t, settings)
 		all.Go(func() { errs[i] = buckets[i].Claim(t.Context(), uuid.New()) })
 	}
 	all.Wait()
@@ -39,12 +39,45 @@ func TestClaimIsForOne(t *testing.T) {
 	}
 }
 
+// As long as nobody knows whose the bytes are, they stay as they are.
+func TestUnclaimedBucket(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	theirs, away := unclaimedBucket(t, settings), settings
+	if err := errors.Join(theirs.Claim(t.Context(), uuid.New()), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		t.Fatal(err)
+	}
+	away.Endpoint = "http://127.0.0.1:1"
+	b := unclaimedBucket(t, away)
+	if err := b.Claim(t.Context(), uuid.New()); err == nil || b.Claimed() {
+		t.Fatal("claimed what cannot be reached")
+	}
+	b.client = theirs.client // it is back, and nobody has looked yet
+	body, err := b.Get(t.Context(), "k", 0, -1)
+	if err != nil {
+		t.Errorf("get: %v", err)
+	} else {
+		body.Close()
+	}
+	for call, err := range map[string]error{
+		"put": b.Put(t.Context(), "k2", strings.NewReader("x")), "delete": b.Delete(t.Context(), "k"), "discard": b.Discard(t.Context(), "k"),
+	} {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+	if keys := server.Keys(t, settings.Name); !slices.Equal(keys, []string{"k", ownerObject}) {
+		t.Errorf("the bucket holds %v", keys)
+	}
+}
+
 // A platform keeps its hands off another's bytes, until it is told that nobody knows them any more.
 func TestForeignBucket(t *testing.T) {
 	t.Parallel()
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
-	theirs, ours := open(t, settings), open(t, settings)
+	theirs, ours := unclaimedBucket(t, settings), unclaimedBucket(t, settings)
 	us := uuid.New()
 	if err := errors.Join(theirs.Claim(t.Context(), uuid.New()), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Fatal(err)
@@ -66,7 +99,7 @@ func TestForeignBucket(t *testing.T) {
 
 	beside := settings
 	beside.Prefix = "second/"
-	if err := open(t, beside).Claim(t.Context(), us); err != nil {
+	if err := unclaimedBucket(t, beside).Claim(t.Context(), us); err != nil {
 		t.Errorf("under another prefix: %v", err)
 	}
 	key := ownerObject
@@ -76,7 +109,7 @@ func TestForeignBucket(t *testing.T) {
 	if err := errors.Join(ours.Claim(t.Context(), us), ours.Put(t.Context(), "k2", strings.NewReader("x"))); err != nil {
 		t.Errorf("after it was handed over: %v", err)
 	}
-	if err := open(t, settings).Claim(t.Context(), us); err != nil {
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
 		t.Errorf("another pod of the same platform: %v", err)
 	}
 }

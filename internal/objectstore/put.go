@@ -33,8 +33,8 @@ const (
 // end made it fail.
 func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error) {
 	defer b.timed("put", time.Now(), &err)
-	if err := b.refuseForeign(); err != nil {
-		return err
+	if b.owner.Load() != ours {
+		return b.notOurs()
 	}
 	buffer, err := b.buffers.take(ctx)
 	if err != nil {

@@ -54,6 +54,7 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 	p := &platform{t: t, s3: s3, bucket: cfg.Bucket, log: &services.Log{}}
 	p.server, p.store = newServer(t, cfg, p.log)
 	ctx, cancel := context.WithCancel(context.Background())
+	p.server.readiness.observe(ctx) // before the first request, so that the bucket is claimed if it can be
 	go p.server.readiness.run(ctx, 100*time.Millisecond)
 	web := httptest.NewUnstartedServer(p.server.Handler())
 	web.Config = p.server.httpServer(p.server.Handler())
