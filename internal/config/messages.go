@@ -73,6 +73,10 @@ func ReadTermination(message string) (t Termination, ok bool) {
 	return t, true
 }
 
+// ForeignBucket is in the reason of the storage check if another platform has marked the
+// bucket, under this prefix, as its own; the operator knows it by these words.
+const ForeignBucket = "holds the bytes of another platform"
+
 // States of Readiness.
 const (
 	StatusOK          = "ok"

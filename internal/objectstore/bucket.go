@@ -19,6 +19,7 @@
 //     rights-check, once and after each refusal.
 //   - Whose bytes the bucket holds under this prefix is not known yet: nothing is stored or
 //     deleted, with ErrUnavailable, until Claim has seen that they are this platform's.
+//     It looks again every minute.
 //   - They are another platform's: Claim says so, and until it finds that changed nothing is
 //     read either.
 //   - All upload buffers, or one user's part of them, stay taken for a minute: ErrBusy.
@@ -90,8 +91,8 @@ type Bucket struct {
 	buffers *buffers
 	shares  shares
 	observe func(operation string, took time.Duration, err error)
-	proven  atomic.Bool  // the rights on objects, since one was last denied
-	owner   atomic.Int32 // unclaimed, ours or foreign
+	proven  atomic.Bool           // the rights on objects, since one was last denied
+	claim   atomic.Pointer[claim] // nil: whose the bytes are is not known yet
 }
 
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
@@ -186,7 +187,7 @@ func (c boundConn) Write(p []byte) (int, error) {
 // the end. The caller closes the body. ErrNotFound, ErrUnavailable.
 func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (body io.ReadCloser, err error) {
 	defer b.timed("get", time.Now(), &err)
-	if b.owner.Load() == foreign {
+	if c := b.claim.Load(); c != nil && !c.ours {
 		return nil, b.notOurs()
 	}
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(key)}
@@ -206,7 +207,7 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 // Delete removes an object; one that does not exist is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 	defer b.timed("delete", time.Now(), &err)
-	if b.owner.Load() != ours {
+	if !b.Claimed() {
 		return b.notOurs()
 	}
 	ctx, cancel := context.WithTimeout(ctx, smallCall)
@@ -220,7 +221,7 @@ func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 // Discard removes whatever a crash may have left under key: the object, and parts of
 // uploads that were not completed.
 func (b *Bucket) Discard(ctx context.Context, key string) error {
-	if b.owner.Load() != ours {
+	if !b.Claimed() {
 		return b.notOurs()
 	}
 	list, cancel := context.WithTimeout(ctx, smallCall)

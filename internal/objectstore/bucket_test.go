@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
 func open(t *testing.T, c config.Bucket) *Bucket {
 	t.Helper()
 	b := unclaimedBucket(t, c)
-	b.owner.Store(ours)
+	b.claim.Store(&claim{ours: true})
 	return b
 }
 
@@ -311,7 +311,7 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.owner.Store(ours)
+	b.claim.Store(&claim{ours: true})
 	if err := b.Put(t.Context(), "k", strings.NewReader("x")); err != nil {
 		t.Error(err)
 	}
@@ -433,7 +433,7 @@ func openImpatient(t *testing.T, c config.Bucket) (*Bucket, patience) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.owner.Store(ours)
+	b.claim.Store(&claim{ours: true})
 	return b, limits
 }
 

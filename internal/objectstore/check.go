@@ -16,23 +16,25 @@ import (
 	"github.com/aws/smithy-go"
 )
 
+// once is for the calls of checks: the next round of them is the retry.
+func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
+
 // Check reports whether the bucket answers and grants the rights on its objects. The error is a sentence for the people who
 // run the platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
-	once := func(o *s3.Options) { o.RetryMaxAttempts = 1 }
 	_, err = b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name}, once)
 	if err == nil {
-		return b.proveRights(ctx, once)
+		return b.proveRights(ctx)
 	}
 	status := statusOf(err)
 	if status == http.StatusForbidden || status == http.StatusNotFound {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
 		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
-			return b.proveRights(ctx, once)
+			return b.proveRights(ctx)
 		}
 	}
 	return b.explain(err)
@@ -43,7 +45,7 @@ const probe = "rights-check"
 
 // proveRights tries what uploads, deletions and downloads need: once, and again after
 // one of them was forbidden. Whether the bucket answers says nothing about that.
-func (b *Bucket) proveRights(ctx context.Context, once func(*s3.Options)) error {
+func (b *Bucket) proveRights(ctx context.Context) error {
 	if b.proven.Load() {
 		return nil
 	}

@@ -12,25 +12,44 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // ownerObject holds the id of the platform whose bytes are in the bucket, under its prefix.
 const ownerObject = "platform-id"
 
-// What is known of whose the bytes are.
-const (
-	unclaimed int32 = iota
-	ours
-	foreign
-)
+// claimAge is how long what Claim has seen is taken for granted.
+const claimAge = time.Minute
 
-// Claimed says whether Claim has succeeded: what it wrote stays.
-func (b *Bucket) Claimed() bool { return b.owner.Load() == ours }
+// claim is what was last seen of whose the bytes are.
+type claim struct {
+	platform uuid.UUID // for which that was asked
+	ours     bool      // the bytes are its
+	seen     time.Time
+}
+
+// Claimed says whether the bytes are this platform's, as far as Claim has seen.
+func (b *Bucket) Claimed() bool {
+	c := b.claim.Load()
+	return c != nil && c.ours
+}
 
 // Claim marks the bucket, under its prefix, as the platform's, unless it is marked as another's:
-// two of them would mix their bytes in backups and take each other's away with the bucket. The
-// error is a sentence like those of Check.
+// two of them would mix their bytes in backups and take each other's away with the bucket. It is
+// to be called all the time: a success holds for a minute, and then the mark is read again, for
+// somebody may have removed it, and another platform be there. It does not hold for another
+// platform, whose database this process may find behind its URL. The error is a sentence like
+// those of Check.
 func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
+	known := b.claim.Load()
+	switch {
+	case known == nil:
+	case known.platform != platform:
+		b.claim.Store(nil) // even if the service does not answer now
+	case known.ours && time.Since(known.seen) < claimAge:
+		return nil
+	}
 	defer b.timed("check", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
@@ -39,7 +58,7 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 		// Read again, whatever comes of it: another pod may be quicker, and there are services that ignore the condition.
 		_, err = b.client.PutObject(ctx, &s3.PutObjectInput{
 			Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(platform.String()), IfNoneMatch: aws.String("*"),
-		})
+		}, once)
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
 			owner, err = b.readOwner(ctx)
 		}
@@ -47,18 +66,18 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	if err != nil {
 		return b.explain(err)
 	}
-	if owner == platform.String() {
-		b.owner.Store(ours)
-		return nil
+	found := &claim{platform: platform, ours: owner == platform.String(), seen: time.Now()}
+	b.claim.Store(found)
+	if !found.ours {
+		return fmt.Errorf("bucket %s at %s "+config.ForeignBucket+" (object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
+			b.name, b.address, *b.key(ownerObject))
 	}
-	b.owner.Store(foreign)
-	return fmt.Errorf("bucket %s at %s holds the bytes of another platform (%s in object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
-		b.name, b.address, owner, *b.key(ownerObject))
+	return nil
 }
 
 // readOwner reads whose the bytes are; ErrNotFound if nobody has claimed the bucket.
 func (b *Bucket) readOwner(ctx context.Context) (string, error) {
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: b.key(ownerObject)})
+	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: b.key(ownerObject)}, once)
 	if err != nil {
 		return "", translate(err)
 	}
@@ -69,8 +88,8 @@ func (b *Bucket) readOwner(ctx context.Context) (string, error) {
 
 // notOurs is why this platform keeps its hands off the bytes.
 func (b *Bucket) notOurs() error {
-	if b.owner.Load() == foreign {
-		return fmt.Errorf("%w: bucket %s holds the bytes of another platform", ErrUnavailable, b.name)
+	if b.claim.Load() == nil {
+		return fmt.Errorf("%w: whose bytes bucket %s holds is not known yet", ErrUnavailable, b.name)
 	}
-	return fmt.Errorf("%w: whose bytes bucket %s holds is not known yet", ErrUnavailable, b.name)
+	return fmt.Errorf("%w: bucket %s "+config.ForeignBucket, ErrUnavailable, b.name)
 }

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 
+	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/test/services"
 )
 
@@ -33,7 +35,7 @@ func TestClaimIsForOne(t *testing.T) {
 			if !b.Claimed() || b.Put(t.Context(), "k", strings.NewReader("x")) != nil {
 				t.Error("who claimed the bucket cannot use it")
 			}
-		} else if err == nil || b.Claimed() || !strings.Contains(err.Error(), "holds the bytes of another platform") {
+		} else if err == nil || b.Claimed() || !strings.Contains(err.Error(), config.ForeignBucket) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
@@ -111,5 +113,86 @@ func TestForeignBucket(t *testing.T) {
 	}
 	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
 		t.Errorf("another pod of the same platform: %v", err)
+	}
+}
+
+// What was seen once does not hold for good: once a minute, and not more often, the mark is
+// read again.
+func TestClaimIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	us, them := uuid.New(), uuid.New()
+	calls := 0
+	b, err := New(t.Context(), settings, func(string, time.Duration, error) { calls++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimOften := func() (last error) {
+		for range 5 {
+			last = b.Claim(t.Context(), us)
+		}
+		return last
+	}
+	aMinuteLater := func() {
+		c := *b.claim.Load()
+		c.seen = c.seen.Add(-claimAge)
+		b.claim.Store(&c)
+	}
+	remove := func() {
+		key := ownerObject
+		if _, err := server.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &settings.Name, Key: &key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := claimOften(); err != nil || calls != 1 {
+		t.Errorf("at first: %d calls, %v", calls, err)
+	}
+	aMinuteLater()
+	if err := claimOften(); err != nil || calls != 2 {
+		t.Errorf("a minute later: %d calls, %v", calls, err)
+	}
+
+	remove()
+	aMinuteLater()
+	if err := claimOften(); err != nil || calls != 3 || !slices.Contains(server.Keys(t, settings.Name), ownerObject) {
+		t.Errorf("after the mark was removed: %d calls, %v", calls, err)
+	}
+
+	remove()
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), them); err != nil {
+		t.Fatal(err)
+	}
+	aMinuteLater()
+	if err := claimOften(); err == nil || b.Claimed() || !strings.Contains(err.Error(), config.ForeignBucket) || strings.Contains(err.Error(), them.String()) {
+		t.Errorf("after another platform has claimed it: %v", err)
+	}
+	if err := b.Put(t.Context(), "k", strings.NewReader("x")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("put into what is another platform's by now: %v", err)
+	}
+}
+
+// A process whose database became another one, with another platform's id, does not go on.
+func TestClaimOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	server := services.NewS3(t)
+	settings := server.Bucket(t)
+	b := unclaimedBucket(t, settings)
+	first, second := uuid.New(), uuid.New()
+	if err := errors.Join(b.Claim(t.Context(), first), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Claim(t.Context(), second); err == nil || !strings.Contains(err.Error(), config.ForeignBucket) {
+		t.Errorf("the bucket of the database before: %v", err)
+	}
+	if err := b.Put(t.Context(), "k", strings.NewReader("y")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("put: %v", err)
+	}
+	if err := errors.Join(b.Claim(t.Context(), first), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		t.Errorf("the database before is back: %v", err)
+	}
+	server.Stop()
+	if err := b.Claim(t.Context(), second); err == nil || b.Claimed() {
+		t.Errorf("while the bucket is away: %v", err)
 	}
 }

@@ -33,7 +33,7 @@ const (
 // end made it fail.
 func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error) {
 	defer b.timed("put", time.Now(), &err)
-	if b.owner.Load() != ours {
+	if !b.Claimed() {
 		return b.notOurs()
 	}
 	buffer, err := b.buffers.take(ctx)

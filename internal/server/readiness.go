@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -174,16 +175,25 @@ func (r *readiness) checkDatabase(ctx context.Context) (database, schema error) 
 	return nil, r.store.Diagnose(err) // it answers, but has no schema of ours
 }
 
-// checkStorage reports on the bucket, and on whether its bytes are this platform's.
+// checkStorage reports on the bucket, and on whether its bytes are this platform's. Which
+// platform that is the database tells, and it may be another database than a moment ago:
+// the bucket must hear of that even while it is away.
 func (r *readiness) checkStorage(ctx context.Context) error {
-	if err := r.bucket.Check(ctx); err != nil || r.bucket.Claimed() {
-		return err
+	var (
+		both             sync.WaitGroup
+		id               uuid.UUID
+		bucket, database error
+	)
+	both.Go(func() { bucket = r.bucket.Check(ctx) })
+	both.Go(func() { id, database = r.store.PlatformID(ctx) })
+	both.Wait()
+	if database != nil {
+		return bucket // of the database, checkDatabase speaks
 	}
-	id, err := r.store.PlatformID(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // of the database, checkDatabase speaks
+	if claim := r.bucket.Claim(ctx, id); bucket == nil {
+		return claim
 	}
-	return r.bucket.Claim(ctx, id)
+	return bucket
 }
 
 // checkCache reports on Redis, naming its address.

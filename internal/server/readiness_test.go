@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/store"
 	"github.com/assetplatform/assetplatform/test/services"
@@ -177,12 +179,36 @@ func TestBucketOfAnotherPlatform(t *testing.T) {
 		}
 	})
 	checks := second.awaitStatus(200, config.StatusDegraded)
-	wantDown(t, "storage", checks.Storage, "holds the bytes of another platform")
+	wantDown(t, "storage", checks.Storage, config.ForeignBucket)
 	token := second.register("bob").AccessToken
 	second.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
 	if keys := first.s3.Keys(t, first.bucket.Name); !slices.Equal(keys, kept) {
 		t.Errorf("the first one's bucket held %v, now %v", kept, keys)
 	}
+}
+
+// A database that was given up and made anew, under a server that runs on: it leaves the bytes
+// of the one before alone.
+func TestDatabaseOfAnotherPlatform(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.awaitStatus(200, config.StatusOK)
+	token := p.register("alice").AccessToken
+	a := p.uploadPNG(token, "a.png", png("1"))
+	p.exec("update assetplatform_schema set platform_id = gen_random_uuid()")
+	checks := p.awaitStatus(200, config.StatusDegraded)
+	wantDown(t, "storage", checks.Storage, config.ForeignBucket)
+	p.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+	p.do("DELETE", assetPath(a.ID)+"?permanent=true", token, nil).want(204)
+	if keys, _ := p.leftovers(); len(keys) != 1 {
+		t.Errorf("the bucket holds %v", keys)
+	}
+	key := "platform-id"
+	if _, err := p.s3.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &p.bucket.Name, Key: &key}); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitStatus(200, config.StatusOK)
+	p.uploadPNG(token, "b.png", png("2"))
 }
 
 func TestReasons(t *testing.T) {
