@@ -29,7 +29,7 @@ func TestAutoscalingUnderLoad(t *testing.T) {
 	id := u.upload(t, "hero.png", content)
 
 	load := startLoad(u, id, content, 10*time.Millisecond)
-	defer load.end()
+	defer func() { _, _, _ = load.end() }()
 	pods := func(n int) {
 		t.Helper()
 		started := time.Now()
