@@ -81,7 +81,7 @@ const ForeignBucket = "holds the bytes of another platform"
 const (
 	StatusOK          = "ok"
 	StatusDegraded    = "degraded"    // this pod serves, a shared dependency is away
-	StatusUnavailable = "unavailable" // this pod itself cannot serve: starting, draining, a schema that it does not fit
+	StatusUnavailable = "unavailable" // this pod itself cannot serve: starting, draining, a schema that it does not fit, a bucket that has never let it in
 	CheckOK           = "ok"
 	CheckDown         = "down"
 	CheckUnknown      = "unknown" // not looked at yet: the pod is starting

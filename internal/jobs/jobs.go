@@ -35,7 +35,8 @@ const (
 	stopTimeout = 10 * time.Second
 )
 
-// Run works off jobs from the time that ready is closed (the schema is there and fits)
+// Run works off jobs from the time that ready is closed (the schema is there and fits;
+// the bucket refuses what jobs ask of it until it is known to be this platform's)
 // until ctx ends and the jobs under way are done or cut off; River works a job that was
 // cut off again elsewhere.
 func Run(ctx context.Context, o Options, ready <-chan struct{}) error {

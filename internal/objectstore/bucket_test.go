@@ -352,6 +352,9 @@ func TestCheck(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
+			if refuses := slices.Contains([]string{"missing", "wrong secret", "wrong key"}, name); errors.Is(err, ErrRefused) != refuses {
+				t.Errorf("%q is taken for a refusal: %t", err, !refuses)
+			}
 			for _, says := range append(test.says, c.Name) {
 				if !strings.Contains(err.Error(), says) {
 					t.Errorf("%q does not say %q", err, says)
@@ -375,7 +378,7 @@ func TestCheckOfRights(t *testing.T) {
 	for i, missing := range all {
 		server.Grant(t, settings.Name, slices.Concat(all[:i], all[i+1:])...)
 		err := open(t, settings).Check(t.Context())
-		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), settings.Name) || strings.Contains(err.Error(), services.GuestSecretKey) {
+		if err == nil || !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), settings.Name) || strings.Contains(err.Error(), services.GuestSecretKey) {
 			t.Errorf("without %s: %v", missing, err)
 		}
 	}
@@ -407,6 +410,27 @@ func TestCheckOfRights(t *testing.T) {
 	}
 	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[k]" {
 		t.Errorf("left: %s", keys)
+	}
+}
+
+// AWS answers so when a request is signed for another region than the bucket's.
+func TestCheckOfAWrongRegion(t *testing.T) {
+	t.Parallel()
+	for status, body := range map[int]string{
+		http.StatusMovedPermanently: "",
+		http.StatusBadRequest:       "<Error><Code>AuthorizationHeaderMalformed</Code><Message>expecting 'eu-west-1'</Message></Error>",
+	} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			if r.Method != http.MethodHead {
+				_, _ = io.WriteString(w, body)
+			}
+		}))
+		defer service.Close()
+		b := open(t, config.Bucket{Name: "b", Region: "us-east-1", Endpoint: service.URL, AccessKey: "a", SecretKey: "s"})
+		if err := b.Check(t.Context()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "S3_REGION") {
+			t.Errorf("%d: %v", status, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 )
+
+// ErrRefused is in the errors of Check and Claim if the service answers and does not let this
+// process in, until somebody changes a setting or a right. Other errors may end by themselves.
+var ErrRefused = errors.New("bucket refused")
+
+// refusal is a sentence whose cause is ErrRefused.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (r refusal) Unwrap() error { return ErrRefused }
+
+func refused(format string, a ...any) error { return refusal(fmt.Sprintf(format, a...)) }
 
 // once is for the calls of checks: the next round of them is the retry.
 func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
@@ -29,8 +42,7 @@ func (b *Bucket) Check(ctx context.Context) (err error) {
 	if err == nil {
 		return b.proveRights(ctx)
 	}
-	status := statusOf(err)
-	if status == http.StatusForbidden || status == http.StatusNotFound {
+	if slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, statusOf(err)) {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
 		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
@@ -73,7 +85,7 @@ func (b *Bucket) proveRights(ctx context.Context) error {
 		err := try.call()
 		switch status := statusOf(err); {
 		case status == http.StatusForbidden:
-			return fmt.Errorf("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, try.right)
+			return refused("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, try.right)
 		case err != nil && status != http.StatusNotFound:
 			return b.explain(err)
 		}
@@ -104,13 +116,13 @@ func (b *Bucket) explain(err error) error {
 	}
 	switch {
 	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "XAdminUserNotFound": // the last is versitygw's
-		return fmt.Errorf("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)
+		return refused("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)
 	case status == http.StatusNotFound:
-		return fmt.Errorf("bucket %s does not exist at %s: create it, or correct S3_BUCKET_NAME", b.name, b.address)
+		return refused("bucket %s does not exist at %s: create it, or correct S3_BUCKET_NAME", b.name, b.address)
 	case status == http.StatusForbidden:
-		return fmt.Errorf("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct S3_ACCESS_KEY and S3_SECRET_KEY", b.name, b.address)
-	case status == http.StatusMovedPermanently:
-		return fmt.Errorf("bucket %s is not in the region of %s: correct S3_REGION or S3_ENDPOINT", b.name, b.address)
+		return refused("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct S3_ACCESS_KEY and S3_SECRET_KEY", b.name, b.address)
+	case status == http.StatusMovedPermanently, code == "AuthorizationHeaderMalformed": // AWS: signed for another region
+		return refused("bucket %s is not in the region of %s: correct S3_REGION or S3_ENDPOINT", b.name, b.address)
 	}
 	return fmt.Errorf("%s answered %d %s for bucket %s: check that it is an S3 service in good health", b.address, status, code, b.name)
 }

@@ -69,7 +69,7 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	found := &claim{platform: platform, ours: owner == platform.String(), seen: time.Now()}
 	b.claim.Store(found)
 	if !found.ours {
-		return fmt.Errorf("bucket %s at %s "+config.ForeignBucket+" (object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
+		return refused("bucket %s at %s "+config.ForeignBucket+" (object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
 			b.name, b.address, *b.key(ownerObject))
 	}
 	return nil

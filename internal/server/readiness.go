@@ -36,9 +36,11 @@ type readiness struct {
 
 	started chan struct{} // closed at the first success
 
-	mu       sync.Mutex
-	checks   config.Checks
-	draining bool
+	mu        sync.Mutex
+	checks    config.Checks
+	hadBucket bool // at least once
+	refused   bool // the bucket did not let this pod in, and has never done so
+	draining  bool
 }
 
 func newReadiness(st *store.Store, bucket *objectstore.Bucket, rdb *redis.Client, log *slog.Logger) *readiness {
@@ -55,7 +57,8 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready answers 503 while this pod cannot serve. A dependency that is away is named,
-// with 200, once the pod has been ready: other pods could not do better without it.
+// with 200: other pods could not do better without it. But a bucket that has never let this
+// pod in may well serve the pods of the settings before, whose place it must not take.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	body := s.readiness.report()
 	status := http.StatusOK
@@ -72,7 +75,7 @@ func (r *readiness) report() config.Readiness {
 	defer r.mu.Unlock()
 	down := func(c config.Check) bool { return c.Status != config.CheckOK }
 	switch {
-	case r.draining, down(r.checks.Schema): // the schema's state outlives the database's: see observe
+	case r.draining, r.refused, down(r.checks.Schema): // the schema's state outlives the database's: see observe
 		return config.Readiness{Status: config.StatusUnavailable, Checks: r.checks}
 	case down(r.checks.Database), down(r.checks.Storage), down(r.checks.Cache):
 		return config.Readiness{Status: config.StatusDegraded, Checks: r.checks}
@@ -132,8 +135,20 @@ func (r *readiness) observe(process context.Context) {
 	if !errors.Is(schema, errSchemaUnseen) { // else what was seen last holds
 		r.note("schema", &r.checks.Schema, schema)
 	}
-	if schema == nil && !r.hasStarted() {
+	r.noteRefusal(storage)
+	if schema == nil && !r.refused && !r.hasStarted() {
 		close(r.started)
+	}
+}
+
+// noteRefusal decides whether the bucket keeps this pod from its work. A bucket that is away,
+// now or again, says nothing about that: what was seen last holds.
+func (r *readiness) noteRefusal(storage error) {
+	switch {
+	case storage == nil && r.bucket.Claimed():
+		r.hadBucket, r.refused = true, false
+	case errors.Is(storage, objectstore.ErrRefused):
+		r.refused = !r.hadBucket
 	}
 }
 

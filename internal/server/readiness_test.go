@@ -145,18 +145,69 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 	<-p.server.Started()
 }
 
-// A pod that starts without its bucket or cache serves what it can.
+// A pod that starts while its bucket and cache are away serves what it can.
 func TestStartWithoutBucketAndCache(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, func(c *config.Server) {
-		c.Bucket.Name, c.RedisURL = "nowhere", "redis://127.0.0.1:1"
+		c.Bucket.Endpoint, c.RedisURL = "http://127.0.0.1:1", "redis://127.0.0.1:1"
 	})
 	checks := p.awaitStatus(200, config.StatusDegraded)
-	wantDown(t, "storage", checks.Storage, "bucket nowhere does not exist")
+	<-p.server.Started()
+	wantDown(t, "storage", checks.Storage, "refuses connections")
 	wantDown(t, "cache", checks.Cache, "127.0.0.1:1 was refused")
 	token := p.register("alice").AccessToken
 	p.get("/api/assets", token).want(200)
 	p.do("POST", "/api/assets/upload", token, strings.NewReader(""), "Content-Type", "text/plain").want(415)
+}
+
+// A pod whose bucket does not let it in takes no traffic and no jobs, so that a rollout with a
+// wrong setting leaves the pods that work; it is ready once it was let in, and then for good.
+func TestStartWithABucketThatRefuses(t *testing.T) {
+	t.Parallel()
+	s3 := services.NewS3(t)
+	good := s3.Bucket(t)
+	all := []string{"s3:ListBucket", "s3:GetObject", "s3:DeleteObject", "s3:PutObject"}
+	for name, test := range map[string]struct {
+		edit func(*config.Bucket)
+		says string
+	}{
+		"bucket": {func(c *config.Bucket) { c.Name = "nowhere" }, "bucket nowhere does not exist"},
+		"key":    {func(c *config.Bucket) { c.SecretKey = "hunter2" }, "refuses the credentials"},
+		"rights": {func(c *config.Bucket) { c.AccessKey, c.SecretKey = services.GuestAccessKey, services.GuestSecretKey }, "is forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlatform(t, func(c *config.Server) {
+				c.Bucket = good
+				test.edit(&c.Bucket)
+			})
+			checks := p.awaitStatus(503, config.StatusUnavailable)
+			wantDown(t, "storage", checks.Storage, test.says)
+			if checks.Schema.Status != config.CheckOK {
+				t.Errorf("schema: %+v", checks.Schema)
+			}
+			select {
+			case <-p.server.Started():
+				t.Error("has started")
+			default:
+			}
+			if name != "rights" {
+				return
+			}
+
+			s3.Stop() // says nothing new about what it will say when it is back
+			eventually(t, "the bucket is found to be away", func() bool {
+				_, body := p.probe()
+				return strings.Contains(body.Checks.Storage.Reason, "refuses connections")
+			})
+			p.awaitStatus(503, config.StatusUnavailable)
+			s3.Start(t)
+			s3.Grant(t, good.Name, all...)
+			p.awaitStatus(200, config.StatusOK)
+			<-p.server.Started()
+			s3.Grant(t, good.Name, "s3:PutObject")
+			p.awaitStatus(200, config.StatusDegraded)
+		})
+	}
 }
 
 // Two platforms on one bucket: the second says so, and leaves what is there alone.
@@ -178,7 +229,7 @@ func TestBucketOfAnotherPlatform(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	checks := second.awaitStatus(200, config.StatusDegraded)
+	checks := second.awaitStatus(503, config.StatusUnavailable)
 	wantDown(t, "storage", checks.Storage, config.ForeignBucket)
 	token := second.register("bob").AccessToken
 	second.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
@@ -324,11 +375,11 @@ func TestBucketWithoutRights(t *testing.T) {
 		c.Bucket.AccessKey, c.Bucket.SecretKey = services.GuestAccessKey, services.GuestSecretKey
 		services.SharedS3(t).Grant(t, c.Bucket.Name, rights...)
 	})
-	refused := func(right string) {
+	refused := func(right string, status int, word string) {
 		t.Helper()
 		var checks config.Checks
 		eventually(t, right, func() bool {
-			checks = p.awaitStatus(200, config.StatusDegraded)
+			checks = p.awaitStatus(status, word)
 			return strings.Contains(checks.Storage.Reason, "lack the right "+right)
 		})
 		wantDown(t, "storage", checks.Storage, p.bucket.Name)
@@ -336,7 +387,7 @@ func TestBucketWithoutRights(t *testing.T) {
 			t.Errorf("a secret is in %s", checks.Storage.Reason)
 		}
 	}
-	refused("s3:PutObject")
+	refused("s3:PutObject", 503, config.StatusUnavailable)
 	token := p.register("alice").AccessToken
 	for _, size := range []int{1, 6 << 20} {
 		r := p.upload(token, newForm().file("a.png", "", png(strings.Repeat("x", size)))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
@@ -353,7 +404,7 @@ func TestBucketWithoutRights(t *testing.T) {
 
 	p.s3.Grant(t, p.bucket.Name, "s3:ListBucket", "s3:PutObject", "s3:DeleteObject")
 	p.get(a.DownloadURL, token).wantProblem(503, "STORAGE_UNAVAILABLE", "")
-	refused("s3:GetObject")
+	refused("s3:GetObject", 200, config.StatusDegraded)
 	p.s3.Grant(t, p.bucket.Name, append(rights, "s3:PutObject")...)
 	p.awaitStatus(200, config.StatusOK)
 	p.get(a.DownloadURL, token).want(200)

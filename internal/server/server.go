@@ -74,7 +74,9 @@ func New(o Options) *Server {
 // Handler is the whole API.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Started is closed once the server has been ready for the first time: then the schema fits this image.
+// Started is closed once the server has been ready for the first time: then the schema fits
+// this image. The bucket may still be away, or refuse this pod later; but one that refuses it
+// from the start keeps it from the jobs, which it would take from pods that can do them.
 func (s *Server) Started() <-chan struct{} { return s.readiness.started }
 
 // Run serves the API and the metrics on their ports until ctx ends. Then it reports
