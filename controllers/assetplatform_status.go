@@ -240,6 +240,9 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 	}
 	if len(reasons) > 0 {
 		slices.Sort(reasons)
+		if part == manifests.ComponentS3 && strings.Contains(reasons[0], config.ForeignBucket) {
+			return no(bucketTaken(ap, text))
+		}
 		return no(&finding{
 			reason: reason, where: text.name, remedy: text.remedy,
 			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, own(reasons[0])),
@@ -249,6 +252,19 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		return unknown(unreported(o))
 	}
 	return yes(assetv1.ReasonAnswers, text.name+" answers the server pods")
+}
+
+// bucketTaken is the finding that another platform's id is in the bucket; for a managed one, that is the platform whose
+// database was there before.
+func bucketTaken(ap *assetv1.AssetPlatform, text dependencyText) *finding {
+	f := &finding{
+		reason: assetv1.ReasonBucketTaken, where: text.name, problem: text.name + " " + config.ForeignBucket,
+		remedy: "name another one in spec.storage.bucket, or a prefix of its own in spec.storage.prefix; or, if that platform's database was given up, delete the object platform-id there",
+	}
+	if manifests.ManagedStorage(ap) != nil {
+		f.remedy = fmt.Sprintf("if its database was given up, hand the bucket over: kubectl -n %s exec %s-0 -- find /data/buckets -maxdepth 2 -name platform-id -delete", ap.Namespace, manifests.S3Name(ap))
+	}
+	return f
 }
 
 // volumeLeaving warns while there is still time: a claim that is being deleted goes, with

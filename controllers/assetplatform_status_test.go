@@ -98,6 +98,7 @@ func TestSetStatus(t *testing.T) {
 		"database down":        {down(func(c *config.Checks) *config.Check { return &c.Database }, "connection refused."), assetv1.ConditionDatabaseReady, "False", assetv1.ReasonDatabaseDown, "False", false},
 		"cache down":           {down(func(c *config.Checks) *config.Check { return &c.Cache }, "timeout"), assetv1.ConditionCacheReady, "False", assetv1.ReasonCacheDown, "False", false},
 		"bucket down":          {down(func(c *config.Checks) *config.Check { return &c.Storage }, "no such bucket"), assetv1.ConditionStorageReady, "False", assetv1.ReasonStorageDown, "False", false},
+		"bucket taken":         {down(func(c *config.Checks) *config.Check { return &c.Storage }, "bucket x at y "+config.ForeignBucket+" (object platform-id): z"), assetv1.ConditionStorageReady, "False", assetv1.ReasonBucketTaken, "False", false},
 		"nobody answers":       {func(s *scene) { s.o.readiness = nil }, assetv1.ConditionDatabaseReady, "Unknown", assetv1.ReasonNotReported, "False", false},
 		"managed part starts":  {func(s *scene) { s.managed(manifests.ComponentPostgres, 0) }, assetv1.ConditionDatabaseReady, "False", assetv1.ReasonWaitingForManaged, "False", false},
 		"managed part crashes": {func(s *scene) {
@@ -308,5 +309,18 @@ func TestConditionsSpeakOfTheSpec(t *testing.T) {
 		if c := meta.FindStatusCondition(s.ap.Status.Conditions, condition); !strings.Contains(c.Message, "the password in key url of Secret direct") {
 			t.Errorf("%s says %q: the migration takes the direct URL", condition, c.Message)
 		}
+	}
+}
+
+// What helps against a bucket of another platform can be done: a managed one has no field for its name.
+func TestBucketTaken(t *testing.T) {
+	t.Parallel()
+	ap := newScene().ap
+	if f := bucketTaken(ap, storageText(ap)); !strings.Contains(f.message(), "The bucket assets holds the bytes of another platform") || !strings.Contains(f.remedy, "spec.storage.prefix") {
+		t.Errorf("message %q", f.message())
+	}
+	ap.Spec.Storage = nil
+	if f := bucketTaken(ap, storageText(ap)); strings.Contains(f.remedy, "spec.") || !strings.Contains(f.remedy, "exec studio-s3-0") {
+		t.Errorf("remedy %q", f.remedy)
 	}
 }

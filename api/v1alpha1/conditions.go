@@ -49,6 +49,7 @@ const (
 	ReasonDatabaseDown = "DatabaseDown"
 	ReasonCacheDown    = "CacheDown"
 	ReasonStorageDown  = "StorageDown"
+	ReasonBucketTaken  = "BucketTaken" // it holds the bytes of another platform
 
 	ReasonMigrationWaiting = "MigrationWaiting"
 	ReasonMigrationRunning = "MigrationRunning"
