@@ -103,17 +103,22 @@ func statusOf(err error) int {
 	return 0
 }
 
+// codeOf is the service's own word for the error; empty if there was none.
+func codeOf(err error) string {
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		return answer.ErrorCode()
+	}
+	return ""
+}
+
 // explain says in words why a request failed.
 func (b *Bucket) explain(err error) error {
 	status := statusOf(err)
 	if status == 0 {
 		return b.explainSilence(err)
 	}
-	var api smithy.APIError
-	code := ""
-	if errors.As(err, &api) {
-		code = api.ErrorCode()
-	}
+	code := codeOf(err)
 	switch {
 	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "XAdminUserNotFound": // the last is versitygw's
 		return refused("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)

@@ -55,10 +55,12 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	defer cancel()
 	owner, err := b.readOwner(ctx)
 	if errors.Is(err, ErrNotFound) {
-		// Read again, whatever comes of it: another pod may be quicker, and there are services that ignore the condition.
-		_, err = b.client.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(platform.String()), IfNoneMatch: aws.String("*"),
-		}, once)
+		// Read again, whatever comes of it: another pod may be quicker, and there are services that ignore the
+		// condition, or know none and say so. There the last of several platforms wins; the others see it in a minute.
+		err = b.writeOwner(ctx, platform, aws.String("*"))
+		if statusOf(err) == http.StatusNotImplemented || codeOf(err) == "NotImplemented" {
+			err = b.writeOwner(ctx, platform, nil)
+		}
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
 			owner, err = b.readOwner(ctx)
 		}
@@ -73,6 +75,14 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 			b.name, b.address, *b.key(ownerObject))
 	}
 	return nil
+}
+
+// writeOwner marks the bucket; with the condition "*" only if there is no mark.
+func (b *Bucket) writeOwner(ctx context.Context, platform uuid.UUID, ifNoneMatch *string) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(platform.String()), IfNoneMatch: ifNoneMatch,
+	}, once)
+	return err
 }
 
 // readOwner reads whose the bytes are; ErrNotFound if nobody has claimed the bucket.

@@ -2,6 +2,11 @@ package objectstore
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -194,5 +199,38 @@ func TestClaimOfAnotherDatabase(t *testing.T) {
 	server.Stop()
 	if err := b.Claim(t.Context(), second); err == nil || b.Claimed() {
 		t.Errorf("while the bucket is away: %v", err)
+	}
+}
+
+// Services that know no conditional writes refuse the header.
+func TestClaimWithoutConditions(t *testing.T) {
+	t.Parallel()
+	target, err := url.Parse("http://" + services.SharedS3(t).Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // which is signed
+	}}
+	for _, status := range []int{http.StatusNotImplemented, http.StatusBadRequest} {
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-None-Match") == "" {
+				pass.ServeHTTP(w, r)
+				return
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented</Message></Error>")
+		}))
+		defer front.Close()
+		settings := services.SharedS3(t).Bucket(t)
+		settings.Endpoint = front.URL
+		b := unclaimedBucket(t, settings)
+		if err := errors.Join(b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+			t.Error(err)
+		}
+		if err := unclaimedBucket(t, settings).Claim(t.Context(), uuid.New()); !errors.Is(err, ErrRefused) {
+			t.Errorf("another platform: %v", err)
+		}
 	}
 }
