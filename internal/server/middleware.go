@@ -83,7 +83,13 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			}()
 			next.ServeHTTP(answer, r)
 		}()
-		if answer.code() >= http.StatusBadRequest && !body.ended {
+		switch {
+		case answer.code() < http.StatusBadRequest, body.ended, body.ReadCloser == http.NoBody:
+		case !body.begun && strings.EqualFold(r.Header.Get("Expect"), "100-continue"):
+			// The client waits to be told to send, and reading would tell it. net/http closes
+			// the connection, but listens before whether a little comes all the same.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerPause))
+		default:
 			linger(answer, body, 4*s.largestFile())
 		}
 	})
@@ -262,12 +268,14 @@ var errBody = errors.New("request body")
 // read on before the answer is sent, and linger reads after it.
 type requestBody struct {
 	io.ReadCloser
+	begun bool
 	ended bool // or failed
 }
 
 func (b *requestBody) Close() error { return nil }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun = true
 	n, err := b.ReadCloser.Read(p)
 	b.ended = b.ended || err != nil
 	if err != nil && !errors.Is(err, io.EOF) {

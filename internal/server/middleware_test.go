@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
@@ -285,5 +287,44 @@ func TestErrorShapeHasNoMore(t *testing.T) {
 	p.get("/api/assets", "").decode(&body)
 	if len(body) != 4 || body["error"] == nil || body["timestamp"] == nil || string(body["path"]) != `"/api/assets"` || body["requestId"] == nil {
 		t.Errorf("%s", body)
+	}
+}
+
+// Who asks before it sends is refused at once, and is not told to send.
+func TestRefusalOfWhoAsksFirst(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	for name, test := range map[string]struct {
+		path, token, contentType string
+		length                   int
+		status                   int
+		code                     string
+	}{
+		"bad token": {"/api/assets/upload", "x", "multipart/form-data; boundary=x", 1000, 401, "UNAUTHORIZED"},
+		"too large": {"/api/assets/upload", token, "multipart/form-data; boundary=x", 1 << 30, 413, "FILE_TOO_LARGE"},
+		"bad type":  {"/api/assets/upload", token, "text/plain", 1000, 415, "UNSUPPORTED_MEDIA_TYPE"},
+		"no route":  {"/api/nothing", token, "text/plain", 1000, 404, "NOT_FOUND"},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		start := time.Now()
+		send(t, conn, fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+			test.path, test.token, test.contentType, test.length))
+		r := readReply(t, conn).wantProblem(test.status, test.code, "")
+		if took := time.Since(start); took > time.Second || !r.closed || r.header.Get("Content-Length") == "" {
+			t.Errorf("%s: after %v, %v", name, took, r.header)
+		}
+	}
+	r, err := http.Get(p.url + "/api/nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.ContentLength <= 0 || r.Close {
+		t.Errorf("a GET that is refused: Content-Length %d", r.ContentLength)
 	}
 }
