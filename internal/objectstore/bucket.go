@@ -58,6 +58,8 @@ var (
 	ErrNotFound    = errors.New("object not found")
 	ErrUnavailable = errors.New("object store unavailable")
 	ErrBusy        = errors.New("too many uploads at once")
+	// ErrForeign is an ErrUnavailable that waiting does not mend.
+	ErrForeign = fmt.Errorf("%w: the bucket "+config.ForeignBucket, ErrUnavailable)
 )
 
 // Deadlines. One call may be tried three times within its deadline. Of a service that

@@ -101,5 +101,5 @@ func (b *Bucket) notOurs() error {
 	if b.claim.Load() == nil {
 		return fmt.Errorf("%w: whose bytes bucket %s holds is not known yet", ErrUnavailable, b.name)
 	}
-	return fmt.Errorf("%w: bucket %s "+config.ForeignBucket, ErrUnavailable, b.name)
+	return fmt.Errorf("bucket %s: %w", b.name, ErrForeign)
 }

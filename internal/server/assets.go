@@ -255,12 +255,16 @@ func (s *Server) discard(ctx context.Context, userID uuid.UUID, key string) {
 }
 
 // parseTags reads a form's tags: a JSON array of texts, or a list with commas. What
-// begins like a JSON object is a mistake, and no tag.
+// begins like a JSON object, or is null, is a mistake, and no tag.
 func parseTags(text string) ([]string, error) {
 	var tags []string
-	if text = strings.TrimSpace(text); text != "" && strings.Contains("[{", text[:1]) {
-		if err := unmarshal([]byte(text), &tags); err != nil {
+	if text = strings.TrimSpace(text); text == "null" || text != "" && strings.Contains("[{", text[:1]) {
+		var values []*string // json.Unmarshal takes null for any text
+		if err := unmarshal([]byte(text), &values); err != nil || values == nil || slices.Contains(values, nil) {
 			return nil, invalid("tags", "is not a JSON array of texts")
+		}
+		for _, tag := range values {
+			tags = append(tags, *tag)
 		}
 	} else {
 		tags = strings.Split(text, ",")

@@ -149,7 +149,9 @@ func TestDownloadOfDamagedBytes(t *testing.T) {
 	if err := p.server.bucket.Delete(t.Context(), keys[0]); err != nil {
 		t.Fatal(err)
 	}
-	p.get(a.DownloadURL, token).wantProblem(500, "INTERNAL_SERVER_ERROR", "")
+	if r := p.get(a.DownloadURL, token).wantProblem(503, "STORAGE_UNAVAILABLE", ""); !strings.Contains(string(r.body), "missing") {
+		t.Errorf("bytes that are lost: %s", r.body)
+	}
 }
 
 func TestContentDisposition(t *testing.T) {

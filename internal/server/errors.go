@@ -61,6 +61,8 @@ var problems = []struct {
 	{store.ErrUploadExpired, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The upload took too long: try again."},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE", "The service cannot reach its database: try again in a moment."},
 	{objectstore.ErrBusy, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "Too many uploads are under way: try again in a moment."},
+	{objectstore.ErrForeign, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The service's file storage is set up for another installation: tell the people who run the service."},
+	{objectstore.ErrNotFound, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The file is missing in the service's file storage: tell the people who run the service, and give them the request id."},
 	{objectstore.ErrUnavailable, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The service cannot reach its file storage: try again in a moment."},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "REQUEST_TIMEOUT", "The request's body came too slowly: try again."},
 	{errBody, http.StatusBadRequest, "VALIDATION_ERROR", "The request's body ended early or is malformed: send it again in full."},

@@ -29,6 +29,9 @@ func TestNoRoute(t *testing.T) {
 		{"PUT", "/api/assets/01a20a70-5f65-7221-837d-cee508b83709", "GET, HEAD, DELETE"},
 		{"POST", "/api/assets", "GET, HEAD"},
 		{"BREW", "/api/assets", "GET, HEAD"},
+		{"GET", "/api/assets/upload", "POST"},
+		{"DELETE", "/api/assets/upload", "POST"},
+		{"PUT", "/api/assets/upload/", "POST"},
 	} {
 		r := p.do(test.method, test.path, "", nil).wantProblem(405, "METHOD_NOT_ALLOWED", "")
 		if got := r.header.Get("Allow"); got != test.allow {

@@ -232,7 +232,10 @@ func TestBucketOfAnotherPlatform(t *testing.T) {
 	checks := second.awaitStatus(503, config.StatusUnavailable)
 	wantDown(t, "storage", checks.Storage, config.ForeignBucket)
 	token := second.register("bob").AccessToken
-	second.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+	r := second.upload(token, newForm().file("b.png", "", png("2"))).wantProblem(503, "STORAGE_UNAVAILABLE", "")
+	if strings.Contains(string(r.body), "in a moment") || !strings.Contains(string(r.body), "another installation") {
+		t.Errorf("its clients are told %s", r.body)
+	}
 	if keys := first.s3.Keys(t, first.bucket.Name); !slices.Equal(keys, kept) {
 		t.Errorf("the first one's bucket held %v, now %v", kept, keys)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,8 +45,12 @@ func (s *Server) routes() http.Handler {
 	stream(mux, s, "GET /api/assets/{id}/download", s.downloadAsset)
 	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, s.deleteAsset)
 
-	nowhere := noRoute(mux)
-	mux.HandleFunc("/", nowhere)
+	// What no route serves. The upload's path is no asset's, for the routes of {id} would take it.
+	unserved := []string{"/", "GET /api/assets/upload", "DELETE /api/assets/upload"}
+	nowhere := noRoute(mux, unserved)
+	for _, pattern := range unserved {
+		mux.HandleFunc(pattern, nowhere)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/") { // CONNECT, or *: ServeMux answers in its own way
 			nowhere(w, r)
@@ -210,13 +215,14 @@ func escapedRune(text []byte) rune {
 	return rune(n)
 }
 
-// noRoute answers what no route serves: 405 if the path has others methods, else 404.
-func noRoute(mux *http.ServeMux) http.HandlerFunc {
+// noRoute answers what no route serves, and is registered for these patterns: 405 if the
+// path has other methods, else 404.
+func noRoute(mux *http.ServeMux, unserved []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 			other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
-			if _, pattern := mux.Handler(other); pattern != "/" {
+			if _, pattern := mux.Handler(other); !slices.Contains(unserved, pattern) {
 				allowed = append(allowed, method)
 			}
 		}
