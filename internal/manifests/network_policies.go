@@ -120,8 +120,9 @@ type dependency struct {
 func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv1.NetworkPolicyEgressRule {
 	rules := []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)}}}
 	for _, d := range dependencies {
+		// Also where the spec wants no such part any more: pods of the time before may still use it.
+		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
 		if d.managed {
-			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
 			continue
 		}
 		for _, text := range d.urls {
