@@ -343,7 +343,7 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		// change that is not ours is its.
 		last := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionAvailable)
 		unchanged := last != nil && last.Status == metav1.ConditionTrue && last.ObservedGeneration == ap.Generation
-		rolled = rolled && have.AvailableReplicas >= min(wanted, a.MinReplicas) && (seen || o.serverSettled && unchanged)
+		rolled = rolled && have.AvailableReplicas >= a.MinReplicas && (seen || o.serverSettled && unchanged)
 	} else {
 		rolled = rolled && have.Replicas == wanted && have.AvailableReplicas == wanted && seen
 	}

@@ -59,6 +59,21 @@ func TestReplicasAreHandedOverBothWays(t *testing.T) {
 	}
 }
 
+// Fewer pods than the spec's least number is not ready, also before the autoscaler has noticed.
+func TestAutoscalerHasNotReachedTheLeast(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Replicas = new(int32(2)) })
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Autoscaling = &assetv1.AutoscalingSpec{MinReplicas: 4, MaxReplicas: 8}
+	})
+	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonProgressing)
+	wantReplicas(t, ap, 2, false)
+	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonProgressing)
+	scale(t, ap, 4)
+	waitReady(t, ap)
+}
+
 // A platform that begins with an autoscaler begins with the least number.
 func TestAutoscaledFromTheStart(t *testing.T) {
 	t.Parallel()
