@@ -15,8 +15,8 @@
 // # Failure modes
 //
 //   - The service is away or refuses us: ErrUnavailable; Check says why in words. To
-//     know of a right that is missing, it stores, deletes and asks for the object
-//     rights-check, once and after each refusal.
+//     know of a right that is missing, Claim stores, deletes and asks for the object
+//     rights-check in a bucket that is ours, once and after each refusal.
 //   - Whose bytes the bucket holds under this prefix is not known yet: nothing is stored or
 //     deleted, with ErrUnavailable, until Claim has seen that they are this platform's.
 //     It looks again every minute.

@@ -374,17 +374,24 @@ func TestCheckOfRights(t *testing.T) {
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
 	settings.AccessKey, settings.SecretKey = services.GuestAccessKey, services.GuestSecretKey
+	us := uuid.New()
+	check := func(b *Bucket) error {
+		if err := b.Check(t.Context()); err != nil {
+			return err
+		}
+		return b.Claim(t.Context(), us)
+	}
 	all := []string{"s3:ListBucket", "s3:PutObject", "s3:GetObject", "s3:DeleteObject"}
 	for i, missing := range all {
 		server.Grant(t, settings.Name, slices.Concat(all[:i], all[i+1:])...)
-		err := open(t, settings).Check(t.Context())
+		err := check(unclaimedBucket(t, settings))
 		if err == nil || !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), settings.Name) || strings.Contains(err.Error(), services.GuestSecretKey) {
 			t.Errorf("without %s: %v", missing, err)
 		}
 	}
 	server.Grant(t, settings.Name, all...)
-	b := open(t, settings)
-	if err := errors.Join(b.Check(t.Context()), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+	b := unclaimedBucket(t, settings)
+	if err := errors.Join(check(b), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Error(err)
 	}
 	for _, lost := range []struct {
@@ -400,15 +407,15 @@ func TestCheckOfRights(t *testing.T) {
 		if err := lost.call(); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("without %s: %v", lost.right, err)
 		}
-		if err := b.Check(t.Context()); err == nil || !strings.Contains(err.Error(), lost.right) {
+		if err := check(b); err == nil || !strings.Contains(err.Error(), lost.right) {
 			t.Errorf("%s was lost: %v", lost.right, err)
 		}
 		server.Grant(t, settings.Name, all...)
-		if err := b.Check(t.Context()); err != nil {
+		if err := check(b); err != nil {
 			t.Errorf("%s was granted again: %v", lost.right, err)
 		}
 	}
-	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[k]" {
+	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[k platform-id]" {
 		t.Errorf("left: %s", keys)
 	}
 }

@@ -32,31 +32,43 @@ func refused(format string, a ...any) error { return refusal(fmt.Sprintf(format,
 // once is for the calls of checks: the next round of them is the retry.
 func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
 
-// Check reports whether the bucket answers and grants the rights on its objects. The error is a sentence for the people who
-// run the platform: it names bucket and address, says what to do and holds no secrets.
+// Check reports whether the bucket answers. The error is a sentence for the people who run the
+// platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
 	_, err = b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name}, once)
 	if err == nil {
-		return b.proveRights(ctx)
+		return nil
 	}
 	if slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, statusOf(err)) {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
 		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
-			return b.proveRights(ctx)
+			return nil
 		}
 	}
 	return b.explain(err)
+}
+
+// The rights on objects that the platform needs, by their names in policies.
+const (
+	rightPut    = "s3:PutObject"
+	rightDelete = "s3:DeleteObject"
+	rightGet    = "s3:GetObject"
+)
+
+func (b *Bucket) lacks(right string) error {
+	return refused("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, right)
 }
 
 // probe is the object on which proveRights tries the rights. No key of a caller is like it.
 const probe = "rights-check"
 
 // proveRights tries what uploads, deletions and downloads need: once, and again after
-// one of them was forbidden. Whether the bucket answers says nothing about that.
+// one of them was forbidden. Whether the bucket answers says nothing about that. It
+// writes, and is therefore only for a bucket that is ours.
 func (b *Bucket) proveRights(ctx context.Context) error {
 	if b.proven.Load() {
 		return nil
@@ -66,15 +78,15 @@ func (b *Bucket) proveRights(ctx context.Context) error {
 		right string
 		call  func() error
 	}{
-		{"s3:PutObject", func() error {
+		{rightPut, func() error {
 			_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: key, Body: strings.NewReader("")}, once)
 			return err
 		}},
-		{"s3:DeleteObject", func() error {
+		{rightDelete, func() error {
 			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: key}, once)
 			return err
 		}},
-		{"s3:GetObject", func() error { // of what is gone now, or was put there by another pod
+		{rightGet, func() error { // of what is gone now, or was put there by another pod
 			out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: key}, once)
 			if err == nil {
 				err = out.Body.Close()
@@ -85,7 +97,7 @@ func (b *Bucket) proveRights(ctx context.Context) error {
 		err := try.call()
 		switch status := statusOf(err); {
 		case status == http.StatusForbidden:
-			return refused("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, try.right)
+			return b.lacks(try.right)
 		case err != nil && status != http.StatusNotFound:
 			return b.explain(err)
 		}

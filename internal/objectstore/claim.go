@@ -36,36 +36,52 @@ func (b *Bucket) Claimed() bool {
 }
 
 // Claim marks the bucket, under its prefix, as the platform's, unless it is marked as another's:
-// two of them would mix their bytes in backups and take each other's away with the bucket. It is
-// to be called all the time: a success holds for a minute, and then the mark is read again, for
-// somebody may have removed it, and another platform be there. It does not hold for another
-// platform, whose database this process may find behind its URL. The error is a sentence like
-// those of Check.
+// two of them would mix their bytes in backups and take each other's away with the bucket. In
+// one that is ours it then tries the rights on its objects. It is to be called all the time: a
+// success holds for a minute, and then the mark is read again, for somebody may have removed it,
+// and another platform be there. It does not hold for another platform, whose database this
+// process may find behind its URL. The error is a sentence like those of Check.
 func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	known := b.claim.Load()
-	switch {
-	case known == nil:
-	case known.platform != platform:
+	if known != nil && known.platform != platform {
 		b.claim.Store(nil) // even if the service does not answer now
-	case known.ours && time.Since(known.seen) < claimAge:
+		known = nil
+	}
+	holds := known != nil && known.ours && time.Since(known.seen) < claimAge
+	if holds && b.proven.Load() {
 		return nil
 	}
 	defer b.timed("check", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
+	if !holds {
+		if err := b.mark(ctx, platform); err != nil {
+			return err
+		}
+	}
+	return b.proveRights(ctx)
+}
+
+// mark reads whose the bytes are, and where nobody's, makes them the platform's.
+func (b *Bucket) mark(ctx context.Context, platform uuid.UUID) error {
+	right := rightGet
 	owner, err := b.readOwner(ctx)
 	if errors.Is(err, ErrNotFound) {
 		// Read again, whatever comes of it: another pod may be quicker, and there are services that ignore the
 		// condition, or know none and say so. There the last of several platforms wins; the others see it in a minute.
-		err = b.writeOwner(ctx, platform, aws.String("*"))
+		right, err = rightPut, b.writeOwner(ctx, platform, aws.String("*"))
 		if statusOf(err) == http.StatusNotImplemented || codeOf(err) == "NotImplemented" {
 			err = b.writeOwner(ctx, platform, nil)
 		}
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
+			right = rightGet
 			owner, err = b.readOwner(ctx)
 		}
 	}
-	if err != nil {
+	switch {
+	case codeOf(err) == "AccessDenied":
+		return b.lacks(right)
+	case err != nil:
 		return b.explain(err)
 	}
 	found := &claim{platform: platform, ours: owner == platform.String(), seen: time.Now()}

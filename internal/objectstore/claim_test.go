@@ -92,6 +92,9 @@ func TestForeignBucket(t *testing.T) {
 	if err := ours.Claim(t.Context(), us); !errors.Is(err, ErrRefused) {
 		t.Fatal("two platforms have claimed one bucket")
 	}
+	if ours.proven.Load() {
+		t.Error("the rights were tried, by writing, in another platform's bucket")
+	}
 	_, err := ours.Get(t.Context(), "k", 0, -1)
 	for call, err := range map[string]error{
 		"get": err, "put": ours.Put(t.Context(), "k2", strings.NewReader("x")), "delete": ours.Delete(t.Context(), "k"), "discard": ours.Discard(t.Context(), "k"),
