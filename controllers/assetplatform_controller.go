@@ -270,8 +270,26 @@ func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 		if name == manifests.PostgresName(p.ap) {
 			p.facts.DatabaseVolume = string(claim.UID)
 		}
+		pinImage(p.ap, claim)
 	}
+	p.facts.Images = manifests.TargetImages(p.ap, r.Images)
 	return nil
+}
+
+// pinImage takes the image that can read a retained volume from its claim, where the status, which is that of
+// a platform made again, names none.
+func pinImage(ap *assetv1.AssetPlatform, claim *corev1.PersistentVolumeClaim) {
+	component, image := claim.Labels[manifests.LabelComponent], claim.Annotations[assetv1.AnnotationImage]
+	if image == "" || manifests.PinnedImage(ap, manifests.Component(component)) != "" {
+		return
+	}
+	for i := range ap.Status.Components {
+		if ap.Status.Components[i].Name == component {
+			ap.Status.Components[i].Image = image
+			return
+		}
+	}
+	ap.Status.Components = append(ap.Status.Components, assetv1.ComponentStatus{Name: component, Image: image})
 }
 
 // observeChildren finds out what Build has to know of the objects that are there.

@@ -83,6 +83,34 @@ func TestRetainedDataIsTakenBack(t *testing.T) {
 	waitReady(t, other) // and takes nothing of its neighbour's
 }
 
+// A volume is read by the image that has written it, also where the platform was made again: an operator of another
+// version comes with others.
+func TestVolumeKeepsItsImage(t *testing.T) {
+	t.Parallel()
+	const image = "example.com/postgres:14"
+	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Database = &assetv1.DatabaseSpec{Managed: &assetv1.ManagedVolumeSpec{Image: image}}
+	})
+	waitReady(t, ap)
+	repaired(t, "the claim's mark", func() error {
+		if got := get(t, ap, "studio-postgres", &corev1.PersistentVolumeClaim{}).Annotations[assetv1.AnnotationImage]; got != image {
+			return fmt.Errorf("the claim is for %q", got)
+		}
+		return nil
+	})
+	deletePlatform(t, ap, retained...)
+	if err := admin.Create(ctx, backendSecrets(ap.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	ap = newPlatformIn(t, ap.Namespace, externalSpec) // for a while it is left data
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Database = nil })
+	waitReady(t, ap)
+	if got := get(t, ap, "studio-postgres", &appsv1.StatefulSet{}).Spec.Template.Spec.Containers[0].Image; got != image {
+		t.Errorf("the volume is given to %s", got)
+	}
+}
+
 // Taken back, a volume keeps what the spec no longer names; so does one in use.
 func TestVolumeKeepsWhatTheSpecDoesNotName(t *testing.T) {
 	t.Parallel()

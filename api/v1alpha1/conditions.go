@@ -78,6 +78,8 @@ const (
 	AnnotationAdopt = "assetplatform.io/adopt"
 	// AnnotationRetainedFor on data that outlives its platform: the namespace/name that it belongs to.
 	AnnotationRetainedFor = "assetplatform.io/retained-for"
+	// AnnotationImage on a volume claim: the image that its part was last ready with, which can read it.
+	AnnotationImage = "assetplatform.io/image"
 	// AnnotationRetry on an AssetPlatform, any new value: try the failed migration again.
 	AnnotationRetry = "assetplatform.io/retry"
 )

@@ -69,5 +69,18 @@ func dataMeta(ap *assetv1.AssetPlatform, c Component, name string) metav1.Object
 	return m
 }
 
+// claimMeta is the metadata of a managed part's volume claim. It names the image that can read
+// the volume, for a platform that is made again has no status that would.
+func claimMeta(ap *assetv1.AssetPlatform, c Component, name, image string) metav1.ObjectMeta {
+	m := dataMeta(ap, c, name)
+	if image != "" {
+		if m.Annotations == nil {
+			m.Annotations = map[string]string{}
+		}
+		m.Annotations[assetv1.AnnotationImage] = image
+	}
+	return m
+}
+
 // RetainedFor is the value of the annotation that marks data as this platform's.
 func RetainedFor(ap *assetv1.AssetPlatform) string { return ap.Namespace + "/" + ap.Name }

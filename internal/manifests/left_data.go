@@ -28,12 +28,12 @@ func IsLeft(ap *assetv1.AssetPlatform, name string) bool {
 func LeftData(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	var objects []client.Object
 	for _, left := range f.Left {
-		metadata := dataMeta(ap, Component(left.GetLabels()[LabelComponent]), left.GetName())
+		component := Component(left.GetLabels()[LabelComponent])
 		switch o := left.(type) {
 		case *corev1.PersistentVolumeClaim:
 			objects = append(objects, &corev1.PersistentVolumeClaim{
 				TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "PersistentVolumeClaim"),
-				ObjectMeta: metadata,
+				ObjectMeta: claimMeta(ap, component, o.Name, o.Annotations[assetv1.AnnotationImage]),
 				Spec: corev1.PersistentVolumeClaimSpec{
 					AccessModes:      o.Spec.AccessModes,
 					StorageClassName: o.Spec.StorageClassName,
@@ -41,7 +41,7 @@ func LeftData(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 				},
 			})
 		case *corev1.Secret:
-			objects = append(objects, &corev1.Secret{TypeMeta: typeMeta(corev1.SchemeGroupVersion, "Secret"), ObjectMeta: metadata})
+			objects = append(objects, &corev1.Secret{TypeMeta: typeMeta(corev1.SchemeGroupVersion, "Secret"), ObjectMeta: dataMeta(ap, component, o.Name)})
 		}
 	}
 	return objects

@@ -84,7 +84,7 @@ func (p managedPart) volumeClaim(ap *assetv1.AssetPlatform) *corev1.PersistentVo
 	}
 	return &corev1.PersistentVolumeClaim{
 		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "PersistentVolumeClaim"),
-		ObjectMeta: dataMeta(ap, p.component, p.name),
+		ObjectMeta: claimMeta(ap, p.component, p.name, PinnedImage(ap, p.component)),
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			StorageClassName: class,
