@@ -77,8 +77,12 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 		{assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
 	}
 	set := func(condition string, v verdict) {
+		message := v.message
+		if v.finding == nil || !v.finding.former {
+			message = inSpecWords(ap, message)
+		}
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-			Type: condition, Status: v.status, Reason: v.reason, Message: inSpecWords(ap, v.message), ObservedGeneration: ap.Generation,
+			Type: condition, Status: v.status, Reason: v.reason, Message: message, ObservedGeneration: ap.Generation,
 		})
 	}
 	verdicts := []verdict{secrets, migrated}
@@ -243,10 +247,15 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		if part == manifests.ComponentS3 && strings.Contains(reasons[0], config.ForeignBucket) {
 			return no(bucketTaken(ap, text))
 		}
-		return no(&finding{
+		f := &finding{
 			reason: reason, where: text.name, remedy: text.remedy,
 			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, own(reasons[0])),
-		})
+		}
+		if o.facts.Held != nil {
+			f.former = true
+			f.remedy = "these pods still have the settings from before the last change, and end when it can be rolled out: see the condition Migrated"
+		}
+		return no(f)
 	}
 	if reported == 0 {
 		return unknown(unreported(o))
@@ -427,7 +436,10 @@ func problems(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) []asse
 	findings = append(findings, o.podFindings...)
 	var list []assetv1.Problem
 	for _, f := range findings {
-		p := assetv1.Problem{Problem: inSpecWords(ap, f.problem), Where: f.where, Remedy: inSpecWords(ap, f.remedy)}
+		p := assetv1.Problem{Problem: f.problem, Where: f.where, Remedy: f.remedy}
+		if !f.former {
+			p.Problem, p.Remedy = inSpecWords(ap, f.problem), inSpecWords(ap, f.remedy)
+		}
 		if !slices.Contains(list, p) && len(list) < maxProblems {
 			list = append(list, p)
 		}
@@ -510,7 +522,7 @@ func managedParts(ap *assetv1.AssetPlatform) string {
 
 func stalledVerdict(ready verdict) verdict {
 	if ready.finding != nil && ready.finding.stalled {
-		return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message}
+		return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message, finding: ready.finding}
 	}
 	return waiting(assetv1.ReasonNotStalled, "Nothing waits for an edit of the platform")
 }
@@ -519,7 +531,7 @@ func reconcilingVerdict(ready verdict) verdict {
 	if ready.status == metav1.ConditionTrue || ready.finding != nil && ready.finding.stalled {
 		return waiting(assetv1.ReasonSettled, "Nothing is under way")
 	}
-	return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message}
+	return verdict{status: metav1.ConditionTrue, reason: ready.reason, message: ready.message, finding: ready.finding}
 }
 
 func updateVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {

@@ -58,6 +58,31 @@ func (s *scene) failed(code config.Code) {
 	m.Phase, m.Code, m.Message, m.Remedy = assetv1.MigrationFailed, string(code), "it went wrong.", "mend it."
 }
 
+// What pods from before a change of the spec say is not about the Secrets and fields that the spec names now.
+func TestWordsOfFormerPods(t *testing.T) {
+	t.Parallel()
+	for held, want := range map[*assetv1.MigratedStatus]struct{ says, not string }{
+		nil:              {"key database-url of Secret backend-secrets", "DATABASE_URL"},
+		{ConfigMap: "c"}: {"DATABASE_URL", "backend-secrets"},
+	} {
+		s := newScene()
+		s.o.facts.Held = held
+		for i := range s.o.readiness {
+			s.o.readiness[i].Checks.Database = config.Check{Status: config.CheckDown, Reason: "db.example.com refuses connections: correct DATABASE_URL"}
+		}
+		setStatus(s.ap, s.o)
+		texts := []string{s.ap.Status.Problems[0].Problem + s.ap.Status.Problems[0].Remedy}
+		for _, name := range []string{assetv1.ConditionDatabaseReady, assetv1.ConditionReady, assetv1.ConditionReconciling} {
+			texts = append(texts, meta.FindStatusCondition(s.ap.Status.Conditions, name).Message)
+		}
+		for _, text := range texts {
+			if !strings.Contains(text, want.says) || strings.Contains(text, want.not) {
+				t.Errorf("held %v: %s", held, text)
+			}
+		}
+	}
+}
+
 // Each situation gives one condition its reason, and Ready, Reconciling and Stalled follow from it.
 func TestSetStatus(t *testing.T) {
 	t.Parallel()

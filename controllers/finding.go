@@ -18,6 +18,7 @@ type finding struct {
 	where   string // Kind name
 	remedy  string // what to do, named down to the field
 	stalled bool   // only an edit of the AssetPlatform can help
+	former  bool   // of pods that still have the settings of an earlier spec: the variables it speaks of are not this one's
 }
 
 // message is the condition's message: the problem, and what to do.

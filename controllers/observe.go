@@ -95,7 +95,11 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 		return nil, err
 	}
 	o.migration, o.migrationRefusal = diagnose(p.migrationPods), p.migrationRefusal
-	o.podFindings = append(diagnose(managedPods), diagnose(serverPods)...)
+	o.podFindings = diagnose(managedPods)
+	for _, f := range diagnose(serverPods) {
+		f.former = p.facts.Held != nil
+		o.podFindings = append(o.podFindings, f)
+	}
 	o.readiness = r.askServers(ctx, p, serverPods)
 	if len(serverPods) > 0 {
 		p.requeueIn(r.interval())
