@@ -231,6 +231,42 @@ func TestDriftOfPortsIsRepaired(t *testing.T) {
 	}
 }
 
+// A container of ours that was renamed by hand is somebody else's for server-side apply: it would stay beside ours, with
+// our port. A sidecar that is in nobody's way stays.
+func TestRenamedContainersGo(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	set, server := get(t, ap, "studio-redis", &appsv1.StatefulSet{}), get(t, ap, "studio-server", &appsv1.Deployment{})
+	sidecar := corev1.Container{Name: "theirs", Image: "example.com/sidecar:1", Ports: []corev1.ContainerPort{{ContainerPort: 15090}}}
+	for o, template := range map[client.Object]*corev1.PodTemplateSpec{set: &set.Spec.Template, server: &server.Spec.Template} {
+		if err := retryUpdate(o, func() {
+			template.Spec.Containers[0].Name = "renamed"
+			template.Spec.Containers = append(template.Spec.Containers, sidecar)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(template corev1.PodTemplateSpec) string {
+		var list []string
+		for _, c := range template.Spec.Containers {
+			list = append(list, c.Name)
+		}
+		slices.Sort(list)
+		return strings.Join(list, " ")
+	}
+	repaired(t, "containers", func() error {
+		got := []string{names(get(t, ap, "studio-redis", set).Spec.Template), names(get(t, ap, "studio-server", server).Spec.Template)}
+		if want := []string{"redis theirs", "server theirs"}; !slices.Equal(got, want) {
+			return fmt.Errorf("the containers are %q, want %q", got, want)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Server.LogLevel = "debug" })
+	waitReady(t, ap)
+}
+
 // An object of a child's name that is not ours stays as it is, byte for byte; the status
 // names it and the annotation that hands it over; when it goes, the platform comes up.
 func TestForeignNamesakesAreLeftAlone(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -16,7 +17,8 @@ import (
 
 // resetPorts makes the lists of ports of an object of ours just those that are wanted, where they are not. The number of
 // a port is its key for server-side apply: one that was edited by hand is another port, somebody else's, and ours beside
-// it has the same name, which the apiserver refuses for ever. It says whether there was anything to reset; if not, the
+// it has the same name, which the apiserver refuses for ever. A container of ours that was renamed by hand is such another
+// one as well: it goes, for it has our port in the same pod. It says whether there was anything to reset; if not, the
 // refusal has another cause, and is returned.
 func (a *applier) resetPorts(ctx context.Context, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
 	live := &unstructured.Unstructured{}
@@ -56,13 +58,16 @@ func setPorts(live, intent any) {
 			return
 		}
 		for key, value := range wanted {
-			ports, isList := value.([]any)
+			list, isList := value.([]any)
 			there, wasList := is[key].([]any)
-			if key == "ports" && isList && wasList {
-				is[key] = mergePorts(there, ports)
-			} else {
-				setPorts(is[key], value)
+			switch {
+			case key == "ports" && isList && wasList:
+				is[key] = mergePorts(there, list)
+				continue
+			case key == "containers" && isList && wasList:
+				is[key] = mergeContainers(there, list)
 			}
+			setPorts(is[key], value)
 		}
 	case []any:
 		are, _ := live.([]any)
@@ -99,6 +104,53 @@ func mergePorts(live, wanted []any) []any {
 		}
 	}
 	return append(ports, others...)
+}
+
+// mergeContainers are the wanted containers as they are there, and those of others that have no port of theirs.
+func mergeContainers(live, wanted []any) []any {
+	containers := slices.DeleteFunc(slices.Clone(live), func(there any) bool { return takesPort(there, wanted) })
+	for _, container := range wanted {
+		if !named(containers, container) {
+			containers = append(containers, container)
+		}
+	}
+	return containers
+}
+
+// takesPort says whether a container that is not one of those wanted has a port of theirs.
+func takesPort(container any, wanted []any) bool {
+	if named(wanted, container) {
+		return false
+	}
+	ports, _ := field(container, "ports").([]any)
+	return slices.ContainsFunc(wanted, func(ours any) bool {
+		taken, _ := field(ours, "ports").([]any)
+		return slices.ContainsFunc(ports, func(port any) bool {
+			return slices.ContainsFunc(taken, func(our any) bool {
+				sameNumber := field(port, "containerPort") == field(our, "containerPort") && field(port, "protocol") == field(our, "protocol")
+				return sameNumber || field(port, "name") == field(our, "name")
+			})
+		})
+	})
+}
+
+// named says whether a list has an item of another item's name.
+func named(list []any, item any) bool {
+	return slices.ContainsFunc(list, func(i any) bool { return field(i, "name") == field(item, "name") })
+}
+
+// portTaken says whether a workload of ours has a container of others with a port of ours.
+func portTaken(live client.Object, intent *unstructured.Unstructured) (bool, error) {
+	wanted, _, _ := unstructured.NestedSlice(intent.Object, "spec", "template", "spec", "containers")
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return false, fmt.Errorf("convert %s: %w", describe(live), err)
+	}
+	containers, _, _ := unstructured.NestedSlice(content, "spec", "template", "spec", "containers")
+	return slices.ContainsFunc(containers, func(there any) bool { return takesPort(there, wanted) }), nil
 }
 
 // field is a field of an object; nil if it is not there.
