@@ -56,8 +56,10 @@ verify: ## Fail where generated files or go.mod drift from their source
 	@go mod tidy -diff
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## go vet and golangci-lint, with the import rules of the architecture
+lint: $(GOLANGCI_LINT) ## go vet and golangci-lint, with the import rules of the architecture; shellcheck
 	$(GOLANGCI_LINT) run ./...
+	@hack/deps lint
+	shellcheck -x -P SCRIPTDIR $$(git grep -lE '^#!/bin/(ba)?sh')
 
 .PHONY: test-go
 test-go: ## Unit, manifests, controllers, store and server tests (real apiserver, PostgreSQL, Redis, S3 server)
