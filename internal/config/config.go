@@ -28,12 +28,16 @@ const (
 // Ports and paths on which server pods answer.
 const (
 	ServerPort  = 3000
+	TLSPort     = 3443
 	MetricsPort = 9090
 
 	PathHealth  = "/api/health" // 200 while the process lives; touches no dependency
 	PathReady   = "/api/ready"  // Readiness as JSON; 503 while this pod cannot serve
 	PathMetrics = "/metrics"    // Prometheus text format, on MetricsPort
 )
+
+// TLSDirectory is where server pods find their key pair, as tls.crt and tls.key.
+const TLSDirectory = "/etc/assetplatform/tls"
 
 // Var is one environment variable of the contract.
 type Var struct {
@@ -50,6 +54,9 @@ type Var struct {
 var (
 	Port           = Var{Name: "PORT", Default: strconv.Itoa(ServerPort), Doc: "TCP port of the API."}
 	MetricsPortVar = Var{Name: "METRICS_PORT", Default: strconv.Itoa(MetricsPort), Doc: "TCP port of /metrics."}
+	TLSPortVar     = Var{Name: "TLS_PORT", Default: strconv.Itoa(TLSPort), Doc: "TCP port of the API by TLS."}
+	TLSCertFile    = Var{Name: "TLS_CERT_FILE", Doc: "PEM file with the certificate chain; it is read again when it changes. Empty together with TLS_KEY_FILE: no TLS."}
+	TLSKeyFile     = Var{Name: "TLS_KEY_FILE", Doc: "PEM file with the certificate's key."}
 	LogLevel       = Var{Name: "LOG_LEVEL", Default: "info", Doc: "Least severe level that is logged: debug, info, warn or error."}
 	DrainDelay     = Var{Name: "DRAIN_DELAY", Default: "5s", Doc: "How long a server that was told to stop keeps accepting requests while it already says that it is not ready, so that load balancers notice; a Go duration."}
 
@@ -80,7 +87,7 @@ var (
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
 var ServerVars = []Var{
-	Port, MetricsPortVar, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
+	Port, MetricsPortVar, TLSPortVar, TLSCertFile, TLSKeyFile, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
 	DatabaseURL, RedisURL, JWTSecret, JWTVerifySecrets,
 	S3Bucket, S3Prefix, S3Region, S3Endpoint, S3AccessKey, S3SecretKey,
 	MaxFileSizeImage, MaxFileSizeAudio, TrashRetention,
@@ -104,7 +111,8 @@ type RateLimits struct {
 
 // Server is what `assetplatform server` runs with.
 type Server struct {
-	Port, MetricsPort                  int
+	Port, MetricsPort, TLSPort         int
+	TLSCertFile, TLSKeyFile            string // both empty: no TLS
 	LogLevel                           slog.Level
 	DrainDelay                         time.Duration
 	AllowedOrigins                     []string
@@ -131,6 +139,9 @@ func LoadServer(getenv func(string) string) (Server, error) {
 	s := Server{
 		Port:           l.port(Port),
 		MetricsPort:    l.port(MetricsPortVar),
+		TLSPort:        l.port(TLSPortVar),
+		TLSCertFile:    l.text(TLSCertFile),
+		TLSKeyFile:     l.text(TLSKeyFile),
 		LogLevel:       l.level(LogLevel),
 		DrainDelay:     l.duration(DrainDelay),
 		AllowedOrigins: l.origins(AllowedOrigins),
@@ -151,6 +162,9 @@ func LoadServer(getenv func(string) string) (Server, error) {
 	}
 	if (s.Bucket.AccessKey == "") != (s.Bucket.SecretKey == "") {
 		l.fail(S3AccessKey, "set both or neither of %s and %s", S3AccessKey.Name, S3SecretKey.Name)
+	}
+	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
+		l.fail(TLSCertFile, "set both or neither of %s and %s", TLSCertFile.Name, TLSKeyFile.Name)
 	}
 	return s, errors.Join(l.errs...)
 }

@@ -6,6 +6,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,9 +80,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // from the start keeps it from the jobs, which it would take from pods that can do them.
 func (s *Server) Started() <-chan struct{} { return s.readiness.started }
 
-// Run serves the API and the metrics on their ports until ctx ends. Then it reports
+// Run serves the API, also by TLS where it has a key pair, and the metrics on their ports until ctx ends. Then it reports
 // that it is not ready, goes on serving for the drain delay, and gives the requests in
-// flight 45 s to finish. The error is about ports that cannot be used.
+// flight 45 s to finish. The error is about ports that cannot be used, or the key pair.
 func (s *Server) Run(ctx context.Context) error {
 	api, err := listen(ctx, s.config.Port)
 	if err != nil {
@@ -92,15 +93,22 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(err, api.Close())
 	}
 	apiServer := s.httpServer(s.handler)
+	secure, err := s.listenTLS(ctx, apiServer)
+	if err != nil {
+		return errors.Join(err, api.Close(), metrics.Close())
+	}
 	metricsServer := s.httpServer(s.metrics.handler())
 
 	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopChecks()
 	go s.readiness.run(checks, checkEvery)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- apiServer.Serve(listener{api, s.log}) }()
+	if secure != nil {
+		go func() { failed <- apiServer.ServeTLS(secure, "", "") }()
+	}
 	go func() { failed <- metricsServer.Serve(metrics) }()
-	s.log.Info("serving", "address", api.Addr().String(), "metrics", metrics.Addr().String())
+	s.log.Info("serving", "address", api.Addr().String(), "metrics", metrics.Addr().String(), "tls", secure != nil)
 
 	select {
 	case err := <-failed:
@@ -119,6 +127,20 @@ func (s *Server) Run(ctx context.Context) error {
 	metricsServer.Close()
 	s.log.Info("stopped")
 	return nil
+}
+
+// listenTLS opens the port for TLS and gives the API its key pair; nil where there is none.
+func (s *Server) listenTLS(ctx context.Context, api *http.Server) (*net.TCPListener, error) {
+	if s.config.TLSCertFile == "" {
+		return nil, nil //nolint:nilnil // the caller asks
+	}
+	keys, err := newKeyPair(s.config.TLSCertFile, s.config.TLSKeyFile, s.log)
+	if err != nil {
+		return nil, err
+	}
+	// The protocols are named because the same http.Server serves plain HTTP, and would leave HTTP/2 out else.
+	api.TLSConfig = &tls.Config{GetCertificate: keys.certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	return listen(ctx, s.config.TLSPort)
 }
 
 func (s *Server) httpServer(handler http.Handler) *http.Server {
