@@ -246,7 +246,7 @@ func admissions() []admission {
 			admission{old: managed("storageClassName: fats, storage: 100Ti"), accept: []string{managed("storageClassName: fast, storage: 100Gi"), managed("storage: 1Gi")}},
 		)
 	}
-	return slices.Concat(list, imageAdmissions(), secretAdmissions(), annotationAdmissions())
+	return slices.Concat(list, imageAdmissions(), secretAdmissions(), routeAdmissions(), annotationAdmissions())
 }
 
 // imageAdmissions are the rules of each field that names an image.
@@ -297,17 +297,65 @@ func secretAdmissions() []admission {
 		addKey(field+".key", fmt.Sprintf(spec, "name: a, key: %s"))
 	}
 	const credentials = "storage: {bucket: assets, credentialsSecretRef: {name: a, %s: %%s}}"
+	addName("spec.networking.tls.secretName", "networking: {host: a.example.com, tls: {secretName: %s}}")
 	addName("spec.storage.credentialsSecretRef.name", "storage: {bucket: assets, credentialsSecretRef: {name: %s}}")
 	addKey("spec.storage.credentialsSecretRef.accessKey", fmt.Sprintf(credentials, "accessKey"))
 	addKey("spec.storage.credentialsSecretRef.secretKey", fmt.Sprintf(credentials, "secretKey"))
 	return list
 }
 
+// routeAdmissions are the rules of how people reach the API.
+func routeAdmissions() []admission {
+	const (
+		gateway = "gateway: {parentRefs: [{name: public}]}"
+		issuer  = "tls: {issuerRef: {name: letsencrypt}}"
+		in      = "networking: {host: a.example.com, %s}"
+		ref     = "networking: {host: a.example.com, gateway: {parentRefs: [{%s}]}}"
+	)
+	list := []admission{
+		{
+			field: "spec.networking", message: "networking.host: ingress, gateway and tls need the name that people type, like api.yourdomain.com",
+			accept: each(in, "ingress: {}", gateway, issuer), reject: each("networking: {%s}", "ingress: {}", gateway, issuer),
+		},
+		{
+			field: "spec.networking", message: "networking.tls: the certificate of a Gateway belongs to its listener; leave tls out",
+			accept: each(in, gateway+", ingress: {}, "+issuer), reject: each(in, gateway+", "+issuer),
+		},
+		{
+			field: "spec.networking", message: "networking.service.port: is for plain HTTP; with tls the Service serves TLS on 443 beside it",
+			accept: append(each(in, "service: {port: 443}, ingress: {}, "+issuer, "service: {port: 8443}, "+issuer), "networking: {service: {port: 443}}"),
+			reject: each(in, "service: {port: 443}, "+issuer),
+		},
+		{
+			field: "spec.networking.host", message: "networking.host: not the name of a host: write it in lower case without scheme, port and path, like api.yourdomain.com",
+			accept: each("networking: {host: %s}", "a.example.com", "localhost", "1.a-b.c"),
+			reject: each("networking: {host: '%s'}", "https://a.example.com", "a.example.com:443", "a.example.com/x", "A.example.com", "*.example.com", "a_b.example.com", "10.0.0.1", "a..b", "a.example.com."),
+		},
+		{
+			field: "spec.networking.tls", message: "networking.tls: set exactly one of issuerRef (cert-manager issues the certificate) and secretName (it is in a Secret of yours)",
+			accept: each(in, issuer, "tls: {secretName: own}"), reject: each(in, "tls: {}", "tls: {secretName: own, issuerRef: {name: a}}"),
+		},
+		{field: "spec.networking.gateway.parentRefs", message: "should have at least 1 items", reject: each(in, "gateway: {parentRefs: []}")},
+	}
+	for field, of := range map[string]struct{ spec, message string }{
+		"ingress.className":                 {fmt.Sprintf(in, "ingress: {className: %s}"), "not the name of an IngressClass: kubectl get ingressclass lists those of the cluster"},
+		"gateway.parentRefs[0].name":        {fmt.Sprintf(ref, "name: %s"), "not the name of a Gateway: kubectl get gateway -A lists those of the cluster"},
+		"gateway.parentRefs[0].sectionName": {fmt.Sprintf(ref, "name: a, sectionName: %s"), "not the name of a listener: see spec.listeners of the Gateway"},
+		"tls.issuerRef.name":                {fmt.Sprintf(in, "tls: {issuerRef: {name: %s}}"), "not the name of an issuer: kubectl get clusterissuer,issuer lists those of cert-manager"},
+	} {
+		list = append(list, admission{field: "spec.networking." + field, message: of.message, accept: each(of.spec, "nginx", "a.b-c"), reject: each(of.spec, "Nginx", "a/b", "-a", "a b")})
+	}
+	return append(list, admission{
+		field: "spec.networking.gateway.parentRefs[0].namespace", message: "not the name of a namespace: use lower-case letters, digits and '-'",
+		accept: each(ref, "name: a, namespace: gateways"), reject: each(ref, "name: a, namespace: a.b", "name: a, namespace: Gateways"),
+	})
+}
+
 // annotationAdmissions are the rules of each field that has annotations or labels of an object.
 func annotationAdmissions() []admission {
 	var list []admission
 	for field, spec := range map[string]string{
-		"spec.networking.service.annotations": "networking: {service: {annotations: {%s}}}", "spec.serviceAccount.annotations": "serviceAccount: {annotations: {%s}}", "spec.pod.annotations": "pod: {annotations: {%s}}",
+		"spec.networking.service.annotations": "networking: {service: {annotations: {%s}}}", "spec.networking.ingress.annotations": "networking: {host: a.example.com, ingress: {annotations: {%s}}}", "spec.serviceAccount.annotations": "serviceAccount: {annotations: {%s}}", "spec.pod.annotations": "pod: {annotations: {%s}}",
 	} {
 		list = append(list,
 			admission{field: field, message: "annotations under assetplatform.io/ are the operator's own", accept: each(spec, "example.com/x: theirs"), reject: each(spec, "assetplatform.io/adopt: 'true'")},

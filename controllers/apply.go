@@ -30,6 +30,7 @@ type applier struct {
 	client client.Client
 	// uncached sees what the cache of our own objects cannot: somebody else's object of the same name.
 	uncached client.Reader
+	optional *optionalKinds
 
 	mu sync.Mutex
 	// proved remembers, per platform and object, the resource version at which an intent changed nothing.

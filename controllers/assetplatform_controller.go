@@ -39,11 +39,13 @@ type Reconciler struct {
 	// report, somebody else's object in our way. 0 means 30 s.
 	Interval time.Duration
 
-	applier applier
-	secrets secretReader
-	heard   sync.Map // platform → heard
+	applier  applier
+	secrets  secretReader
+	heard    sync.Map // platform → heard
+	silences sync.Map // platform → how often in a row its routes did not answer
 
-	secretCache cache.Cache
+	optional *optionalKinds
+	others   cache.Cache
 }
 
 // staleRetry is how soon a pass is repeated that the apiserver found to be working on
@@ -92,6 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			r.applier.forget(req.NamespacedName)
 			r.secrets.retain(req.NamespacedName, nil)
 			r.heard.Delete(req.NamespacedName)
+			r.silences.Delete(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -117,7 +120,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile resolves the facts, gates the rollout, applies what is wanted and removes what is not.
 func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	images := manifests.TargetImages(p.ap, r.Images)
-	p.facts = manifests.Facts{Images: images, TargetImage: images.Server}
+	p.facts = manifests.Facts{Images: images, TargetImage: images.Server, Installed: r.optional.Installed()}
+	if p.facts.IngressController, err = r.ingressController(ctx, p.ap); err != nil {
+		return err
+	}
 	if p.ap.Spec.Suspend {
 		return r.compareAll(ctx, p)
 	}

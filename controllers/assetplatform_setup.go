@@ -13,7 +13,9 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -47,7 +49,15 @@ import (
 // +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list;watch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingressclasses,verbs=list;watch
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gateways,verbs=list;watch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificaterequests,verbs=list
+// +kubebuilder:rbac:groups=cert-manager.io,resources=issuers;clusterissuers,verbs=get
+// +kubebuilder:rbac:groups=acme.cert-manager.io,resources=orders;challenges,verbs=list
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
@@ -59,30 +69,37 @@ func NewScheme() *runtime.Scheme {
 	return scheme
 }
 
-// ownedKinds are the kinds that the operator writes; the cache holds those that carry our label.
+// ownedKinds are the kinds that the operator writes, beside manifests.OptionalKinds.
 func ownedKinds() []client.Object {
 	return []client.Object{
 		&appsv1.Deployment{}, &appsv1.StatefulSet{}, &batchv1.Job{}, &corev1.Service{}, &corev1.ServiceAccount{},
 		&corev1.ConfigMap{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{},
-		&autoscalingv2.HorizontalPodAutoscaler{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+		&autoscalingv2.HorizontalPodAutoscaler{}, &networkingv1.NetworkPolicy{}, &networkingv1.Ingress{}, &policyv1.PodDisruptionBudget{},
 	}
 }
 
-// seenKinds are the kinds that others make from ours; the cache holds those that carry our label.
+// seenKinds are the kinds that others make from ours.
 func seenKinds() []client.Object { return []client.Object{&appsv1.ReplicaSet{}, &corev1.Pod{}} }
 
-// CacheOptions keep the cache as small as our own objects.
+// CacheOptions keep the cache as small as our own objects: it holds the platforms, and of all other kinds what carries our label.
 func CacheOptions() cache.Options {
-	owned := cache.ByObject{Label: manifests.ManagedSelector, Transform: keepOwnFields}
-	seen := cache.ByObject{Label: manifests.ManagedSelector, Transform: cache.TransformStripManagedFields()}
-	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{}}
-	for _, kind := range seenKinds() {
-		options.ByObject[kind] = seen
+	options := cache.Options{
+		DefaultLabelSelector: manifests.ManagedSelector, DefaultTransform: keepOwnFields,
+		ByObject: map[client.Object]cache.ByObject{
+			&assetv1.AssetPlatform{}: {Label: labels.Everything(), Transform: cache.TransformStripManagedFields()},
+		},
+		// A kind that the cluster has lost meanwhile must not be watched again for being asked about.
+		ReaderFailOnMissingInformer: true,
 	}
-	for _, kind := range ownedKinds() {
-		options.ByObject[kind] = owned
+	for _, kind := range seenKinds() {
+		options.ByObject[kind] = cache.ByObject{Transform: cache.TransformStripManagedFields()}
 	}
 	return options
+}
+
+// ClientOptions let the client read the optional kinds, which have no Go types, from the cache as well.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
 }
 
 // keepOwnFields drops the managed fields of all others.
@@ -97,18 +114,22 @@ func keepOwnFields(in any) (any, error) {
 	return in, nil
 }
 
-// SetupWithManager registers the watches. mgr's cache must have been made with CacheOptions.
+// SetupWithManager registers the watches. mgr's cache and client must have been made with CacheOptions and ClientOptions.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
-	secrets, err := newSecretMetadataCache(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetRESTMapper())
+	others, err := newOthersCache(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetRESTMapper())
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(secrets); err != nil {
+	if err := mgr.Add(others); err != nil {
 		return err
 	}
-	r.applier.client, r.applier.uncached = r.Client, r.APIReader
-	r.secrets.metadata, r.secrets.uncached = secrets, r.APIReader
-	r.secretCache = secrets.Cache
+	if r.optional, err = newOptionalKinds(mgr.GetConfig(), mgr.GetHTTPClient()); err != nil {
+		return err
+	}
+	r.optional.own, r.optional.others, r.optional.platforms = mgr.GetCache(), others, r.Client
+	r.applier.client, r.applier.uncached, r.applier.optional = r.Client, r.APIReader, r.optional
+	r.secrets.metadata, r.secrets.uncached = others, r.APIReader
+	r.others = others.Cache
 
 	edited := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -124,8 +145,19 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	for _, kind := range slices.Concat(ownedKinds(), seenKinds()) {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(platformOf))
 	}
-	secret := secretMetadata()
-	return b.WatchesRawSource(source.Kind(secrets, secret, handler.TypedEnqueueRequestsFromMapFunc(r.platformsNaming))).Complete(r)
+	r.optional.controller, err = b.
+		WatchesRawSource(source.Kind(others, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.platformsNaming))).
+		WatchesRawSource(source.Kind(others, &networkingv1.IngressClass{}, handler.TypedEnqueueRequestsFromMapFunc(r.platformsOfClass))).
+		WatchesRawSource(source.Channel(r.optional.wake, &handler.EnqueueRequestForObject{})).
+		Build(r)
+	if err != nil {
+		return err
+	}
+	r.optional.handle = map[schema.GroupVersionKind]handler.EventHandler{kindGateway: handler.EnqueueRequestsFromMapFunc(r.platformsBehind)}
+	for _, kind := range manifests.OptionalKinds {
+		r.optional.handle[kind] = handler.EnqueueRequestsFromMapFunc(platformOf)
+	}
+	return r.optional.setup(mgr)
 }
 
 // RegisterInformers makes both caches know every kind before they start: only then does
@@ -136,19 +168,29 @@ func (r *Reconciler) RegisterInformers(ctx context.Context, mgr ctrl.Manager) er
 			return err
 		}
 	}
-	_, err := r.secretCache.GetInformer(ctx, secretMetadata(), cache.BlockUntilSynced(false))
-	return err
+	for _, kind := range []client.Object{secretMetadata(), definitionMetadata(), &networkingv1.IngressClass{}} {
+		if _, err := r.others.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
+	}
+	return r.optional.lookAround(ctx)
 }
 
 // Synced says whether both caches hold everything.
 func (r *Reconciler) Synced(ctx context.Context, mgr ctrl.Manager) bool {
-	return mgr.GetCache().WaitForCacheSync(ctx) && r.secretCache.WaitForCacheSync(ctx)
+	return mgr.GetCache().WaitForCacheSync(ctx) && r.others.WaitForCacheSync(ctx)
 }
 
 func secretMetadata() *metav1.PartialObjectMetadata {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return secret
+}
+
+func definitionMetadata() *metav1.PartialObjectMetadata {
+	definition := &metav1.PartialObjectMetadata{}
+	definition.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	return definition
 }
 
 // platformOf is the platform whose name a child's label holds. Owner references would
@@ -164,36 +206,61 @@ func platformOf(_ context.Context, o client.Object) []reconcile.Request {
 // platformsNaming are the platforms whose spec names a Secret, or that make or made one of this
 // name: somebody else's may be in the way, or one that was lost come back without our label.
 func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
+	return r.platformsWhere(ctx, func(ap *assetv1.AssetPlatform) bool {
+		generated := []string{manifests.PostgresName(ap), manifests.RedisName(ap), manifests.S3Name(ap), manifests.AuthSecretName(ap)}
+		return slices.Contains(append(referencedSecrets(ap), generated...), secret.Name)
+	}, client.InNamespace(secret.Namespace))
+}
+
+// platformsOfClass are the platforms whose Ingress may be of a class, which is the default one where they name none.
+func (r *Reconciler) platformsOfClass(ctx context.Context, class *networkingv1.IngressClass) []reconcile.Request {
+	return r.platformsWhere(ctx, func(ap *assetv1.AssetPlatform) bool {
+		in := ap.Spec.Networking.Ingress
+		return in != nil && (in.ClassName == "" || in.ClassName == class.Name)
+	})
+}
+
+// platformsBehind are the platforms that a Gateway leads to.
+func (r *Reconciler) platformsBehind(ctx context.Context, gateway client.Object) []reconcile.Request {
+	return r.platformsWhere(ctx, func(ap *assetv1.AssetPlatform) bool {
+		g := ap.Spec.Networking.Gateway
+		return g != nil && slices.ContainsFunc(g.ParentRefs, func(ref assetv1.GatewayRef) bool {
+			return gatewayKey(ap, ref) == client.ObjectKeyFromObject(gateway)
+		})
+	})
+}
+
+func (r *Reconciler) platformsWhere(ctx context.Context, holds func(*assetv1.AssetPlatform) bool, options ...client.ListOption) []reconcile.Request {
 	var platforms assetv1.AssetPlatformList
-	if err := r.List(ctx, &platforms, client.InNamespace(secret.Namespace)); err != nil {
+	if err := r.List(ctx, &platforms, options...); err != nil {
 		return nil // the cache has stopped
 	}
 	var requests []reconcile.Request
-	for _, ap := range platforms.Items {
-		generated := []string{manifests.PostgresName(&ap), manifests.RedisName(&ap), manifests.S3Name(&ap), manifests.AuthSecretName(&ap)}
-		if slices.Contains(append(referencedSecrets(&ap), generated...), secret.Name) {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&ap)})
+	for i := range platforms.Items {
+		if holds(&platforms.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&platforms.Items[i])})
 		}
 	}
 	return requests
 }
 
-// secretMetadataCache holds the metadata of every Secret.
-type secretMetadataCache struct{ cache.Cache }
+// othersCache holds what is not ours, of every namespace: the metadata of Secrets and of definitions, IngressClasses and Gateways.
+type othersCache struct{ cache.Cache }
 
 // GetCache makes the manager treat it as a cache: started before the controllers, and
 // on replicas that do not lead as well.
-func (c secretMetadataCache) GetCache() cache.Cache { return c.Cache }
+func (c othersCache) GetCache() cache.Cache { return c.Cache }
 
-func newSecretMetadataCache(cfg *rest.Config, http *http.Client, scheme *runtime.Scheme, mapper meta.RESTMapper) (secretMetadataCache, error) {
-	c, err := cache.New(cfg, cache.Options{HTTPClient: http, Scheme: scheme, Mapper: mapper, DefaultTransform: keepIdentity})
-	return secretMetadataCache{c}, err
+func newOthersCache(cfg *rest.Config, http *http.Client, scheme *runtime.Scheme, mapper meta.RESTMapper) (othersCache, error) {
+	c, err := cache.New(cfg, cache.Options{HTTPClient: http, Scheme: scheme, Mapper: mapper, DefaultTransform: keepIdentity, ReaderFailOnMissingInformer: true})
+	return othersCache{c}, err
 }
 
-// keepIdentity leaves only what the reader of Secrets compares: name and resource version.
+// keepIdentity leaves of metadata only what their readers compare.
 func keepIdentity(in any) (any, error) {
 	if o, ok := in.(*metav1.PartialObjectMetadata); ok {
-		o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion, UID: o.UID}
+		o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion, UID: o.UID, DeletionTimestamp: o.DeletionTimestamp}
+		return in, nil
 	}
-	return in, nil
+	return cache.TransformStripManagedFields()(in)
 }

@@ -2,9 +2,7 @@ package controllers
 
 import (
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -60,8 +58,8 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	if o.server != nil {
 		s.Replicas = o.server.Status.Replicas
 	}
-	if o.service != nil {
-		s.URL = serviceURL(ap, o.service)
+	if o.service != nil || len(o.routes) > 0 {
+		s.URL = platformURL(ap, o)
 	}
 	s.Components = components(ap, o)
 
@@ -94,6 +92,20 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	}
 	set(assetv1.ConditionAvailable, available)
 	verdicts = append(verdicts, available, addressed(o))
+	if o.certificate == nil {
+		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionCertificateReady)
+	} else {
+		v := certificateVerdict(o.certificate)
+		set(assetv1.ConditionCertificateReady, v)
+		verdicts = append(verdicts, v)
+	}
+	if len(o.routes) == 0 {
+		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionRoutesReady)
+	} else {
+		v := routesVerdict(ap, o)
+		set(assetv1.ConditionRoutesReady, v)
+		verdicts = append(verdicts, v)
+	}
 
 	s.Problems = problems(ap, o, verdicts)
 	ready := readyVerdict(ap, o, verdicts)
@@ -113,7 +125,7 @@ func conditionOrder(conditionType string) int {
 	return slices.Index([]string{
 		assetv1.ConditionReady, assetv1.ConditionReconciling, assetv1.ConditionStalled, assetv1.ConditionSecretsResolved,
 		assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady,
-		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionUpdateAvailable,
+		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionUpdateAvailable,
 	}, conditionType)
 }
 
@@ -582,28 +594,6 @@ func components(ap *assetv1.AssetPlatform, o *observed) []assetv1.ComponentStatu
 	list = append(list, c)
 	slices.SortFunc(list, func(a, b assetv1.ComponentStatus) int { return strings.Compare(a.Name, b.Name) })
 	return list
-}
-
-// serviceURL is what a person would type; inside of the cluster where there is no address outside.
-func serviceURL(ap *assetv1.AssetPlatform, s *corev1.Service) string {
-	host := fmt.Sprintf("%s.%s.svc", s.Name, s.Namespace)
-	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		if len(s.Status.LoadBalancer.Ingress) == 0 {
-			return ""
-		}
-		in := s.Status.LoadBalancer.Ingress[0]
-		host = in.IP
-		if in.Hostname != "" {
-			host = in.Hostname
-		}
-	}
-	if port := manifests.ServicePort(ap); port != 80 {
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return "http://" + host
 }
 
 // version is the tag of an image, or the beginning of its digest.

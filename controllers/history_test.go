@@ -178,8 +178,18 @@ func checkConditions(ap *assetv1.AssetPlatform) error {
 			wrong = append(wrong, fmt.Errorf("%s/%s: condition %s is badly put: %s", ap.Namespace, ap.Name, c.Type, c.Message))
 		}
 	}
-	if n := len(ap.Status.Conditions); n != 0 && n != 10 {
-		wrong = append(wrong, fmt.Errorf("%s/%s has %d conditions, want all ten or none", ap.Namespace, ap.Name, n))
+	if ap.Status.ObservedGeneration != ap.Generation {
+		return errors.Join(wrong...)
+	}
+	want, n := 10, ap.Spec.Networking
+	if n.TLS != nil {
+		want++
+	}
+	if n.Ingress != nil || n.Gateway != nil {
+		want++
+	}
+	if got := len(ap.Status.Conditions); got != want {
+		wrong = append(wrong, fmt.Errorf("%s/%s has %d conditions, want %d or none", ap.Namespace, ap.Name, got, want))
 	}
 	return errors.Join(wrong...)
 }

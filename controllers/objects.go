@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"reflect"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// newLike is an empty object of the same Go type.
+// newLike is an empty object of the same Go type and, where that is for any kind, of the same kind.
 func newLike(o client.Object) client.Object {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		return newOptional(u.GroupVersionKind())
+	}
 	return reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
 }
 

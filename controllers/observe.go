@@ -31,6 +31,8 @@ type observed struct {
 	service       *corev1.Service
 	// serviceSettled says that service is no older than what was applied last.
 	serviceSettled bool
+	routes         []*route
+	certificate    *certificate // nil: the spec asks for none
 	readiness      []config.Readiness
 	podFindings    []*finding // of all pods, the worst first
 	migration      []*finding // of the running migration's pods
@@ -88,6 +90,12 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	}
 	o.serviceSettled = o.service != nil && !p.unsettled[objectKeyOf(o.service)]
 	if err := r.observeManaged(ctx, p, o); err != nil {
+		return nil, err
+	}
+	if err := r.observeRoutes(ctx, p, o); err != nil {
+		return nil, err
+	}
+	if o.certificate, err = r.observeCertificate(ctx, p); err != nil {
 		return nil, err
 	}
 	serverPods, managedPods, err := r.ownPods(ctx, p, o)

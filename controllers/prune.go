@@ -13,6 +13,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,7 +28,7 @@ import (
 func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted []client.Object, oldPods bool) error {
 	keep := keysOf(wanted)
 	var unwanted []client.Object
-	err := a.children(ctx, ap, prunedLists(), func(o client.Object) {
+	err := a.children(ctx, ap, append(prunedLists(), a.optional.lists()...), func(o client.Object) {
 		if oldPods && managedField(componentOf(o)) != "" {
 			return
 		}
@@ -62,6 +63,7 @@ func prunedLists() []client.ObjectList {
 	return []client.ObjectList{
 		&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
 		&corev1.ServiceAccountList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &networkingv1.NetworkPolicyList{},
+		&networkingv1.IngressList{},
 	}
 }
 
@@ -106,6 +108,9 @@ func eachReference(pod corev1.PodSpec, each func(kind, name string)) {
 	for _, volume := range pod.Volumes {
 		if volume.PersistentVolumeClaim != nil {
 			each("PersistentVolumeClaim", volume.PersistentVolumeClaim.ClaimName)
+		}
+		if volume.Secret != nil {
+			each("Secret", volume.Secret.SecretName)
 		}
 	}
 	for _, container := range pod.Containers {
@@ -159,12 +164,12 @@ func (a *applier) children(ctx context.Context, ap *assetv1.AssetPlatform, lists
 		if err := a.client.List(ctx, list, inPlatform(ap)...); err != nil {
 			return fmt.Errorf("list children: %w", err)
 		}
-		items, err := meta.ExtractList(list)
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			each(item.(client.Object))
+			return nil
+		})
 		if err != nil {
 			return err
-		}
-		for _, item := range items {
-			each(item.(client.Object))
 		}
 	}
 	return nil
@@ -172,7 +177,7 @@ func (a *applier) children(ctx context.Context, ap *assetv1.AssetPlatform, lists
 
 // inventory lists the children that exist, as Kind.group/name, sorted.
 func (a *applier) inventory(ctx context.Context, ap *assetv1.AssetPlatform) ([]string, error) {
-	lists := append(prunedLists(), &appsv1.DeploymentList{}, &policyv1.PodDisruptionBudgetList{}, &corev1.PersistentVolumeClaimList{}, &batchv1.JobList{})
+	lists := append(append(prunedLists(), a.optional.lists()...), &appsv1.DeploymentList{}, &policyv1.PodDisruptionBudgetList{}, &corev1.PersistentVolumeClaimList{}, &batchv1.JobList{})
 	var names []string
 	var unknown error
 	err := a.children(ctx, ap, lists, func(o client.Object) {

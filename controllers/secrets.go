@@ -92,6 +92,9 @@ func referencedSecrets(ap *assetv1.AssetPlatform) []string {
 	if s := ap.Spec.Storage; s != nil && s.CredentialsSecretRef != nil {
 		names = append(names, s.CredentialsSecretRef.Name)
 	}
+	if t := ap.Spec.Networking.TLS; t != nil && t.SecretName != "" {
+		names = append(names, t.SecretName)
+	}
 	add(ap.Spec.Auth.JWTSecretRef)
 	for _, ref := range ap.Spec.Auth.VerifySecretRefs {
 		add(&ref)

@@ -42,6 +42,8 @@ var (
 	sent     requestLog // every request of the operators in this package
 	seen     *history   // every status that was ever visible
 	ctx      = context.Background()
+
+	operatorLog string // its file
 )
 
 func TestMain(m *testing.M) {
@@ -62,6 +64,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	operatorLog = logs.Name()
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(logs, nil)))
 	defer func() {
 		if code == 0 {
@@ -123,7 +126,7 @@ func startOperator(o operatorOptions) (*runningOperator, error) {
 		options.DefaultNamespaces = map[string]cache.Config{o.namespace: {}}
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: NewScheme(), Cache: options, Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: NewScheme(), Cache: options, Client: ClientOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller:     config.Controller{SkipNameValidation: new(true)}, // it is started again in one process
 		LeaderElection: o.elect, LeaderElectionID: "operator.assetplatform.io", LeaderElectionNamespace: "assetplatform-system",
 		LeaderElectionReleaseOnCancel: true,

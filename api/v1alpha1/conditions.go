@@ -19,6 +19,11 @@ const (
 	ConditionMigrated = "Migrated"
 	// ConditionAvailable is true when the server's Deployment has rolled out fully.
 	ConditionAvailable = "Available"
+	// ConditionRoutesReady is true when the API answers through the Ingress and the HTTPRoute that the spec asks for. Where it
+	// asks for none, there is no such condition; the same holds of the next one.
+	ConditionRoutesReady = "RoutesReady"
+	// ConditionCertificateReady is true when the certificate for the host is there, fits and is in force.
+	ConditionCertificateReady = "CertificateReady"
 	// ConditionUpdateAvailable is true when this operator offers another image than a pinned one, of the server or of a managed part.
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
@@ -70,6 +75,16 @@ const (
 	ReasonVolumeLeaving      = "VolumeLeaving" // its claim is being deleted while a pod still uses it
 	ReasonNotReady           = "NotReady"
 	ReasonUpdateNotCompleted = "UpdateNotCompleted"
+
+	ReasonCRDNotInstalled  = "CRDNotInstalled" // the cluster lacks a kind that the spec needs
+	ReasonNoController     = "NoController"    // nobody serves the Ingress
+	ReasonGatewayNotFound  = "GatewayNotFound"
+	ReasonRouteRefused     = "RouteRefused"     // by the Gateway
+	ReasonRouteSilent      = "RouteSilent"      // the API does not answer through it
+	ReasonIssuerNotReady   = "IssuerNotReady"   // or not there
+	ReasonNotIssued        = "NotIssued"        // the certificate
+	ReasonCertificateUnfit = "CertificateUnfit" // for the host, or expired
+	ReasonIssued           = "Issued"
 )
 
 // Annotations that the operator reads or writes; anything else under its domain is a mistake.

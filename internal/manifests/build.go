@@ -26,6 +26,9 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		ServerSecret(ap, f),
 		MigrateSecret(ap, f),
 		Service(ap),
+		Certificate(ap, f),
+		Ingress(ap, f),
+		HTTPRoute(ap, f),
 	)
 	objects = append(objects, NetworkPolicies(ap, f)...)
 	objects = append(objects,

@@ -120,7 +120,8 @@ func TestContractRoundTrip(t *testing.T) {
 					t.Errorf("the server reads\n%+v, want\n%+v: %v", got, want, err)
 				}
 				for _, port := range c.Ports {
-					if int(port.ContainerPort) != got.Port && int(port.ContainerPort) != got.MetricsPort {
+					tls := int(port.ContainerPort) == got.TLSPort && got.TLSCertFile != ""
+					if int(port.ContainerPort) != got.Port && int(port.ContainerPort) != got.MetricsPort && !tls {
 						t.Errorf("port %d is not listened on", port.ContainerPort)
 					}
 				}
@@ -164,11 +165,14 @@ func wantServer(t *testing.T, ap *assetv1.AssetPlatform, c Credentials) config.S
 	t.Helper()
 	s := ap.Spec.Server
 	want := config.Server{
-		Port: 3000, MetricsPort: 9090, DrainDelay: 5 * time.Second, AllowedOrigins: s.AllowedOrigins,
+		Port: 3000, MetricsPort: 9090, TLSPort: 3443, DrainDelay: 5 * time.Second, AllowedOrigins: s.AllowedOrigins,
 		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, JWTSecret: c.JWTSecret, JWTVerifySecrets: c.JWTVerifySecrets,
 		Bucket:           config.Bucket{Region: "us-east-1", AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey},
 		MaxFileSizeImage: 10 << 20, MaxFileSizeAudio: 50 << 20, TrashRetention: 720 * time.Hour,
 		RateLimits: config.RateLimits{LoginAccount: 5, LoginAddress: 30},
+	}
+	if n := ap.Spec.Networking; n.TLS != nil && n.Ingress == nil && n.Gateway == nil {
+		want.TLSCertFile, want.TLSKeyFile = "/etc/assetplatform/tls/tls.crt", "/etc/assetplatform/tls/tls.key"
 	}
 	if s.LogLevel != "" {
 		if err := want.LogLevel.UnmarshalText([]byte(s.LogLevel)); err != nil {

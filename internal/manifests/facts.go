@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -79,6 +80,10 @@ type Facts struct {
 	ServerReplicas int32
 	// Held is what serves while no image may serve what the spec asks for; nil if nothing does.
 	Held *assetv1.MigratedStatus
+	// Installed are the optional kinds that the cluster has.
+	Installed map[schema.GroupVersionKind]bool
+	// IngressController is the controller of the Ingress's class; empty if it is not known.
+	IngressController string
 	// Left is the data that IsLeft, as it is in the cluster.
 	Left []client.Object
 	// Attempt is the number of the current migration attempt; 0 while there is none.

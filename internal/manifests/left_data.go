@@ -7,8 +7,8 @@ import (
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 )
 
-// IsLeft says whether name is that of data which the platform wants no longer: of a
-// part that it once ran itself, or a key that it once made up.
+// IsLeft says whether name is that of data which the platform keeps and does not write: of a
+// part that it once ran itself, a key that it once made up, or the certificate.
 func IsLeft(ap *assetv1.AssetPlatform, name string) bool {
 	switch name {
 	case PostgresName(ap):
@@ -19,6 +19,8 @@ func IsLeft(ap *assetv1.AssetPlatform, name string) bool {
 		return ManagedStorage(ap) == nil
 	case AuthSecretName(ap):
 		return ap.Spec.Auth.JWTSecretRef != nil
+	case CertificateName(ap):
+		return true // what is in it is cert-manager's business
 	}
 	return false
 }

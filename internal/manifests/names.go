@@ -36,6 +36,9 @@ func S3Name(ap *assetv1.AssetPlatform) string { return cutName(ap, "s3", maxSetN
 // AuthSecretName is the name of the Secret with the generated signing key.
 func AuthSecretName(ap *assetv1.AssetPlatform) string { return childName(ap, "auth") }
 
+// CertificateName is the name of the Certificate, and of the Secret that cert-manager puts it into.
+func CertificateName(ap *assetv1.AssetPlatform) string { return childName(ap, "tls") }
+
 // MigrateJobName is the name of the one Job of a migration attempt.
 func MigrateJobName(ap *assetv1.AssetPlatform, target string, attempt int64) string {
 	return childName(ap, "migrate-"+hash(target, attempt))

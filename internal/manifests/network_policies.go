@@ -49,7 +49,7 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	bucket := dependency{component: ComponentS3, managed: ManagedStorage(ap) != nil, port: s3Port, urls: bucketURLs(ap), defaultPort: 443}
 
 	policies := []client.Object{
-		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(n), egress(ap, database, cache, bucket)),
+		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket)),
 		networkPolicy(ap, ComponentMigrate, childName(ap, "migrate"), nil, egress(ap, direct)),
 	}
 	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
@@ -84,8 +84,12 @@ func networkPolicy(ap *assetv1.AssetPlatform, c Component, name string, in []net
 }
 
 // serverIngress lets everybody in, or whom the spec names; the operator reads /api/ready in any case.
-func serverIngress(n assetv1.NetworkPolicySpec) []networkingv1.NetworkPolicyIngressRule {
+func serverIngress(ap *assetv1.AssetPlatform) []networkingv1.NetworkPolicyIngressRule {
+	n := ap.Spec.Networking.NetworkPolicy
 	api := networkingv1.NetworkPolicyIngressRule{Ports: tcp(config.ServerPort)}
+	if ServesTLS(ap) {
+		api.Ports = append(api.Ports, tcp(config.TLSPort)...)
+	}
 	if len(n.IngressFrom) > 0 {
 		operator := networkingv1.NetworkPolicyPeer{
 			NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{LabelName: operatorName}},

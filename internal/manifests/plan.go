@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -17,7 +18,14 @@ import (
 // and credentials of which only the presence shows.
 func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
 	targets := TargetImages(ap, images)
-	f := Facts{Images: targets, TargetImage: targets.Server, Attempt: 1}
+	f := Facts{Images: targets, TargetImage: targets.Server, Attempt: 1, Installed: map[schema.GroupVersionKind]bool{}}
+	for _, kind := range OptionalKinds {
+		f.Installed[kind] = true
+	}
+	// The name of a class is all that is known of it here, and what it mostly is called after.
+	if in := ap.Spec.Networking.Ingress; in != nil && in.ClassName == "nginx" {
+		f.IngressController = "k8s.io/ingress-nginx"
+	}
 	const unknown = "unknown"
 	c := Credentials{DatabaseURL: "postgres://" + unknown, RedisURL: "redis://" + unknown, JWTSecret: unknown}
 	if d := ap.Spec.Database; d != nil && d.DirectSecretRef != nil {

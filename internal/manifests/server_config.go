@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -34,6 +35,9 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 		config.AllowedOrigins: strings.Join(s.AllowedOrigins, ","),
 		config.TrustedProxies: strings.Join(s.TrustedProxies, ","),
 	}
+	if ServesTLS(ap) {
+		v[config.TLSCertFile], v[config.TLSKeyFile] = config.TLSDirectory+"/"+corev1.TLSCertKey, config.TLSDirectory+"/"+corev1.TLSPrivateKeyKey
+	}
 	if q := s.MaxFileSize.Image; q != nil {
 		v[config.MaxFileSizeImage] = strconv.FormatInt(q.Value(), 10)
 	}
@@ -56,6 +60,18 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 		v[config.S3Endpoint] = "http://" + serviceHost(ap, S3Name(ap), s3Port)
 	}
 	return v.set()
+}
+
+// maxFileSize is a limit of the spec, or the contract's default, in bytes.
+func maxFileSize(q *resource.Quantity, v config.Var) int64 {
+	if q != nil {
+		return q.Value()
+	}
+	size, err := strconv.ParseInt(v.Default, 10, 64)
+	if err != nil {
+		panic(v.Name + " has a default that is no number")
+	}
+	return size
 }
 
 // variables are values for variables of the contract.

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// httpPort and metricsPort name the server's container ports.
+	// httpPort, metricsPort and httpsPort name the server's container ports.
 	httpPort    = "http"
 	metricsPort = "metrics"
+	httpsPort   = "https"
 
 	// terminationGraceSeconds covers the drain delay (5 s) and the drain itself (45 s).
 	terminationGraceSeconds = 60
@@ -53,6 +54,7 @@ func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
 		ReadinessProbe: httpProbe(config.PathReady, httpPort, 5, 3),
 	}
 	pod := podTemplate(ap, ComponentServer, container)
+	addKeyPair(ap, &pod.Spec)
 	pod.Spec.ServiceAccountName = ServiceAccountName(ap)
 	pod.Spec.Affinity = ap.Spec.Pod.Affinity
 	pod.Spec.TopologySpreadConstraints = spread(ap, corev1.LabelHostname, corev1.LabelTopologyZone)
@@ -126,9 +128,7 @@ func ServerServiceAccount(ap *assetv1.AssetPlatform) *corev1.ServiceAccount {
 // Service is where the API answers.
 func Service(ap *assetv1.AssetPlatform) *corev1.Service {
 	s := ap.Spec.Networking.Service
-	service := service(ap, ComponentServer, ServiceName(ap), corev1.ServicePort{
-		Name: httpPort, Port: ServicePort(ap), TargetPort: intstr.FromString(httpPort), Protocol: corev1.ProtocolTCP,
-	})
+	service := service(ap, ComponentServer, ServiceName(ap), servicePorts(ap)...)
 	if s.Type != "" {
 		service.Spec.Type = s.Type
 	}
@@ -138,7 +138,19 @@ func Service(ap *assetv1.AssetPlatform) *corev1.Service {
 	return service
 }
 
-// ServicePort is the port of the API's Service.
+// servicePorts are the ports on which the API answers. Where it ends TLS itself, plain HTTP stays inside of the cluster.
+func servicePorts(ap *assetv1.AssetPlatform) []corev1.ServicePort {
+	var ports []corev1.ServicePort
+	if t := ap.Spec.Networking.Service.Type; !ServesTLS(ap) || t == "" || t == corev1.ServiceTypeClusterIP {
+		ports = append(ports, corev1.ServicePort{Name: httpPort, Port: ServicePort(ap), TargetPort: intstr.FromString(httpPort), Protocol: corev1.ProtocolTCP})
+	}
+	if ServesTLS(ap) {
+		ports = append(ports, corev1.ServicePort{Name: httpsPort, Port: 443, TargetPort: intstr.FromString(httpsPort), Protocol: corev1.ProtocolTCP})
+	}
+	return ports
+}
+
+// ServicePort is the port of the API's Service for plain HTTP.
 func ServicePort(ap *assetv1.AssetPlatform) int32 {
 	if p := ap.Spec.Networking.Service.Port; p != 0 {
 		return p
@@ -146,11 +158,11 @@ func ServicePort(ap *assetv1.AssetPlatform) int32 {
 	return 80
 }
 
-// service is a ClusterIP Service of one port for the pods of a component.
-func service(ap *assetv1.AssetPlatform, c Component, name string, port corev1.ServicePort) *corev1.Service {
+// service is a ClusterIP Service for the pods of a component.
+func service(ap *assetv1.AssetPlatform, c Component, name string, ports ...corev1.ServicePort) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   typeMeta(corev1.SchemeGroupVersion, "Service"),
 		ObjectMeta: meta(ap, c, name),
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: Selector(ap, c), Ports: []corev1.ServicePort{port}},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: Selector(ap, c), Ports: ports},
 	}
 }

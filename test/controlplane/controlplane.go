@@ -99,6 +99,27 @@ func (c *ControlPlane) Kubectl(arguments ...string) (string, error) {
 	return string(out), nil
 }
 
+// InstallCRDs installs the CustomResourceDefinitions of a project that hack/crds knows.
+func (c *ControlPlane) InstallCRDs(project string) error {
+	return c.crds(project, "apply", "--server-side")
+}
+
+// RemoveCRDs removes them, and with them all objects of their kinds.
+func (c *ControlPlane) RemoveCRDs(project string) error {
+	return c.crds(project, "delete", "--wait=false")
+}
+
+func (c *ControlPlane) crds(project string, verb ...string) error {
+	command := exec.Command(filepath.Join(repository(), "hack/crds"), project)
+	command.Stderr = os.Stderr
+	directory, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("find the definitions of %s: %w", project, err)
+	}
+	_, err = c.Kubectl(append(verb, "-f", strings.TrimSpace(string(directory)))...)
+	return err
+}
+
 func (c *ControlPlane) kubeconfig() string { return filepath.Join(c.directory, "kubeconfig") }
 
 // Stop ends everything that Start started.

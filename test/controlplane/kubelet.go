@@ -52,6 +52,13 @@ func (k *Kubelet) SetImage(image string, i Image) {
 	}
 }
 
+// PodIP is the address that SetPodIP gave the pods of a namespace.
+func (k *Kubelet) PodIP(namespace string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ips[namespace]
+}
+
 // SetPodIP gives the pods of a namespace an address; without one they get none.
 func (k *Kubelet) SetPodIP(namespace, ip string) {
 	k.mu.Lock()
