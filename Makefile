@@ -59,7 +59,7 @@ verify: ## Fail where generated files or go.mod drift from their source
 lint: $(GOLANGCI_LINT) ## go vet and golangci-lint, with the import rules of the architecture; shellcheck
 	$(GOLANGCI_LINT) run ./...
 	@hack/deps lint
-	shellcheck -x -P SCRIPTDIR $$(git grep -lE '^#!/bin/(ba)?sh')
+	shellcheck -x -P SCRIPTDIR $$(grep -rlE '^#!/bin/(ba)?sh' .ci hack)
 
 .PHONY: test-go
 test-go: ## Unit, manifests, controllers, store and server tests (real apiserver, PostgreSQL, Redis, S3 server)

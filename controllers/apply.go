@@ -64,11 +64,6 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		}
 	}
 	c.intent.SetUID(c.uid) // an object that was deleted meanwhile, or is another now, is a conflict
-	if c.portTaken {
-		if _, err := a.resetPorts(ctx, c.intent, nil); err != nil {
-			return false, err
-		}
-	}
 	applied := c.intent.DeepCopy()
 	err = a.applyIntent(ctx, applied)
 	if apierrors.IsInvalid(err) && c.uid != "" {
@@ -80,6 +75,10 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 	}
 	if err != nil {
 		return false, fmt.Errorf("apply %s: %w", describe(c.intent), err)
+	}
+	if portTaken(applied.Object, c.intent.Object) { // now that ours is beside it, the other can go
+		_, err := a.resetPorts(ctx, c.intent, nil)
+		return false, err // and the next pass proves what that left
 	}
 	c.want.resourceVersion = applied.GetResourceVersion()
 	a.remember(ap, c.key, c.want)
@@ -99,8 +98,6 @@ type comparison struct {
 	live   client.Object
 	uid    types.UID // of the object that an apply would change; empty while there is none
 	same   bool      // live is proved to be as wanted
-	// portTaken says that a container which is not ours has a port of ours: an apply does not touch it.
-	portTaken bool
 }
 
 // compare finds out, mostly without a request, whether applying desired would change anything.
@@ -129,10 +126,6 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 		if c.same, err = ownsExactly(c.live, c.intent); err != nil {
 			return c, err
 		}
-		if c.portTaken, err = portTaken(c.live, c.intent); err != nil {
-			return c, err
-		}
-		c.same = c.same && !c.portTaken
 	}
 	if c.same {
 		a.remember(ap, c.key, c.want)

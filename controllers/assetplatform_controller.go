@@ -253,13 +253,11 @@ func (r *Reconciler) leftData(ctx context.Context, ap *assetv1.AssetPlatform) ([
 // observeClaims finds out which volumes managed parts have, and which one the database has.
 func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 	p.facts.Claims = map[string]*corev1.PersistentVolumeClaim{}
-	for name, managed := range map[string]*assetv1.ManagedVolumeSpec{
-		manifests.PostgresName(p.ap): manifests.ManagedDatabase(p.ap), manifests.RedisName(p.ap): manifests.ManagedCache(p.ap), manifests.S3Name(p.ap): manifests.ManagedStorage(p.ap),
-	} {
-		if managed == nil {
+	for _, part := range manifests.Parts(p.ap) {
+		if part.Spec == nil {
 			continue
 		}
-		claim, key := &corev1.PersistentVolumeClaim{}, client.ObjectKey{Namespace: p.ap.Namespace, Name: name}
+		claim, key := &corev1.PersistentVolumeClaim{}, client.ObjectKey{Namespace: p.ap.Namespace, Name: part.Name}
 		err := r.Get(ctx, key, claim)
 		if apierrors.IsNotFound(err) { // without our label, not in the cache yet, or not there
 			err = r.APIReader.Get(ctx, key, claim)
@@ -271,12 +269,12 @@ func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 			return fmt.Errorf("read %s: %w", describe(claim), err)
 		}
 		if !isUnbound(claim) {
-			p.facts.Claims[name] = claim
+			p.facts.Claims[part.Name] = claim
 		}
-		if name == manifests.PostgresName(p.ap) {
+		if part.Component == manifests.ComponentPostgres {
 			p.facts.DatabaseVolume = string(claim.UID)
 		}
-		pinImage(p.ap, claim)
+		pinImage(p.ap, part.Component, claim.Annotations[assetv1.AnnotationImage])
 	}
 	p.facts.Images = manifests.TargetImages(p.ap, r.Images)
 	return nil
@@ -284,18 +282,17 @@ func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 
 // pinImage takes the image that can read a retained volume from its claim, where the status, which is that of
 // a platform made again, names none.
-func pinImage(ap *assetv1.AssetPlatform, claim *corev1.PersistentVolumeClaim) {
-	component, image := claim.Labels[manifests.LabelComponent], claim.Annotations[assetv1.AnnotationImage]
-	if image == "" || manifests.PinnedImage(ap, manifests.Component(component)) != "" {
+func pinImage(ap *assetv1.AssetPlatform, c manifests.Component, image string) {
+	if image == "" || manifests.PinnedImage(ap, c) != "" {
 		return
 	}
 	for i := range ap.Status.Components {
-		if ap.Status.Components[i].Name == component {
+		if ap.Status.Components[i].Name == string(c) {
 			ap.Status.Components[i].Image = image
 			return
 		}
 	}
-	ap.Status.Components = append(ap.Status.Components, assetv1.ComponentStatus{Name: component, Image: image})
+	ap.Status.Components = append(ap.Status.Components, assetv1.ComponentStatus{Name: string(c), Image: image})
 }
 
 // observeChildren finds out what Build has to know of the objects that are there.

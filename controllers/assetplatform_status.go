@@ -254,16 +254,17 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 			reported++
 		}
 	}
+	former := o.facts.Held != nil && (part == manifests.ComponentPostgres || part == manifests.ComponentS3 && o.facts.Held.ConfigMap != manifests.ServerConfigMap(ap).Name)
 	if len(reasons) > 0 {
 		slices.Sort(reasons)
-		if part == manifests.ComponentS3 && strings.Contains(reasons[0], config.ForeignBucket) {
+		if part == manifests.ComponentS3 && !former && strings.Contains(reasons[0], config.ForeignBucket) {
 			return no(bucketTaken(ap, text))
 		}
 		f := &finding{
 			reason: reason, where: text.name, remedy: text.remedy,
 			problem: fmt.Sprintf("%s does not answer %d of %d server pods (%s)", text.name, len(reasons), reported, own(reasons[0])),
 		}
-		if o.facts.Held != nil {
+		if former {
 			f.former = true
 			f.remedy = "these pods still have the settings from before the last change, and end when it can be rolled out: see the condition Migrated"
 		}
@@ -271,6 +272,9 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 	}
 	if reported == 0 {
 		return unknown(unreported(o))
+	}
+	if former {
+		return unknown(text.name + " was not asked yet: the pods that serve still have the settings from before the last change")
 	}
 	return yes(assetv1.ReasonAnswers, text.name+" answers the server pods")
 }

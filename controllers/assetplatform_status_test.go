@@ -81,6 +81,18 @@ func TestWordsOfFormerPods(t *testing.T) {
 			}
 		}
 	}
+
+	// That the old database answers them says nothing about the one that the spec names; the bucket is still the spec's.
+	s := newScene()
+	s.o.facts.Held = &assetv1.MigratedStatus{ConfigMap: manifests.ServerConfigMap(s.ap).Name}
+	s.o.readiness[0].Checks.Storage = config.Check{Status: config.CheckDown, Reason: "bucket assets does not exist: create it, or correct S3_BUCKET_NAME"}
+	setStatus(s.ap, s.o)
+	if c := meta.FindStatusCondition(s.ap.Status.Conditions, assetv1.ConditionDatabaseReady); c.Status != metav1.ConditionUnknown {
+		t.Errorf("DatabaseReady is %s: %s", c.Status, c.Message)
+	}
+	if c := meta.FindStatusCondition(s.ap.Status.Conditions, assetv1.ConditionStorageReady); !strings.Contains(c.Message, "spec.storage.bucket") || !strings.Contains(c.Message, "check spec.storage") {
+		t.Errorf("StorageReady says %s", c.Message)
+	}
 }
 
 // Each situation gives one condition its reason, and Ready, Reconciling and Stalled follow from it.

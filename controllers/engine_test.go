@@ -243,10 +243,11 @@ func TestRenamedContainersGo(t *testing.T) {
 	ap := newPlatform(t, nil)
 	waitReady(t, ap)
 	set, server := get(t, ap, "studio-redis", &appsv1.StatefulSet{}), get(t, ap, "studio-server", &appsv1.Deployment{})
-	sidecar := corev1.Container{Name: "theirs", Image: "example.com/sidecar:1", Ports: []corev1.ContainerPort{{ContainerPort: 15090}}}
+	sidecar := corev1.Container{Name: "theirs", Image: "example.com/sidecar:1", Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: 15090}}}
 	for o, template := range map[client.Object]*corev1.PodTemplateSpec{set: &set.Spec.Template, server: &server.Spec.Template} {
 		if err := retryUpdate(o, func() {
 			template.Spec.Containers[0].Name = "renamed"
+			template.Spec.Containers[0].VolumeMounts, template.Spec.Volumes = nil, nil // as a manifest of one's own, put over ours, may be
 			template.Spec.Containers = append(template.Spec.Containers, sidecar)
 		}); err != nil {
 			t.Fatal(err)

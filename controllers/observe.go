@@ -189,24 +189,16 @@ func (r *Reconciler) ownPods(ctx context.Context, p *pass, o *observed) (server,
 
 // observeManaged reads the parts that the operator runs.
 func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) error {
-	for _, part := range []struct {
-		component manifests.Component
-		spec      *assetv1.ManagedVolumeSpec
-		name      string
-	}{
-		{manifests.ComponentPostgres, manifests.ManagedDatabase(p.ap), manifests.PostgresName(p.ap)},
-		{manifests.ComponentRedis, manifests.ManagedCache(p.ap), manifests.RedisName(p.ap)},
-		{manifests.ComponentS3, manifests.ManagedStorage(p.ap), manifests.S3Name(p.ap)},
-	} {
-		if part.spec == nil {
+	for _, part := range manifests.Parts(p.ap) {
+		if part.Spec == nil {
 			continue
 		}
-		state := managedState{component: part.component, spec: *part.spec}
+		state := managedState{component: part.Component, spec: *part.Spec}
 		var err error
-		if state.set, err = child(ctx, r, p, part.name, &appsv1.StatefulSet{}); err != nil {
+		if state.set, err = child(ctx, r, p, part.Name, &appsv1.StatefulSet{}); err != nil {
 			return err
 		}
-		if state.claim, err = child(ctx, r, p, part.name, &corev1.PersistentVolumeClaim{}); err != nil {
+		if state.claim, err = child(ctx, r, p, part.Name, &corev1.PersistentVolumeClaim{}); err != nil {
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]

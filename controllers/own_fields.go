@@ -16,7 +16,7 @@ import (
 
 // ownsExactly proves without a request that applying intent would change nothing:
 // the fields that our manager owns in live are just those of intent, with its
-// values. False only means that it could not be proved.
+// values, and nothing of others is in their way. False only means that it could not be proved.
 //
 // The form of managedFields is that of server-side apply
 // (kubernetes.io/docs/reference/using-api/server-side-apply): "f:name" is a field,
@@ -34,7 +34,7 @@ func ownsExactly(live client.Object, intent *unstructured.Unstructured) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("convert %s: %w", describe(live), err)
 	}
-	return sameFields(fields, withoutIdentity(intent.Object), content), nil
+	return sameFields(fields, withoutIdentity(intent.Object), content) && !portTaken(content, intent.Object), nil
 }
 
 func ownedFields(o client.Object) ([]byte, bool) {

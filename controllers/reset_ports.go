@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -106,15 +105,13 @@ func mergePorts(live, wanted []any) []any {
 	return append(ports, others...)
 }
 
-// mergeContainers are the wanted containers as they are there, and those of others that have no port of theirs.
+// mergeContainers are the containers without those of others that have a port of ours. One that was renamed by hand is left
+// alone until ours is beside it: a pod needs a container.
 func mergeContainers(live, wanted []any) []any {
-	containers := slices.DeleteFunc(slices.Clone(live), func(there any) bool { return takesPort(there, wanted) })
-	for _, container := range wanted {
-		if !named(containers, container) {
-			containers = append(containers, container)
-		}
+	if !named(live, wanted[0]) {
+		return live
 	}
-	return containers
+	return slices.DeleteFunc(slices.Clone(live), func(there any) bool { return takesPort(there, wanted) })
 }
 
 // takesPort says whether a container that is not one of those wanted has a port of theirs.
@@ -127,8 +124,7 @@ func takesPort(container any, wanted []any) bool {
 		taken, _ := field(ours, "ports").([]any)
 		return slices.ContainsFunc(ports, func(port any) bool {
 			return slices.ContainsFunc(taken, func(our any) bool {
-				sameNumber := field(port, "containerPort") == field(our, "containerPort") && field(port, "protocol") == field(our, "protocol")
-				return sameNumber || field(port, "name") == field(our, "name")
+				return field(port, "containerPort") == field(our, "containerPort") && field(port, "protocol") == field(our, "protocol")
 			})
 		})
 	})
@@ -140,17 +136,14 @@ func named(list []any, item any) bool {
 }
 
 // portTaken says whether a workload of ours has a container of others with a port of ours.
-func portTaken(live client.Object, intent *unstructured.Unstructured) (bool, error) {
-	wanted, _, _ := unstructured.NestedSlice(intent.Object, "spec", "template", "spec", "containers")
-	if len(wanted) == 0 {
-		return false, nil
+func portTaken(live, intent map[string]any) bool {
+	containersOf := func(object map[string]any) []any {
+		found, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "template", "spec", "containers")
+		list, _ := found.([]any)
+		return list
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
-	if err != nil {
-		return false, fmt.Errorf("convert %s: %w", describe(live), err)
-	}
-	containers, _, _ := unstructured.NestedSlice(content, "spec", "template", "spec", "containers")
-	return slices.ContainsFunc(containers, func(there any) bool { return takesPort(there, wanted) }), nil
+	wanted, containers := containersOf(intent), containersOf(live)
+	return len(wanted) > 0 && slices.ContainsFunc(containers, func(there any) bool { return takesPort(there, wanted) })
 }
 
 // field is a field of an object; nil if it is not there.

@@ -12,11 +12,10 @@ import (
 // inSpecWords replaces the variables that our pods speak of by what the user has set:
 // nobody who reads a condition knows of DATABASE_URL.
 func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
-	words := []string{
-		config.S3Region.Name, "spec.storage.region", config.S3Bucket.Name, "spec.storage.bucket", config.S3Prefix.Name, "spec.storage.prefix",
-	}
+	var words []string
 	if manifests.ManagedStorage(ap) == nil {
-		words = append(words, config.S3Endpoint.Name, "spec.storage.endpoint")
+		words = append(words, config.S3Region.Name, "spec.storage.region", config.S3Bucket.Name, "spec.storage.bucket", config.S3Prefix.Name, "spec.storage.prefix",
+			config.S3Endpoint.Name, "spec.storage.endpoint")
 	}
 	for _, part := range []struct {
 		managed   *assetv1.ManagedVolumeSpec
@@ -25,7 +24,7 @@ func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
 	}{
 		{manifests.ManagedDatabase(ap), manifests.PostgresName(ap), []config.Var{config.DatabaseURL, config.DatabaseDirectURL}},
 		{manifests.ManagedCache(ap), manifests.RedisName(ap), []config.Var{config.RedisURL}},
-		{manifests.ManagedStorage(ap), manifests.S3Name(ap), []config.Var{config.S3AccessKey, config.S3SecretKey, config.S3Endpoint}},
+		{manifests.ManagedStorage(ap), manifests.S3Name(ap), []config.Var{config.S3AccessKey, config.S3SecretKey, config.S3Endpoint, config.S3Bucket, config.S3Region, config.S3Prefix}},
 	} {
 		for _, variable := range part.variables {
 			if ref := sourceOf(ap, variable.Name); ref != nil {

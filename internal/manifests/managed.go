@@ -39,6 +39,22 @@ func ManagedStorage(ap *assetv1.AssetPlatform) *assetv1.ManagedVolumeSpec {
 	return s.Managed
 }
 
+// Part is one of those that the operator can run itself; Spec is nil where it does not.
+type Part struct {
+	Component Component
+	Name      string // of its objects
+	Spec      *assetv1.ManagedVolumeSpec
+}
+
+// Parts are all of them.
+func Parts(ap *assetv1.AssetPlatform) []Part {
+	return []Part{
+		{ComponentPostgres, PostgresName(ap), ManagedDatabase(ap)},
+		{ComponentRedis, RedisName(ap), ManagedCache(ap)},
+		{ComponentS3, S3Name(ap), ManagedStorage(ap)},
+	}
+}
+
 // managedPart is a server of one pod with a volume of its own.
 type managedPart struct {
 	component   Component
