@@ -89,7 +89,7 @@ status:
 	for image, times := range map[string]int{
 		"example.com/assets:pinned": 2, "example.com/postgres:named": 1, "example.com/redis:pinned": 1, manifests.DefaultImages.S3: 1,
 	} {
-		if n := strings.Count(want, "image: "+image+"\n"); n != times {
+		if n := strings.Count(want, " image: "+image+"\n"); n != times {
 			t.Errorf("%s runs in %d pods, want %d, in\n%s", image, n, times, want)
 		}
 	}
