@@ -98,7 +98,8 @@ func (r *Reconciler) notIssued(ctx context.Context, ap *assetv1.AssetPlatform, n
 	}
 	// The most precise cause first: a challenge makes its order fail, and that its request.
 	for _, kind := range []schema.GroupVersionKind{
-		{Group: "acme.cert-manager.io", Version: "v1", Kind: "Challenge"}, {Group: "acme.cert-manager.io", Version: "v1", Kind: "Order"},
+		{Group: "acme.cert-manager.io", Version: "v1", Kind: "Challenge"},
+		{Group: "acme.cert-manager.io", Version: "v1", Kind: "Order"},
 		{Group: "cert-manager.io", Version: "v1", Kind: "CertificateRequest"},
 	} {
 		requests := &unstructured.UnstructuredList{}

@@ -409,8 +409,10 @@ func TestGateway(t *testing.T) {
 func TestListenersFor(t *testing.T) {
 	t.Parallel()
 	all := []listener{
-		{Name: "plain", Protocol: "HTTP", Port: 8080}, {Name: "one", Protocol: "HTTPS", Port: 8443, Hostname: "a.example.com"},
-		{Name: "wild", Protocol: "HTTPS", Port: 443, Hostname: "*.example.com"}, {Name: "tcp", Protocol: "TCP", Port: 9},
+		{Name: "plain", Protocol: "HTTP", Port: 8080},
+		{Name: "one", Protocol: "HTTPS", Port: 8443, Hostname: "a.example.com"},
+		{Name: "wild", Protocol: "HTTPS", Port: 443, Hostname: "*.example.com"},
+		{Name: "tcp", Protocol: "TCP", Port: 9},
 	}
 	for _, test := range []struct {
 		ref        assetv1.GatewayRef

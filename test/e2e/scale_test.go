@@ -67,7 +67,12 @@ type load struct {
 
 func startLoad(u *user, id string, content []byte, every time.Duration) *load {
 	l := &load{stop: make(chan struct{})}
-	client := &user{url: u.url, token: u.token, http: http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	each := &http.Transport{}
+	if own, ok := u.http.Transport.(*http.Transport); ok {
+		each = own.Clone()
+	}
+	each.DisableKeepAlives = true
+	client := &user{url: u.url, token: u.token, http: http.Client{Timeout: 20 * time.Second, Transport: each}}
 	l.ended.Go(func() {
 		ticks := time.NewTicker(every)
 		defer ticks.Stop()
