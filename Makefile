@@ -13,7 +13,7 @@ SQLC := $(TOOLS)/sqlc-v1.31.1/sqlc
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-v2.15.0/golangci-lint
 
 # All that is generated and committed; `make verify` fails where it drifts from its source.
-GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml internal/store/sqlc docs/configuration.md
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml internal/store/sqlc docs/configuration.md config/monitoring/operator-dashboard.json
 
 include hack/cluster.mk # demo, demo-down, cluster-*, images
 
@@ -33,6 +33,7 @@ generate: $(CONTROLLER_GEN) $(SQLC) ## Write everything that is generated
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 	$(SQLC) generate
 	go run ./hack/docs > docs/configuration.md.tmp && mv docs/configuration.md.tmp docs/configuration.md
+	go run ./hack/docs dashboard > config/monitoring/operator-dashboard.json.tmp && mv config/monitoring/operator-dashboard.json.tmp config/monitoring/operator-dashboard.json
 
 $(CONTROLLER_GEN):
 	GOBIN=$(@D) go install sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0

@@ -366,7 +366,7 @@ func annotationAdmissions() []admission {
 			},
 		)
 	}
-	for field, spec := range map[string]string{"spec.pod.labels[k]": "pod: {labels: {k: %s}}", "spec.pod.nodeSelector[k]": "pod: {nodeSelector: {k: %s}}"} {
+	for field, spec := range map[string]string{"spec.pod.labels[k]": "pod: {labels: {k: %s}}", "spec.pod.nodeSelector[k]": "pod: {nodeSelector: {k: %s}}", "spec.monitoring.labels[k]": "monitoring: {labels: {k: %s}}"} {
 		list = append(list,
 			admission{
 				field: field, message: "not the value of a label: use letters, digits, '-', '_' and '.', a letter or digit at both ends",
@@ -375,6 +375,15 @@ func annotationAdmissions() []admission {
 			admission{field: strings.Replace(field, "[k]", ".k", 1), message: "may not be more than 63", reject: each(spec, strings.Repeat("x", 64))},
 		)
 	}
+	const labels = "monitoring: {labels: {%s}}"
+	list = append(list,
+		admission{field: "spec.monitoring.labels", message: "monitoring.labels: those under assetplatform.io/ and app.kubernetes.io/ are the operator's own", accept: each(labels, "release: prometheus"), reject: each(labels, "app.kubernetes.io/name: x", "assetplatform.io/x: x")},
+		admission{field: "spec.monitoring.labels", message: "monitoring.labels: not the key of a label: write it like example.com/team", accept: each(labels, "example.com/team: art"), reject: each(labels, "two words: x", "a/b/c: x")},
+		admission{
+			field: "spec.monitoring.scrapeInterval", message: "monitoring.scrapeInterval: write a duration from 1s to 1h, like 15s",
+			accept: each("monitoring: {scrapeInterval: %s}", "15s", "1m30s", "1h"), reject: each("monitoring: {scrapeInterval: %s}", "0s", "61m", "soon", "500ms"),
+		},
+	)
 	for _, from := range []string{"ingressFrom", "metricsFrom"} {
 		field, spec := "spec.networking.networkPolicy."+from+"[0].ipBlock", "networking: {networkPolicy: {"+from+": [{ipBlock: {%s}}]}}"
 		const message = "not a CIDR: write an address and a prefix length, like 10.0.0.0/8"

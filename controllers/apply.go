@@ -51,7 +51,8 @@ type proof struct {
 // already proved to be so; if not, what the cache holds may be older than desired.
 // A namesake that is not the platform's is left alone: the error is a finding.
 func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired client.Object) (settled bool, err error) {
-	c, err := a.compare(ctx, ap, desired)
+	c, err := a.compare(because(ctx, "lookup"), ap, desired)
+	ctx = because(ctx, c.cause())
 	if err != nil || c.same {
 		return c.same && c.live.GetDeletionTimestamp() == nil, err
 	}
@@ -98,6 +99,18 @@ type comparison struct {
 	live   client.Object
 	uid    types.UID // of the object that an apply would change; empty while there is none
 	same   bool      // live is proved to be as wanted
+	proved bool      // it was so before, with the same intent
+}
+
+// cause is why an apply is needed, for the metrics.
+func (c comparison) cause() string {
+	switch {
+	case c.proved:
+		return "drift"
+	case c.uid == "":
+		return "create"
+	}
+	return "spec"
 }
 
 // compare finds out, mostly without a request, whether applying desired would change anything.
@@ -117,6 +130,7 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 		return c, conflict(ap, c.intent, c.live)
 	}
 	c.uid = c.live.GetUID()
+	c.proved = applied && known.intent == c.want.intent
 	if applied && olderThan(c.live, known.resourceVersion) {
 		return c, nil // the cache does not show our last apply yet: it proves nothing
 	}

@@ -52,6 +52,9 @@ type Reconciler struct {
 // an old object: the cache catches up within milliseconds.
 const staleRetry = 50 * time.Millisecond
 
+// kindRetry is how soon a pass is repeated that has met a kind which the cluster is losing.
+const kindRetry = time.Second
+
 // pass is one reconciliation: the object, what was found out about it, and what
 // the status has to say.
 type pass struct {
@@ -111,6 +114,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):
 		return ctrl.Result{RequeueAfter: staleRetry}, nil
+	case kindIsGoing(err):
+		return ctrl.Result{RequeueAfter: kindRetry}, nil
 	case err != nil:
 		return ctrl.Result{}, err
 	}
@@ -127,7 +132,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if p.ap.Spec.Suspend {
 		return r.compareAll(ctx, p)
 	}
-	p.facts.Credentials, p.secretsProblem, err = r.resolveCredentials(ctx, p.ap)
+	p.facts.Credentials, p.secretsProblem, err = r.resolveCredentials(because(ctx, "secrets"), p.ap)
 	if err != nil {
 		return err
 	}
@@ -139,10 +144,10 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 		}
 		p.facts.Credentials = *last
 	}
-	if err := r.observeChildren(ctx, p); err != nil {
+	if err := r.observeChildren(because(ctx, "lookup"), p); err != nil {
 		return err
 	}
-	if err := r.observeMigration(ctx, p); err != nil {
+	if err := r.observeMigration(because(ctx, "migration"), p); err != nil {
 		return err
 	}
 	wanted := manifests.Build(p.ap, p.facts)
@@ -152,10 +157,10 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if err := r.observeDatabase(ctx, p); err != nil {
 		return err
 	}
-	if err := r.startMigration(ctx, p); err != nil {
+	if err := r.startMigration(because(ctx, "migration"), p); err != nil {
 		return err
 	}
-	if err := r.forgetOldJobs(ctx, p); err != nil {
+	if err := r.forgetOldJobs(because(ctx, "migration"), p); err != nil {
 		return err
 	}
 	if len(p.applyProblems) > 0 {
@@ -165,7 +170,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.applier.prune(ctx, p.ap, wanted, oldPods)
+	return r.applier.prune(because(ctx, "prune"), p.ap, wanted, oldPods)
 }
 
 // oldPodsServe says whether pods from before the present spec may still serve: they need what they were made with.
@@ -323,7 +328,7 @@ func (r *Reconciler) observeDatabase(ctx context.Context, p *pass) error {
 
 // updateStatus writes the status if it says anything new.
 func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
-	observed, err := r.observe(ctx, p)
+	observed, err := r.observe(because(ctx, "diagnosis"), p)
 	if err != nil {
 		return err
 	}
@@ -333,7 +338,7 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	}
 	// The lock keeps a pass that worked on an old object from undoing a newer status.
 	patch := client.MergeFromWithOptions(p.stored, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, p.ap, patch, client.FieldOwner(fieldManager)); err != nil {
+	if err := r.Status().Patch(because(ctx, "status"), p.ap, patch, client.FieldOwner(fieldManager)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
 	r.announce(p.stored, p.ap)

@@ -92,9 +92,11 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	}
 	set(assetv1.ConditionAvailable, available)
 	verdicts = append(verdicts, available, addressed(o))
+	s.Certificate = nil
 	if o.certificate == nil {
 		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionCertificateReady)
 	} else {
+		s.Certificate = o.certificate.life
 		v := certificateVerdict(o.certificate)
 		set(assetv1.ConditionCertificateReady, v)
 		verdicts = append(verdicts, v)
@@ -105,6 +107,12 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 		v := routesVerdict(ap, o)
 		set(assetv1.ConditionRoutesReady, v)
 		verdicts = append(verdicts, v)
+	}
+
+	if monitored := monitoringVerdict(ap, o); monitored == nil {
+		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionMonitoringReady)
+	} else {
+		set(assetv1.ConditionMonitoringReady, *monitored) // without a say in Ready
 	}
 
 	s.Problems = problems(ap, o, verdicts)
@@ -125,7 +133,7 @@ func conditionOrder(conditionType string) int {
 	return slices.Index([]string{
 		assetv1.ConditionReady, assetv1.ConditionReconciling, assetv1.ConditionStalled, assetv1.ConditionSecretsResolved,
 		assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady,
-		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionUpdateAvailable,
+		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionMonitoringReady, assetv1.ConditionUpdateAvailable,
 	}, conditionType)
 }
 

@@ -24,8 +24,8 @@ import (
 // certificate is the one for the platform's host, as last seen.
 type certificate struct {
 	problem *finding
-	pending string    // nothing wrong yet: what is waited for, a sentence
-	expires time.Time // of one that is in force
+	pending string                     // nothing wrong yet: what is waited for, a sentence
+	life    *assetv1.CertificateStatus // of one that is in force
 }
 
 // issued is what is read of cert-manager's kinds (cert-manager.io/docs/reference/api-docs): what they have in common.
@@ -35,6 +35,7 @@ type issued struct {
 	} `json:"spec"`
 	Status struct {
 		Conditions []metav1.Condition `json:"conditions"`
+		NotBefore  *metav1.Time       `json:"notBefore"`
 		NotAfter   *metav1.Time       `json:"notAfter"`
 		State      string             `json:"state"`  // of Orders and Challenges
 		Reason     string             `json:"reason"` // of Orders and Challenges
@@ -72,8 +73,8 @@ func (r *Reconciler) observeCertificate(ctx context.Context, p *pass) (*certific
 		return nil, err
 	}
 	ready := c.condition("Ready")
-	if ready != nil && ready.ObservedGeneration >= object.GetGeneration() && ready.Status == metav1.ConditionTrue && c.Status.NotAfter != nil {
-		return &certificate{expires: c.Status.NotAfter.Time}, nil
+	if ready != nil && ready.ObservedGeneration >= object.GetGeneration() && ready.Status == metav1.ConditionTrue && c.Status.NotAfter != nil && c.Status.NotBefore != nil {
+		return &certificate{life: &assetv1.CertificateStatus{NotBefore: *c.Status.NotBefore, NotAfter: *c.Status.NotAfter}}, nil
 	}
 	p.requeueIn(r.interval()) // what holds it up are objects that are not watched
 	problem, err := r.notIssued(ctx, p.ap, name)
@@ -212,7 +213,7 @@ func (r *Reconciler) ownCertificate(ctx context.Context, p *pass, name string) (
 		f.problem = fmt.Sprintf("The certificate in %s has expired at %s", where, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	default:
 		p.requeueIn(pair.Leaf.NotAfter.Sub(now))
-		return &certificate{expires: pair.Leaf.NotAfter}, nil
+		return &certificate{life: &assetv1.CertificateStatus{NotBefore: metav1.NewTime(pair.Leaf.NotBefore), NotAfter: metav1.NewTime(pair.Leaf.NotAfter)}}, nil
 	}
 	return &certificate{problem: f}, nil
 }
@@ -231,5 +232,5 @@ func certificateVerdict(c *certificate) verdict {
 	case c.pending != "":
 		return waiting(assetv1.ReasonProgressing, c.pending)
 	}
-	return yes(assetv1.ReasonIssued, "The certificate is in force until "+c.expires.UTC().Format(time.RFC3339))
+	return yes(assetv1.ReasonIssued, "The certificate is in force until "+c.life.NotAfter.UTC().Format(time.RFC3339))
 }

@@ -2,13 +2,16 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -31,9 +34,11 @@ var kindGateway = schema.GroupVersionKind{Group: manifests.KindHTTPRoute.Group, 
 
 // definitions are the CustomResourceDefinitions of the optional kinds, by name.
 var definitions = map[string]schema.GroupVersionKind{
-	"certificates.cert-manager.io":         manifests.KindCertificate,
-	"httproutes.gateway.networking.k8s.io": manifests.KindHTTPRoute,
-	"gateways.gateway.networking.k8s.io":   kindGateway,
+	"certificates.cert-manager.io":          manifests.KindCertificate,
+	"httproutes.gateway.networking.k8s.io":  manifests.KindHTTPRoute,
+	"gateways.gateway.networking.k8s.io":    kindGateway,
+	"servicemonitors.monitoring.coreos.com": manifests.KindServiceMonitor,
+	"prometheusrules.monitoring.coreos.com": manifests.KindPrometheusRule,
 }
 
 // optionalKinds knows which of the kinds the cluster has that others define, and watches those. They come and go while the
@@ -198,6 +203,13 @@ func (k *optionalKinds) setup(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{NeedLeaderElection: &leads}).
 		WatchesRawSource(source.Kind[client.Object](k.others, definitionMetadata(), &handler.EnqueueRequestForObject{}, ours)).
 		Complete(k)
+}
+
+// kindIsGoing says whether a pass failed because the cluster has lost a kind since it began.
+func kindIsGoing(err error) bool {
+	var unwatched *cache.ErrResourceNotCached
+	return meta.IsNoMatchError(err) || errors.As(err, &unwatched) ||
+		apierrors.IsNotFound(err) && strings.Contains(err.Error(), "the server could not find the requested resource")
 }
 
 func newOptional(kind schema.GroupVersionKind) *unstructured.Unstructured {

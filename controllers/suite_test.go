@@ -119,6 +119,7 @@ func startOperator(o operatorOptions) (*runningOperator, error) {
 		cfg = rest.CopyConfig(o.cluster)
 	} else {
 		cfg.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+		cfg.Wrap(CountRequests)
 		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return recordingTransport{next: next, log: &sent} })
 	}
 	options := CacheOptions()

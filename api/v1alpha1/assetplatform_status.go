@@ -28,6 +28,9 @@ type AssetPlatformStatus struct {
 	// Migration is the newest attempt to migrate the database.
 	// +optional
 	Migration *MigrationStatus `json:"migration,omitempty"`
+	// Certificate is the one for the host, while it is in force.
+	// +optional
+	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	// Components are the parts that the operator runs, and those that it ran once and may run again.
 	// +listType=map
 	// +listMapKey=name
@@ -125,6 +128,12 @@ type ComponentStatus struct {
 	// Image that a managed part was last ready with; without an image in its spec it stays on it.
 	// +optional
 	Image string `json:"image,omitempty"`
+}
+
+// CertificateStatus is the time in which a certificate is in force.
+type CertificateStatus struct {
+	NotBefore metav1.Time `json:"notBefore"`
+	NotAfter  metav1.Time `json:"notAfter"`
 }
 
 // Problem is something that is wrong, where, and what to do about it.

@@ -133,6 +133,10 @@ type AssetPlatformSpec struct {
 	// +optional
 	Networking NetworkingSpec `json:"networking,omitzero"`
 
+	// Monitoring has the objects that the Prometheus operator and Grafana read.
+	// +optional
+	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
+
 	// Suspend stops the operator: what is there stays as it is, and only the status is kept up to date.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`

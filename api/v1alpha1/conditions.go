@@ -24,6 +24,9 @@ const (
 	ConditionRoutesReady = "RoutesReady"
 	// ConditionCertificateReady is true when the certificate for the host is there, fits and is in force.
 	ConditionCertificateReady = "CertificateReady"
+	// ConditionMonitoringReady is true when the ServiceMonitor and the PrometheusRule that the spec asks for are there. It does
+	// not hurt Ready.
+	ConditionMonitoringReady = "MonitoringReady"
 	// ConditionUpdateAvailable is true when this operator offers another image than a pinned one, of the server or of a managed part.
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
@@ -85,6 +88,7 @@ const (
 	ReasonNotIssued        = "NotIssued"        // the certificate
 	ReasonCertificateUnfit = "CertificateUnfit" // for the host, or expired
 	ReasonIssued           = "Issued"
+	ReasonApplied          = "Applied"
 )
 
 // Annotations that the operator reads or writes; anything else under its domain is a mistake.

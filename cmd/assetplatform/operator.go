@@ -74,6 +74,7 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	if err != nil {
 		return fmt.Errorf("find a cluster: %w", err)
 	}
+	cfg.Wrap(controllers.CountRequests)
 	cfg.QPS = -1 // the apiserver's own fairness limits us better than a client-side guess
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:                        controllers.NewScheme(),

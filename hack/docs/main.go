@@ -1,14 +1,28 @@
-// Command docs prints docs/configuration.md from the contract in internal/config.
+// Command docs prints what is generated from our own packages: docs/configuration.md from the contract in internal/config
+// or, with the argument dashboard, the operator's dashboard.
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
 func main() {
+	if slices.Equal(os.Args[1:], []string{"dashboard"}) {
+		var text bytes.Buffer
+		if err := json.Indent(&text, []byte(manifests.OperatorDashboard()), "", "  "); err != nil {
+			panic(err)
+		}
+		fmt.Println(text.String())
+		return
+	}
 	fmt.Print(`# Configuration of the pods
 
 <!-- Generated from internal/config by "make generate". Do not edit. -->

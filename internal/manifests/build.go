@@ -35,6 +35,10 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		PodDisruptionBudget(ap),
 		ServerDeployment(ap, f),
 		HorizontalPodAutoscaler(ap),
+		MetricsService(ap, f),
+		ServiceMonitor(ap, f),
+		PrometheusRule(ap, f),
+		Dashboard(ap),
 	)
 	return slices.DeleteFunc(objects, isNil)
 }

@@ -39,6 +39,15 @@ func AuthSecretName(ap *assetv1.AssetPlatform) string { return childName(ap, "au
 // CertificateName is the name of the Certificate, and of the Secret that cert-manager puts it into.
 func CertificateName(ap *assetv1.AssetPlatform) string { return childName(ap, "tls") }
 
+// MetricsServiceName is the name of the Service whose endpoints Prometheus scrapes.
+func MetricsServiceName(ap *assetv1.AssetPlatform) string { return childName(ap, "metrics") }
+
+// AlertsName is the name of the PrometheusRule.
+func AlertsName(ap *assetv1.AssetPlatform) string { return childName(ap, "alerts") }
+
+// DashboardName is the name of the ConfigMap with the dashboard.
+func DashboardName(ap *assetv1.AssetPlatform) string { return childName(ap, "dashboard") }
+
 // MigrateJobName is the name of the one Job of a migration attempt.
 func MigrateJobName(ap *assetv1.AssetPlatform, target string, attempt int64) string {
 	return childName(ap, "migrate-"+hash(target, attempt))

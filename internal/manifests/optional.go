@@ -12,10 +12,13 @@ import (
 var (
 	KindCertificate = schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "Certificate"}
 	KindHTTPRoute   = schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"}
+
+	KindServiceMonitor = schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "ServiceMonitor"}
+	KindPrometheusRule = schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PrometheusRule"}
 )
 
 // OptionalKinds are all of them.
-var OptionalKinds = []schema.GroupVersionKind{KindCertificate, KindHTTPRoute}
+var OptionalKinds = []schema.GroupVersionKind{KindCertificate, KindHTTPRoute, KindServiceMonitor, KindPrometheusRule}
 
 // optional is an object of such a kind. Numbers in spec are int64.
 func optional(kind schema.GroupVersionKind, metadata metav1.ObjectMeta, spec map[string]any) *unstructured.Unstructured {

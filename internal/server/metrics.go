@@ -75,8 +75,10 @@ func (m *Metrics) upload(fileType store.FileType, status string) {
 	m.uploads.WithLabelValues(label, status).Inc()
 }
 
-// watch adds the state of the database's pool and of the job queue, read when asked for.
-func (m *Metrics) watch(st *store.Store) { m.registry.MustRegister(storeCollector{st}) }
+// watch adds the state of the database's pool, of the job queue and of the dependencies, read when asked for.
+func (m *Metrics) watch(st *store.Store, r *readiness) {
+	m.registry.MustRegister(storeCollector{st}, dependencyCollector{r})
+}
 
 func (m *Metrics) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -92,6 +94,27 @@ var (
 	queueJobs   = prometheus.NewDesc("job_queue_jobs", "Jobs that are not done.", []string{"queue", "state"}, nil)
 	queueAge    = prometheus.NewDesc("job_queue_oldest_seconds", "Time since the oldest of these jobs was due.", []string{"queue", "state"}, nil)
 )
+
+var dependencyUp = prometheus.NewDesc("dependency_up", "Whether the last check found a dependency (database, schema, storage, cache) well; not there before the first check.", []string{"dependency"}, nil)
+
+// dependencyCollector tells what /api/ready tells.
+type dependencyCollector struct{ readiness *readiness }
+
+func (c dependencyCollector) Describe(ch chan<- *prometheus.Desc) { ch <- dependencyUp }
+
+func (c dependencyCollector) Collect(ch chan<- prometheus.Metric) {
+	checks := c.readiness.report().Checks
+	for name, check := range map[string]config.Check{"database": checks.Database, "schema": checks.Schema, "storage": checks.Storage, "cache": checks.Cache} {
+		up := 0.0
+		switch check.Status {
+		case config.CheckUnknown:
+			continue
+		case config.CheckOK:
+			up = 1
+		}
+		ch <- prometheus.MustNewConstMetric(dependencyUp, prometheus.GaugeValue, up, name)
+	}
+}
 
 // queueTimeout bounds the query for the queue's state; a scrape goes on without it.
 const queueTimeout = time.Second

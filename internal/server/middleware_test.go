@@ -271,7 +271,7 @@ func TestMetricsPage(t *testing.T) {
 	page := p.metrics()
 	for _, want := range []string{
 		"http_request_duration_seconds_bucket{", `object_store_request_duration_seconds_count{operation="put",status="ok"} 1`,
-		`database_connections{state="idle"}`, "database_connections_limit 10", `job_queue_jobs{queue="purge",state="available"} 1`,
+		`database_connections{state="idle"}`, "database_connections_limit 10", `dependency_up{dependency="database"} 1`, `job_queue_jobs{queue="purge",state="available"} 1`,
 		`job_queue_oldest_seconds{queue="purge",state="available"} 6`, "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(page, want) {

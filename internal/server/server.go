@@ -67,7 +67,7 @@ func New(o Options) *Server {
 
 		progressTime: progressTime,
 	}
-	s.metrics.watch(o.Store)
+	s.metrics.watch(o.Store, s.readiness)
 	s.handler = s.middleware(s.routes())
 	return s
 }

@@ -1,0 +1,125 @@
+package controllers
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+var (
+	apiRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "assetplatform_api_requests_total", Help: "Requests of the operator to the Kubernetes API, by what made it send them.",
+	}, []string{"verb", "resource", "cause", "code"})
+
+	conditionInfo = prometheus.NewDesc("assetplatform_condition", "1 for each condition of each platform, as it is now.",
+		[]string{"platform_namespace", "platform", "condition", "status", "reason"}, nil)
+	notBefore = prometheus.NewDesc("assetplatform_certificate_not_before_timestamp_seconds", "From when the platform's certificate is in force.", []string{"platform_namespace", "platform"}, nil)
+	notAfter  = prometheus.NewDesc("assetplatform_certificate_not_after_timestamp_seconds", "Until when the platform's certificate is in force.", []string{"platform_namespace", "platform"}, nil)
+)
+
+func init() { metrics.Registry.MustRegister(apiRequests) }
+
+// platformCollector tells the state of the platforms that there are, out of the cache: what is gone leaves no series.
+type platformCollector struct{ platforms client.Reader }
+
+func (c platformCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{conditionInfo, notBefore, notAfter} {
+		ch <- d
+	}
+}
+
+func (c platformCollector) Collect(ch chan<- prometheus.Metric) {
+	var platforms assetv1.AssetPlatformList
+	if err := c.platforms.List(context.Background(), &platforms); err != nil {
+		return // the cache is not filled yet
+	}
+	for _, ap := range platforms.Items {
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{ap.Namespace, ap.Name}, labels...)...)
+		}
+		for _, condition := range ap.Status.Conditions {
+			gauge(conditionInfo, 1, condition.Type, string(condition.Status), condition.Reason)
+		}
+		if c := ap.Status.Certificate; c != nil {
+			gauge(notBefore, seconds(c.NotBefore))
+			gauge(notAfter, seconds(c.NotAfter))
+		}
+	}
+}
+
+func seconds(t metav1.Time) float64 { return float64(t.Unix()) }
+
+type causeKey struct{}
+
+// because says what makes the operator send the requests of a context. Without it they are those of caches, events and leases.
+func because(ctx context.Context, cause string) context.Context {
+	return context.WithValue(ctx, causeKey{}, cause)
+}
+
+// CountRequests counts the requests of a client: it is for rest.Config.Wrap.
+func CountRequests(next http.RoundTripper) http.RoundTripper { return countingTransport{next} }
+
+type countingTransport struct{ next http.RoundTripper }
+
+func (t countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	verb, resource := requestOf(r)
+	cause, ok := r.Context().Value(causeKey{}).(string)
+	switch {
+	case ok:
+	case resource == "leases", resource == "events":
+		cause = strings.TrimSuffix(resource, "s")
+	case resource == "":
+		cause = "discovery"
+	default:
+		cause = "cache"
+	}
+	code := "none"
+	resp, err := t.next.RoundTrip(r)
+	if err == nil {
+		code = strconv.Itoa(resp.StatusCode)
+	}
+	apiRequests.WithLabelValues(verb, resource, cause, code).Inc()
+	return resp, err
+}
+
+// requestOf is the verb, as RBAC names it, and the resource of /api/v1/… or /apis/<group>/<version>/… ; the resource is empty
+// for what is none.
+func requestOf(r *http.Request) (verb, resource string) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case len(parts) > 2 && parts[0] == "api":
+		parts = parts[2:]
+	case len(parts) > 3 && parts[0] == "apis":
+		parts = parts[3:]
+	default:
+		return strings.ToLower(r.Method), ""
+	}
+	if parts[0] == "namespaces" && len(parts) > 2 {
+		parts = parts[2:]
+	}
+	resource, named := parts[0], len(parts) > 1
+	if len(parts) > 2 {
+		resource += "/" + parts[2]
+	}
+	switch {
+	case r.Method == http.MethodGet && named:
+		return "get", resource
+	case r.Method == http.MethodGet && r.URL.Query().Get("watch") != "":
+		return "watch", resource
+	case r.Method == http.MethodGet:
+		return "list", resource
+	case r.Method == http.MethodPost:
+		return "create", resource
+	case r.Method == http.MethodPut:
+		return "update", resource
+	}
+	return strings.ToLower(r.Method), resource
+}

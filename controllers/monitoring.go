@@ -1,0 +1,39 @@
+package controllers
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// monitoringVerdict says whether Prometheus can know of the platform by the objects that its operator reads; nil where the
+// spec asks for none of them.
+func monitoringVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
+	var missing, made []string
+	for _, wanted := range []struct {
+		kind schema.GroupVersionKind
+		is   bool
+	}{
+		{manifests.KindServiceMonitor, manifests.WantsServiceMonitor(ap)}, {manifests.KindPrometheusRule, manifests.WantsRules(ap)},
+	} {
+		if wanted.is && o.facts.Installed[wanted.kind] {
+			made = append(made, wanted.kind.Kind)
+		} else if wanted.is {
+			missing = append(missing, wanted.kind.Kind)
+		}
+	}
+	var v verdict
+	switch {
+	case len(missing) > 0:
+		v = waiting(assetv1.ReasonCRDNotInstalled, "The cluster has no "+strings.Join(missing, " and no ")+
+			" (monitoring.coreos.com/v1): install the Prometheus operator; or set spec.monitoring.serviceMonitor and rules to false, and scrape with config/monitoring/scrape-configs.yaml")
+	case len(made) > 0:
+		v = yes(assetv1.ReasonApplied, strings.Join(made, " and ")+" are there for the Prometheus operator")
+	default:
+		return nil
+	}
+	return &v
+}
