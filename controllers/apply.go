@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,8 +32,11 @@ type applier struct {
 	// uncached sees what the cache of our own objects cannot: somebody else's object of the same name.
 	uncached client.Reader
 	optional *optionalKinds
+	clock    func() time.Time
 
 	mu sync.Mutex
+	// fights are the objects that had to be repaired of late, of any platform.
+	fights map[objectKey]*fight
 	// proved remembers, per platform and object, the resource version at which an intent changed nothing.
 	proved map[types.NamespacedName]map[objectKey]proof
 }
@@ -53,8 +57,22 @@ type proof struct {
 func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired client.Object) (settled bool, err error) {
 	c, err := a.compare(because(ctx, "lookup"), ap, desired)
 	ctx = because(ctx, c.cause())
-	if err != nil || c.same {
-		return c.same && c.live.GetDeletionTimestamp() == nil, err
+	if err != nil {
+		return false, err
+	}
+	if c.same {
+		return c.live.GetDeletionTimestamp() == nil, asError(a.fought(c.key, describe(c.intent)))
+	}
+	var rival string
+	if c.proved {
+		if a.holdsBack(c.key) > 0 {
+			return false, asError(a.fought(c.key, describe(c.intent)))
+		}
+		if a.isFight(c.key) {
+			if rival, err = a.rival(ctx, c.intent); err != nil {
+				return false, client.IgnoreNotFound(err)
+			}
+		}
 	}
 	if c.uid == "" && isGenerated(desired) {
 		return false, nil // deleted a moment ago: applied, it would come back without its values
@@ -81,9 +99,20 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		_, err := a.resetPorts(ctx, c.intent, nil)
 		return false, err // and the next pass proves what that left
 	}
+	if c.proved && applied.GetResourceVersion() != c.live.GetResourceVersion() {
+		a.repaired(c.key, rival)
+	}
 	c.want.resourceVersion = applied.GetResourceVersion()
 	a.remember(ap, c.key, c.want)
-	return false, nil
+	return false, asError(a.fought(c.key, describe(c.intent)))
+}
+
+// asError keeps a finding that is none from becoming an error that is.
+func asError(f *finding) error {
+	if f == nil {
+		return nil
+	}
+	return f
 }
 
 // applyIntent applies an intent server-side; the answer takes its place.
@@ -130,10 +159,10 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 		return c, conflict(ap, c.intent, c.live)
 	}
 	c.uid = c.live.GetUID()
-	c.proved = applied && known.intent == c.want.intent
 	if applied && olderThan(c.live, known.resourceVersion) {
 		return c, nil // the cache does not show our last apply yet: it proves nothing
 	}
+	c.proved = applied && known.intent == c.want.intent
 	c.want.resourceVersion = c.live.GetResourceVersion()
 	c.same = applied && known == c.want
 	if !c.same {
@@ -195,6 +224,7 @@ func (a *applier) forget(platform types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.proved, platform)
+	maps.DeleteFunc(a.fights, func(key objectKey, f *fight) bool { return a.clock().After(f.until.Add(longestHold)) })
 }
 
 // olderThan says whether an object is from before a resource version.

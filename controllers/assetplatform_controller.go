@@ -201,15 +201,23 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 			err = r.refusedClaim(ctx, claim, err)
 		}
 		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
-			p.refuse(problem, r.interval())
-			// A claim of ours that cannot be changed is no reason to leave what uses it alone.
-			refused[objectKeyOf(object)] = !isClaim || problem.reason == assetv1.ReasonNameConflict
+			p.refuse(problem, r.recheck(object))
+			// A claim of ours that cannot be changed is no reason to leave what uses it alone, nor is one that is fought for.
+			refused[objectKeyOf(object)] = (!isClaim || problem.reason == assetv1.ReasonNameConflict) && problem.reason != assetv1.ReasonFieldConflict
 		} else if err != nil {
 			failed = append(failed, err)
 		}
 	}
 	r.applier.retain(p.ap, wanted)
 	return errors.Join(failed...)
+}
+
+// recheck is how soon an object that could not be made, or is fought for, is looked at again.
+func (r *Reconciler) recheck(object client.Object) time.Duration {
+	if hold := r.applier.holdsBack(objectKeyOf(object)); hold > 0 {
+		return min(hold, r.interval())
+	}
+	return r.interval()
 }
 
 // refusedClaim makes way for a volume claim that differs from the one that is there in

@@ -47,6 +47,8 @@ const (
 	ReasonInvalidSpec  = "InvalidSpec"
 	ReasonNameConflict = "NameConflict" // an object of a child's name belongs to somebody else
 	ReasonApplyFailed  = "ApplyFailed"  // the apiserver refused a child
+	// ReasonFieldConflict says that somebody else keeps changing a field of a child.
+	ReasonFieldConflict = "FieldConflict"
 
 	ReasonSecretNotFound    = "SecretNotFound"
 	ReasonSecretKeyMissing  = "SecretKeyMissing"

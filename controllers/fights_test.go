@@ -1,0 +1,109 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// Somebody who changes a field of ours each time that it is put back is named, with the field; the two do not load the
+// cluster, and when the other stops, the field is put back for good.
+func TestFieldFight(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	fighting, stop := context.WithCancel(ctx)
+	var rival sync.WaitGroup
+	rival.Go(func() {
+		for fighting.Err() == nil {
+			d := &appsv1.Deployment{}
+			err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: "studio-server"}, d)
+			if err == nil && *d.Spec.RevisionHistoryLimit != 1 {
+				patch := client.MergeFrom(d.DeepCopy())
+				d.Spec.RevisionHistoryLimit = new(int32(1))
+				d.Spec.Template.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = quantity("1m")
+				_ = admin.Patch(ctx, d, patch, client.FieldOwner("tuner"))
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	defer rival.Wait()
+	defer stop()
+	waitMessage(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonFieldConflict, "tuner keeps changing spec.revisionHistoryLimit of Deployment studio-server", "stop the other")
+	_, start := sent.since(0)
+	const watched = 5 * time.Second // in which there may be one more repair
+	time.Sleep(watched)
+	requests, _ := sent.since(start)
+	repairs := 0
+	for _, r := range requests {
+		if r.namespace == ap.Namespace && r.verb == "patch" && r.resource == "deployments.apps" {
+			repairs++
+		}
+	}
+	if repairs > 1 {
+		t.Errorf("%d repairs in %s", repairs, watched)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Server.LogLevel = "debug" }) // an edit of the platform is not held back
+	eventually(t, func() error {
+		if got, want := serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name, manifests.ServerConfigMap(ap).Name; got != want {
+			return fmt.Errorf("the server reads %s", got)
+		}
+		return nil
+	})
+	stop()
+	rival.Wait()
+	waitReady(t, ap)
+	if got := *serving(t, ap).Spec.RevisionHistoryLimit; got != 5 {
+		t.Errorf("revisionHistoryLimit is %d", got)
+	}
+}
+
+// What is done by hand a few times is no fight.
+func TestRepairsAreNoFight(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	a := &applier{clock: func() time.Time { return now }}
+	key := objectKey{kind: "Service"}
+	for range 3 * fightRepairs {
+		if a.isFight(key) {
+			t.Fatal("a repair every quarter of a minute is a fight")
+		}
+		a.repaired(key, "")
+		now = now.Add(15 * time.Second)
+	}
+	now = now.Add(fightWindow)
+	for range fightRepairs {
+		rival := ""
+		if a.isFight(key) {
+			rival = "tuner keeps changing spec.x"
+		}
+		a.repaired(key, rival)
+		now = now.Add(time.Second)
+	}
+	if a.fought(key, "Service x") == nil || a.holdsBack(key) != firstHold-time.Second {
+		t.Errorf("held back for %s", a.holdsBack(key))
+	}
+	now = now.Add(firstHold)
+	a.repaired(key, "tuner keeps changing spec.x")
+	if a.holdsBack(key) != 2*firstHold {
+		t.Errorf("held back for %s after one more repair", a.holdsBack(key))
+	}
+	now = now.Add(3*firstHold + time.Second)
+	if f := a.fought(key, "Service x"); f != nil {
+		t.Errorf("it is over, and yet: %s", f.message())
+	}
+	a.repaired(key, "")
+	if a.holdsBack(key) > 0 {
+		t.Error("one repair after a fight is a fight")
+	}
+}
