@@ -131,13 +131,14 @@ func TestSettledPlatformCostsNothing(t *testing.T) {
 	const interval = 400 * time.Millisecond
 	restartOperator(t, operatorOptions{interval: interval})
 	managed := newPlatform(t, nil)
-	external := newExternalPlatform(t, nil)
+	external, routed := newExternalPlatform(t, nil), newRoutedPlatform(t)
 	waitReady(t, managed)
 	waitReady(t, external)
+	waitCondition(t, routed, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
 	start := quiet(t)
 
 	for i := range 20 {
-		for _, ap := range []*assetv1.AssetPlatform{managed, external} {
+		for _, ap := range []*assetv1.AssetPlatform{managed, external, routed} {
 			update(t, ap, func(ap *assetv1.AssetPlatform) {
 				ap.Annotations = map[string]string{"example.com/touch": fmt.Sprint(i)}
 			})
@@ -154,8 +155,8 @@ func TestSettledPlatformCostsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	passes := reconciles(t)
-	eventually(t, func() error { // three intervals of both, at which everything is looked at again
-		if n := reconciles(t) - passes; n < 6 {
+	eventually(t, func() error { // three intervals of each, at which everything is looked at again
+		if n := reconciles(t) - passes; n < 9 {
 			return fmt.Errorf("%v passes", n)
 		}
 		return nil
@@ -168,7 +169,7 @@ func TestSettledPlatformCostsNothing(t *testing.T) {
 	restartOperator(t, operatorOptions{interval: interval})
 	passes = reconciles(t)
 	eventually(t, func() error {
-		if n := reconciles(t) - passes; n < 6 {
+		if n := reconciles(t) - passes; n < 9 {
 			return fmt.Errorf("%v passes", n)
 		}
 		return nil

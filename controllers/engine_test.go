@@ -401,8 +401,8 @@ func TestAnnotatedNamesakeIsAdopted(t *testing.T) {
 // request says so, for every child.
 func TestApplyingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	for name, ap := range map[string]*assetv1.AssetPlatform{"managed": newPlatform(t, nil), "external": newExternalPlatform(t, nil)} {
-		waitReady(t, ap)
+	for name, ap := range map[string]*assetv1.AssetPlatform{"managed": newPlatform(t, nil), "external": newExternalPlatform(t, nil), "routed": newRoutedPlatform(t)} {
+		waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
 		for _, child := range children(t, ap) {
 			intent := intentOf(t, ap, child)
 			live := typed(t, child)
@@ -445,14 +445,17 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	t.Helper()
 	ap = ap.DeepCopy()
 	r := &Reconciler{Client: admin, APIReader: admin, Images: manifests.DefaultImages}
-	r.secrets.metadata, r.secrets.uncached = admin, admin
+	r.secrets.metadata, r.secrets.uncached, r.applier.client = admin, admin, admin
 	credentials, problem, err := r.resolveCredentials(context.Background(), ap)
 	if err != nil || problem != nil {
 		t.Fatal(err, problem)
 	}
 	images := manifests.TargetImages(ap, manifests.DefaultImages)
-	p := &pass{ap: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server}}
+	p := &pass{ap: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server, Installed: operator.reconciler.optional.Installed()}}
 	if err := r.observeClaims(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
+	if p.facts.Left, err = r.leftData(context.Background(), ap); err != nil {
 		t.Fatal(err)
 	}
 	p.facts.ServingImage, p.facts.Attempt = p.facts.TargetImage, ap.Status.Migration.Attempt
@@ -462,11 +465,10 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 // typed is an object as the cache holds it.
 func typed(t *testing.T, u *unstructured.Unstructured) client.Object {
 	t.Helper()
-	o, err := admin.Scheme().New(u.GroupVersionKind())
-	if err != nil {
-		t.Fatal(err)
+	live := client.Object(newOptional(u.GroupVersionKind()))
+	if o, err := admin.Scheme().New(u.GroupVersionKind()); err == nil {
+		live = o.(client.Object)
 	}
-	live := o.(client.Object)
 	if err := admin.Get(ctx, client.ObjectKeyFromObject(u), live); err != nil {
 		t.Fatal(err)
 	}

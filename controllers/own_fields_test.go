@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 )
 
 // What ownsExactly proves equal, and what it must not.
@@ -80,8 +82,8 @@ func TestOwnsExactlyNeverLies(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	ap := newPlatform(t, nil)
-	waitReady(t, ap)
+	ap := newRoutedPlatform(t)
+	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
 	equal, changed, refused := 0, 0, 0
 	for _, child := range children(t, ap) {
 		settle := intentOf(t, ap, child)

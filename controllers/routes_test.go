@@ -528,6 +528,15 @@ func TestCertificateIsRetained(t *testing.T) {
 	get(t, again, "studio-tls", &corev1.Secret{})
 }
 
+// newRoutedPlatform makes a platform with every kind of route; nobody serves them.
+func newRoutedPlatform(t *testing.T) *assetv1.AssetPlatform {
+	t.Helper()
+	needCRDs(t)
+	ap := newPlatform(t, specOf(t, "networking: {host: assets.example.com, ingress: {}, gateway: {parentRefs: [{name: public}]}, tls: {issuerRef: {name: letsencrypt}}}"))
+	issue(t, ap, "studio-tls")
+	return ap
+}
+
 // touch has the operator look at a platform without a change.
 func touch(t *testing.T, ap *assetv1.AssetPlatform) {
 	t.Helper()
