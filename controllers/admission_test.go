@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // admission is a rule with what it admits and what it refuses.
@@ -133,8 +134,8 @@ func admissions() []admission {
 			accept: []string{"storage: {managed: {}}", "storage: {bucket: assets}"}, reject: []string{"storage: {}", "storage: {managed: {}, bucket: assets}"},
 		},
 		{
-			field: "spec.storage", message: "storage: prefix, region, endpoint and credentialsSecretRef go with bucket, not with managed",
-			accept: []string{"storage: {bucket: assets, region: x}"}, reject: []string{"storage: {managed: {}, prefix: x/}", "storage: {managed: {}, region: x}", "storage: {managed: {}, endpoint: 'http://x'}", "storage: {managed: {}, credentialsSecretRef: {name: x}}"},
+			field: "spec.storage", message: "storage: prefix, region, endpoint, caSecretRef and credentialsSecretRef go with bucket, not with managed",
+			accept: []string{"storage: {bucket: assets, region: x}"}, reject: []string{"storage: {managed: {}, prefix: x/}", "storage: {managed: {}, region: x}", "storage: {managed: {}, endpoint: 'http://x'}", "storage: {managed: {}, credentialsSecretRef: {name: x}}", "storage: {managed: {}, caSecretRef: {name: x, key: ca}}"},
 		},
 		{field: "spec.storage.bucket", message: "should be at least 3 chars", reject: []string{"storage: {bucket: ab}"}},
 		{field: "spec.storage.bucket", message: "may not be more than 63", reject: []string{"storage: {bucket: " + strings.Repeat("x", 64) + "}"}},
@@ -246,7 +247,7 @@ func admissions() []admission {
 			admission{old: managed("storageClassName: fats, storage: 100Ti"), accept: []string{managed("storageClassName: fast, storage: 100Gi"), managed("storage: 1Gi")}},
 		)
 	}
-	return slices.Concat(list, imageAdmissions(), secretAdmissions(), routeAdmissions(), annotationAdmissions())
+	return slices.Concat(list, imageAdmissions(), secretAdmissions(), extraEnvAdmissions(), routeAdmissions(), annotationAdmissions())
 }
 
 // imageAdmissions are the rules of each field that names an image.
@@ -291,17 +292,43 @@ func secretAdmissions() []admission {
 	}
 	for field, spec := range map[string]string{
 		"spec.database.secretRef": "database: {secretRef: {%s}}", "spec.database.directSecretRef": "database: {secretRef: {name: a, key: b}, directSecretRef: {%s}}", "spec.cache.secretRef": "cache: {secretRef: {%s}}",
+		"spec.storage.caSecretRef": "storage: {bucket: assets, caSecretRef: {%s}}", "spec.server.extraEnv[0].valueFrom.secretKeyRef": "server: {extraEnv: [{name: X, valueFrom: {secretKeyRef: {%s}}}]}",
 		"spec.auth.jwtSecretRef": "auth: {jwtSecretRef: {%s}}", "spec.auth.verifySecretRefs[0]": "auth: {verifySecretRefs: [{%s}]}",
 	} {
 		addName(field+".name", fmt.Sprintf(spec, "key: a, name: %s"))
 		addKey(field+".key", fmt.Sprintf(spec, "name: a, key: %s"))
 	}
 	const credentials = "storage: {bucket: assets, credentialsSecretRef: {name: a, %s: %%s}}"
+	addName("spec.server.envFrom[0].secretRef.name", "server: {envFrom: [{secretRef: {name: %s}}]}")
 	addName("spec.networking.tls.secretName", "networking: {host: a.example.com, tls: {secretName: %s}}")
 	addName("spec.storage.credentialsSecretRef.name", "storage: {bucket: assets, credentialsSecretRef: {name: %s}}")
 	addKey("spec.storage.credentialsSecretRef.accessKey", fmt.Sprintf(credentials, "accessKey"))
 	addKey("spec.storage.credentialsSecretRef.secretKey", fmt.Sprintf(credentials, "secretKey"))
 	return list
+}
+
+// extraEnvAdmissions are the rules of the user's own variables. Those of the contract are refused.
+func extraEnvAdmissions() []admission {
+	const field, spec = "spec.server.extraEnv[0]", "server: {extraEnv: [{name: %s, value: x}]}"
+	var contract []string
+	for _, v := range config.ServerVars {
+		contract = append(contract, v.Name)
+	}
+	return []admission{
+		{
+			field: field, message: "extraEnv: set exactly one of value and valueFrom",
+			accept: []string{"server: {extraEnv: [{name: X, value: ''}]}", "server: {extraEnv: [{name: X, valueFrom: {secretKeyRef: {name: a, key: b}}}]}"},
+			reject: []string{"server: {extraEnv: [{name: X}]}", "server: {extraEnv: [{name: X, value: x, valueFrom: {secretKeyRef: {name: a, key: b}}}]}"},
+		},
+		{
+			field: field + ".name", message: "extraEnv: not the name of a variable: use letters, digits and '_', like HTTPS_PROXY",
+			accept: each(spec, "HTTPS_PROXY", "_x1"), reject: each(spec, "1X", "A-B", "a.b", "'a b'"),
+		},
+		{
+			field: field + ".name", message: "extraEnv: the operator sets this variable itself: use the field that it comes from",
+			accept: each(spec, "MY_PORT", "DATABASE_URL_2"), reject: each(spec, contract...),
+		},
+	}
 }
 
 // routeAdmissions are the rules of how people reach the API.

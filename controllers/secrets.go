@@ -95,6 +95,17 @@ func referencedSecrets(ap *assetv1.AssetPlatform) []string {
 	if t := ap.Spec.Networking.TLS; t != nil && t.SecretName != "" {
 		names = append(names, t.SecretName)
 	}
+	if s := ap.Spec.Storage; s != nil {
+		add(s.CASecretRef)
+	}
+	for _, from := range ap.Spec.Server.EnvFrom {
+		names = append(names, from.SecretRef.Name)
+	}
+	for _, extra := range ap.Spec.Server.ExtraEnv {
+		if extra.ValueFrom != nil {
+			add(&extra.ValueFrom.SecretKeyRef)
+		}
+	}
 	add(ap.Spec.Auth.JWTSecretRef)
 	for _, ref := range ap.Spec.Auth.VerifySecretRefs {
 		add(&ref)
@@ -181,6 +192,8 @@ func sourceOf(ap *assetv1.AssetPlatform, variable string) *assetv1.SecretKeyRef 
 		return s.Cache.SecretRef
 	case variable == config.JWTSecret.Name:
 		return s.Auth.JWTSecretRef
+	case variable == config.S3CA.Name && s.Storage != nil:
+		return s.Storage.CASecretRef
 	case s.Storage == nil || s.Storage.CredentialsSecretRef == nil:
 		return nil
 	case variable == config.S3AccessKey.Name:
@@ -227,30 +240,66 @@ func (l *credentialLookup) credentials(ap *assetv1.AssetPlatform) manifests.Cred
 	} else {
 		c.JWTSecret = l.own(manifests.AuthSecretName(ap), manifests.KeyJWTSecret)
 	}
+	if s := ap.Spec.Storage; s != nil {
+		c.S3CA = l.key("spec.storage.caSecretRef", s.CASecretRef)
+	}
+	c.Extra = l.extra(ap)
 	for i, ref := range ap.Spec.Auth.VerifySecretRefs {
 		c.JWTVerifySecrets = append(c.JWTVerifySecrets, l.key(fmt.Sprintf("spec.auth.verifySecretRefs[%d]", i), &ref))
 	}
 	return c
 }
 
+// extra are the variables that the user gives the server from Secrets. Those of the contract come from the spec's other
+// fields, whatever the Secret holds: the file that a studio has them all in can be taken as it is.
+func (l *credentialLookup) extra(ap *assetv1.AssetPlatform) map[string]string {
+	variables := map[string]string{}
+	for i, from := range ap.Spec.Server.EnvFrom {
+		for name, value := range l.all(fmt.Sprintf("spec.server.envFrom[%d]", i), from.SecretRef.Name) {
+			if !manifests.IsContract(name) {
+				variables[name] = string(value)
+			}
+		}
+	}
+	for _, extra := range ap.Spec.Server.ExtraEnv {
+		delete(variables, extra.Name)
+		if extra.ValueFrom != nil {
+			variables[extra.Name] = l.key("spec.server.extraEnv "+extra.Name, &extra.ValueFrom.SecretKeyRef)
+		}
+	}
+	if len(variables) == 0 {
+		return nil
+	}
+	return variables
+}
+
 func (l *credentialLookup) own(secret, key string) string { return string(l.generated[secret][key]) }
 
-// key reads one key that a field of the spec names; the first problem stays.
-func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
-	if ref == nil || l.problem != nil || l.err != nil {
-		return ""
+// all reads a Secret that a field of the spec names; the first problem stays. with says what should be in it.
+func (l *credentialLookup) all(field, name string, with ...string) map[string][]byte {
+	if l.problem != nil || l.err != nil {
+		return nil
 	}
-	data, err := l.reader.data(l.ctx, l.platform, ref.Name)
+	data, err := l.reader.data(l.ctx, l.platform, name)
 	if apierrors.IsNotFound(err) {
 		l.problem = &finding{
 			reason:  assetv1.ReasonSecretNotFound,
-			problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", ref.Name, field, l.platform.Namespace),
-			where:   "Secret " + ref.Name, remedy: "create it with the key " + ref.Key + ", or correct " + field,
+			problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", name, field, l.platform.Namespace),
+			where:   "Secret " + name, remedy: "create it" + strings.Join(with, "") + ", or correct " + field,
 		}
+	} else if err != nil {
+		l.err = fmt.Errorf("read Secret %s: %w", name, err)
+	}
+	return data
+}
+
+// key reads one key that a field of the spec names; the first problem stays.
+func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
+	if ref == nil {
 		return ""
 	}
-	if err != nil {
-		l.err = fmt.Errorf("read Secret %s: %w", ref.Name, err)
+	data := l.all(field, ref.Name, " with the key "+ref.Key)
+	if l.problem != nil || l.err != nil {
 		return ""
 	}
 	value := strings.TrimSpace(string(data[ref.Key])) // files made with an editor end in a newline

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -143,5 +144,62 @@ func TestVerifyKeys(t *testing.T) {
 	server := get(t, ap, serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name, &corev1.Secret{})
 	if got := string(server.Data["JWT_VERIFY_SECRETS"]); got != "three,one" {
 		t.Errorf("the server reads %q", got)
+	}
+}
+
+// A Secret made from a studio's env file is taken as it is: what the spec has fields for comes from these, the rest reaches
+// the API's pods, and a change rolls them. One that comes late, or is mended, is picked up.
+func TestEnvFrom(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, specOf(t, `server: {logLevel: warn, envFrom: [{secretRef: {name: prod-secrets}}], extraEnv: [
+		{name: GOMEMLIMIT, value: 200MiB}, {name: TOKEN, valueFrom: {secretKeyRef: {name: prod-secrets, key: token}}}]}`))
+	waitMessage(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretNotFound, "Secret prod-secrets, named by spec.server.envFrom[0], does not exist")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "prod-secrets", Namespace: ap.Namespace}, StringData: map[string]string{
+		"LOG_LEVEL": "debug", "DATABASE_URL": "mysql://elsewhere", "OPENAI_API_KEY": "one", "GOMEMLIMIT": "1MiB",
+	}}
+	if err := admin.Create(ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	waitMessage(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionFalse, assetv1.ReasonSecretKeyMissing, "no value under the key token", "spec.server.extraEnv TOKEN")
+	edit := func(key, value string) {
+		t.Helper()
+		if err := retryUpdate(secret, func() { secret.StringData = map[string]string{key: value} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("token", "t")
+	waitReady(t, ap)
+	variables := func() map[string]string {
+		t.Helper()
+		found := map[string]string{}
+		for _, from := range serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom {
+			if from.ConfigMapRef != nil {
+				maps.Copy(found, get(t, ap, from.ConfigMapRef.Name, &corev1.ConfigMap{}).Data)
+			} else {
+				for key, value := range get(t, ap, from.SecretRef.Name, &corev1.Secret{}).Data {
+					found[key] = string(value)
+				}
+			}
+		}
+		return found
+	}
+	want := map[string]string{"LOG_LEVEL": "warn", "OPENAI_API_KEY": "one", "GOMEMLIMIT": "200MiB", "TOKEN": "t"}
+	for name, value := range want {
+		if got := variables(); got[name] != value || !strings.HasPrefix(got["DATABASE_URL"], "postgres://") {
+			t.Errorf("%s is %q, want %q; DATABASE_URL is %s", name, got[name], value, got["DATABASE_URL"])
+		}
+	}
+	before := serving(t, ap).Generation
+	edit("LOG_LEVEL", "error") // which nobody reads from there
+	edit("OPENAI_API_KEY", "two")
+	eventually(t, func() error {
+		if got := variables()["OPENAI_API_KEY"]; got != "two" {
+			return fmt.Errorf("OPENAI_API_KEY is %q", got)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+	if rolled := serving(t, ap).Generation - before; rolled != 1 {
+		t.Errorf("the pods were rolled %d times", rolled)
 	}
 }

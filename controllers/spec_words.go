@@ -16,6 +16,11 @@ func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
 	if manifests.ManagedStorage(ap) == nil {
 		words = append(words, config.S3Region.Name, "spec.storage.region", config.S3Bucket.Name, "spec.storage.bucket", config.S3Prefix.Name, "spec.storage.prefix",
 			config.S3Endpoint.Name, "spec.storage.endpoint")
+		if ref := sourceOf(ap, config.S3CA.Name); ref == nil {
+			words = append(words, config.S3CA.Name, "a key of a Secret, named in spec.storage.caSecretRef,")
+		} else {
+			words = append(words, config.S3CA.Name, fmt.Sprintf("key %s of Secret %s", ref.Key, ref.Name))
+		}
 	}
 	for _, part := range []struct {
 		managed   *assetv1.ManagedVolumeSpec

@@ -117,7 +117,7 @@ type AssetPlatformSpec struct {
 
 	// Storage is the bucket that holds the bytes. Absent: managed.
 	// +kubebuilder:validation:XValidation:rule="has(self.bucket) != has(self.managed)",message="storage: set exactly one of bucket (your own) and managed (the operator runs an S3 server); leave storage out for managed with its defaults"
-	// +kubebuilder:validation:XValidation:rule="!has(self.managed) || !(has(self.prefix) || has(self.region) || has(self.endpoint) || has(self.credentialsSecretRef))",message="storage: prefix, region, endpoint and credentialsSecretRef go with bucket, not with managed"
+	// +kubebuilder:validation:XValidation:rule="!has(self.managed) || !(has(self.prefix) || has(self.region) || has(self.endpoint) || has(self.caSecretRef) || has(self.credentialsSecretRef))",message="storage: prefix, region, endpoint, caSecretRef and credentialsSecretRef go with bucket, not with managed"
 	// +optional
 	Storage *StorageSpec `json:"storage,omitempty"`
 
@@ -276,6 +276,54 @@ type ServerSpec struct {
 	// RateLimits by name; 0 switches one off.
 	// +optional
 	RateLimits RateLimitsSpec `json:"rateLimits,omitzero"`
+
+	// EnvFrom are Secrets whose keys become variables of the API's pods; a change of one rolls them. Later ones come before
+	// earlier ones, extraEnv before both, and what the rest of the spec sets before all.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	EnvFrom []EnvFromSource `json:"envFrom,omitempty"`
+
+	// ExtraEnv are further variables of the API's pods, such as HTTPS_PROXY or GOMEMLIMIT. Those that the operator sets itself
+	// have fields of their own.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	ExtraEnv []EnvVar `json:"extraEnv,omitempty"`
+}
+
+// EnvFromSource is where variables come from.
+type EnvFromSource struct {
+	SecretRef SecretRef `json:"secretRef"`
+}
+
+// SecretRef names a Secret in the platform's namespace.
+type SecretRef struct {
+	Name SecretName `json:"name"`
+}
+
+// EnvVar is a variable, as in Kubernetes' containers.
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueFrom)",message="extraEnv: set exactly one of value and valueFrom"
+type EnvVar struct {
+	// Name of the variable.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="extraEnv: not the name of a variable: use letters, digits and '_', like HTTPS_PROXY"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['PORT', 'METRICS_PORT', 'TLS_PORT', 'TLS_CERT_FILE', 'TLS_KEY_FILE', 'LOG_LEVEL', 'DRAIN_DELAY', 'ALLOWED_ORIGINS', 'TRUSTED_PROXIES', 'DATABASE_URL', 'REDIS_URL', 'JWT_SECRET', 'JWT_VERIFY_SECRETS', 'S3_BUCKET_NAME', 'S3_PREFIX', 'S3_REGION', 'S3_ENDPOINT', 'S3_CA', 'S3_ACCESS_KEY', 'S3_SECRET_KEY', 'MAX_FILE_SIZE_IMAGE', 'MAX_FILE_SIZE_AUDIO', 'TRASH_RETENTION', 'RATE_LIMIT_LOGIN_ACCOUNT', 'RATE_LIMIT_LOGIN_ADDRESS'])",message="extraEnv: the operator sets this variable itself: use the field that it comes from"
+	Name string `json:"name"`
+	// Value of the variable; everybody who may read the platform can read it.
+	// +kubebuilder:validation:MaxLength=4096
+	// +optional
+	Value *string `json:"value,omitempty"`
+	// ValueFrom is where the value is read from.
+	// +optional
+	ValueFrom *EnvVarSource `json:"valueFrom,omitempty"`
+}
+
+// EnvVarSource is where the value of a variable comes from.
+type EnvVarSource struct {
+	SecretKeyRef SecretKeyRef `json:"secretKeyRef"`
 }
 
 // MaxFileSizeSpec limits uploads, by kind of file.
@@ -411,6 +459,10 @@ type StorageSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[?# ]|//[^/]*@')",message="storage.endpoint: write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef"
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
+	// CASecretRef holds the certificates, as PEM, of the authorities that have signed the certificate of the endpoint, where
+	// those are not known to everybody.
+	// +optional
+	CASecretRef *SecretKeyRef `json:"caSecretRef,omitempty"`
 	// CredentialsSecretRef names the Secret and its keys. Absent: the pods' own identity (IRSA, pod identity).
 	// +optional
 	CredentialsSecretRef *S3CredentialsRef `json:"credentialsSecretRef,omitempty"`

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,6 +75,7 @@ var (
 	S3Prefix    = Var{Name: "S3_PREFIX", Doc: "Prefix of every object key, such as studio/; empty: none."}
 	S3Region    = Var{Name: "S3_REGION", Default: "us-east-1", Doc: "Region of the bucket."}
 	S3Endpoint  = Var{Name: "S3_ENDPOINT", Doc: "URL of an S3-compatible service (addressed path-style); empty: AWS."}
+	S3CA        = Var{Name: "S3_CA", Secret: true, Doc: "PEM certificates of authorities that may have signed the certificate of S3_ENDPOINT, beside the system's; empty: the system's alone."}
 	S3AccessKey = Var{Name: "S3_ACCESS_KEY", Secret: true, Doc: "Access key id; empty together with S3_SECRET_KEY: the AWS SDK's own chain (IRSA, pod identity)."}
 	S3SecretKey = Var{Name: "S3_SECRET_KEY", Secret: true, Doc: "Secret access key."}
 
@@ -89,7 +91,7 @@ var (
 var ServerVars = []Var{
 	Port, MetricsPortVar, TLSPortVar, TLSCertFile, TLSKeyFile, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
 	DatabaseURL, RedisURL, JWTSecret, JWTVerifySecrets,
-	S3Bucket, S3Prefix, S3Region, S3Endpoint, S3AccessKey, S3SecretKey,
+	S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
 	MaxFileSizeImage, MaxFileSizeAudio, TrashRetention,
 	RateLimitLoginAccount, RateLimitLoginAddress,
 }
@@ -101,6 +103,7 @@ var MigrateVars = []Var{LogLevel, DatabaseURL, DatabaseDirectURL}
 type Bucket struct {
 	Name, Prefix, Region string
 	Endpoint             string // empty: AWS
+	CA                   string // PEM; empty: the system's authorities alone
 	AccessKey, SecretKey string // both empty: the SDK's own chain
 }
 
@@ -153,7 +156,7 @@ func LoadServer(getenv func(string) string) (Server, error) {
 		JWTVerifySecrets: l.list(JWTVerifySecrets),
 		Bucket: Bucket{
 			Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
-			Endpoint: l.url(S3Endpoint, "http", "https"), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
+			Endpoint: l.url(S3Endpoint, "http", "https"), CA: l.certificates(S3CA), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
 		},
 		MaxFileSizeImage: l.fileSize(MaxFileSizeImage),
 		MaxFileSizeAudio: l.fileSize(MaxFileSizeAudio),
@@ -199,6 +202,14 @@ func (l *loader) text(v Var) string {
 	}
 	if s == "" && v.Required {
 		l.fail(v, "is not set; %s", v.Doc)
+	}
+	return s
+}
+
+func (l *loader) certificates(v Var) string {
+	s := l.text(v)
+	if s != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(s)) {
+		l.fail(v, "holds no certificate in PEM form")
 	}
 	return s
 }

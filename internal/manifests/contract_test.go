@@ -44,6 +44,11 @@ func credentials(ap *assetv1.AssetPlatform) Credentials {
 	if s := ap.Spec.Storage; s != nil && s.Managed == nil && s.CredentialsSecretRef == nil {
 		c.S3AccessKey, c.S3SecretKey = "", ""
 	}
+	for _, extra := range ap.Spec.Server.ExtraEnv {
+		if extra.ValueFrom != nil {
+			c.Extra = map[string]string{extra.Name: "hidden"}
+		}
+	}
 	return c
 }
 
@@ -113,6 +118,16 @@ func TestContractRoundTrip(t *testing.T) {
 						t.Errorf("the migration reads %+v, want %+v: %v", got, want, err)
 					}
 					continue
+				}
+				for _, extra := range ap.Spec.Server.ExtraEnv {
+					want, hidden := "", extra.ValueFrom != nil
+					if want = f.Credentials.Extra[extra.Name]; !hidden {
+						want = *extra.Value
+					}
+					if values[extra.Name] != want || secret[extra.Name] != hidden {
+						t.Errorf("%s is %q, from a Secret %t; want %q, %t", extra.Name, values[extra.Name], secret[extra.Name], want, hidden)
+					}
+					delete(values, extra.Name)
 				}
 				checkVariables(t, config.ServerVars, values, secret)
 				got, err := config.LoadServer(get)

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,8 @@ type Credentials struct {
 	JWTVerifySecrets  []string
 	S3AccessKey       string // empty: the pods' own identity
 	S3SecretKey       string
+	S3CA              string            // empty: the authorities that everybody knows
+	Extra             map[string]string // variables of the user's, from Secrets; none of the contract's
 }
 
 // LabelCredentialsOf marks copies of credentials with CredentialsOf.
@@ -38,21 +41,38 @@ func CredentialsOf(ap *assetv1.AssetPlatform) string {
 	if s := ap.Spec.Storage; s != nil {
 		storage = s.CredentialsSecretRef
 	}
-	return hash(database, direct, cache, storage, ManagedStorage(ap) != nil, ap.Spec.Auth.JWTSecretRef, ap.Spec.Auth.VerifySecretRefs)
+	refs := []any{database, direct, cache, storage, ManagedStorage(ap) != nil, ap.Spec.Auth.JWTSecretRef, ap.Spec.Auth.VerifySecretRefs}
+	if s := ap.Spec.Storage; s != nil && s.CASecretRef != nil {
+		refs = append(refs, s.CASecretRef)
+	}
+	if s := ap.Spec.Server; len(s.EnvFrom) > 0 || len(s.ExtraEnv) > 0 {
+		refs = append(refs, s.EnvFrom, s.ExtraEnv)
+	}
+	return hash(refs...)
 }
 
-// ServerSecret holds every secret variable of the server, and nothing else: a key
+// ServerSecret holds every secret variable of the server, those of the user's own, and nothing else: a key
 // that the server does not read rolls no pod.
 func ServerSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
 	c := f.Credentials
-	return environmentSecret(ap, ComponentServer, variables{
+	v := variables{
 		config.DatabaseURL:      c.DatabaseURL,
 		config.RedisURL:         c.RedisURL,
 		config.JWTSecret:        c.JWTSecret,
 		config.JWTVerifySecrets: strings.Join(c.JWTVerifySecrets, ","),
 		config.S3AccessKey:      c.S3AccessKey,
 		config.S3SecretKey:      c.S3SecretKey,
-	})
+		config.S3CA:             c.S3CA,
+	}
+	for name, value := range c.Extra {
+		v[config.Var{Name: name}] = value
+	}
+	return environmentSecret(ap, ComponentServer, v)
+}
+
+// IsContract says whether a variable is one that the operator sets itself.
+func IsContract(name string) bool {
+	return slices.ContainsFunc(config.ServerVars, func(v config.Var) bool { return v.Name == name })
 }
 
 // MigrateSecret holds the secret variables of the migration.
@@ -69,7 +89,16 @@ func CopiedCredentials(server, migrate *corev1.Secret) Credentials {
 	c := Credentials{
 		DatabaseURL: value(config.DatabaseURL), DatabaseDirectURL: string(migrate.Data[config.DatabaseDirectURL.Name]),
 		RedisURL: value(config.RedisURL), JWTSecret: value(config.JWTSecret),
-		S3AccessKey: value(config.S3AccessKey), S3SecretKey: value(config.S3SecretKey),
+		S3AccessKey: value(config.S3AccessKey), S3SecretKey: value(config.S3SecretKey), S3CA: value(config.S3CA),
+	}
+	for name, value := range server.Data {
+		if IsContract(name) {
+			continue
+		}
+		if c.Extra == nil {
+			c.Extra = map[string]string{}
+		}
+		c.Extra[name] = string(value)
 	}
 	if keys := value(config.JWTVerifySecrets); keys != "" {
 		c.JWTVerifySecrets = strings.Split(keys, ",")

@@ -259,6 +259,7 @@ func TestCopiedCredentials(t *testing.T) {
 		{
 			DatabaseURL: "postgres://d", DatabaseDirectURL: "postgres://direct", RedisURL: "redis://r",
 			JWTSecret: "j", JWTVerifySecrets: []string{"old", "older"}, S3AccessKey: "a", S3SecretKey: "s",
+			S3CA: "-----BEGIN", Extra: map[string]string{"HTTPS_PROXY": "http://p"},
 		},
 	} {
 		f := Facts{Credentials: c}

@@ -37,6 +37,14 @@ func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
 	if ManagedStorage(ap) != nil || ap.Spec.Storage.CredentialsSecretRef != nil {
 		c.S3AccessKey, c.S3SecretKey = unknown, unknown
 	}
+	if s := ap.Spec.Storage; s != nil && s.CASecretRef != nil {
+		c.S3CA = unknown
+	}
+	for _, extra := range ap.Spec.Server.ExtraEnv {
+		if extra.ValueFrom != nil {
+			c.Extra = map[string]string{extra.Name: unknown}
+		}
+	}
 	f.Credentials = c
 	return f
 }

@@ -59,7 +59,13 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 		v[config.S3Bucket] = s3Bucket
 		v[config.S3Endpoint] = "http://" + serviceHost(ap, S3Name(ap), s3Port)
 	}
-	return v.set()
+	out := v.set()
+	for _, extra := range s.ExtraEnv {
+		if extra.Value != nil {
+			out[extra.Name] = *extra.Value
+		}
+	}
+	return out
 }
 
 // maxFileSize is a limit of the spec, or the contract's default, in bytes.

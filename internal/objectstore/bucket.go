@@ -33,6 +33,8 @@ package objectstore
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -104,11 +106,16 @@ func New(ctx context.Context, c config.Bucket, observe func(operation string, to
 }
 
 func newBucket(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits patience) (*Bucket, error) {
+	authorities, err := authorities(c.CA)
+	if err != nil {
+		return nil, err
+	}
 	httpClient := awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConnsPerHost, t.WriteBufferSize = uploadSlots, 32<<10
 			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = limits.answer, limits.answer
+			t.TLSClientConfig = &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}
 			t.DialContext = boundWrites(t.DialContext, limits)
 		}).
 		WithReadTimeout(limits.read)
@@ -144,6 +151,19 @@ func newBucket(ctx context.Context, c config.Bucket, observe func(operation stri
 		client: s3.New(options), patient: func(o *s3.Options) { o.HTTPClient = patient }, name: c.Name, prefix: c.Prefix, address: address,
 		buffers: newBuffers(), shares: shares{users: map[uuid.UUID]*share{}}, observe: observe,
 	}, nil
+}
+
+// authorities are the system's and those of a PEM text; nil, which stands for the system's, where that is empty.
+func authorities(pem string) (*x509.CertPool, error) {
+	if pem == "" {
+		return nil, nil //nolint:nilnil // as tls.Config has it
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's authorities: %w", err)
+	}
+	pool.AppendCertsFromPEM([]byte(pem)) // config has checked it
+	return pool, nil
 }
 
 // sendBuffer is how much the kernel may hold of what is sent, bytes; it takes twice that.

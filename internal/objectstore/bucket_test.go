@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -573,5 +577,44 @@ func TestAwayAndBack(t *testing.T) {
 	server.Start(t)
 	if _, err := b.Get(t.Context(), "k", 0, -1); err != nil {
 		t.Errorf("get after it came back: %v", err)
+	}
+}
+
+// A service whose certificate a studio's own authority has signed is reached with that, and named without it.
+func TestPrivateAuthority(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	target, err := url.Parse(settings.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := services.NewAuthority(t)
+	cert, key := authority.Issue(t, "localhost", time.Now().Add(time.Hour))
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+	}})
+	front.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	defer front.Close()
+	settings.Endpoint = "https://localhost:" + front.URL[strings.LastIndex(front.URL, ":")+1:]
+	if err := open(t, settings).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown authority") || !strings.Contains(err.Error(), "S3_CA") {
+		t.Errorf("without the authority: %v", err)
+	}
+	settings.CA = authority.PEM()
+	b := unclaimedBucket(t, settings)
+	large := noise(9, partSize+1)
+	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", large)); err != nil {
+		t.Error(err)
+	}
+	settings.Endpoint = strings.Replace(settings.Endpoint, "localhost", "127.0.0.1", 1)
+	if err := open(t, settings).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "another host") {
+		t.Errorf("by a name that the certificate is not for: %v", err)
 	}
 }

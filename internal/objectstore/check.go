@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -148,8 +149,14 @@ func (b *Bucket) explainSilence(err error) error {
 	var (
 		unknown *net.DNSError
 		network net.Error
+		signer  x509.UnknownAuthorityError
+		host    x509.HostnameError
 	)
 	switch {
+	case errors.As(err, &signer):
+		return fmt.Errorf("the certificate of %s, where bucket %s should be, is signed by an unknown authority: set S3_CA to its certificate", b.address, b.name)
+	case errors.As(err, &host):
+		return fmt.Errorf("the certificate of %s, where bucket %s should be, is for another host: correct S3_ENDPOINT", b.address, b.name)
 	case strings.Contains(err.Error(), "get credentials"):
 		return fmt.Errorf("there are no credentials for bucket %s at %s: set S3_ACCESS_KEY and S3_SECRET_KEY, or give the pod's service account a role", b.name, b.address)
 	case errors.As(err, &unknown):

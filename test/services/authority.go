@@ -36,6 +36,11 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
+// PEM is the authority's own certificate.
+func (a *Authority) PEM() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
+}
+
 // Issue returns a certificate for a host and its key, as PEM.
 func (a *Authority) Issue(t *testing.T, host string, notAfter time.Time) (certPEM, keyPEM []byte) {
 	t.Helper()
