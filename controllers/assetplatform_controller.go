@@ -110,6 +110,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		err = r.updateStatus(ctx, p)
 	}
 	switch {
+	case ctx.Err() != nil: // the operator stops; the next one goes on
+		return ctrl.Result{}, nil
 	case namespaceEnds(err):
 		return ctrl.Result{}, nil
 	case apierrors.IsConflict(err):

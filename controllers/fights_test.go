@@ -23,11 +23,12 @@ func TestFieldFight(t *testing.T) {
 	ap := newPlatform(t, nil)
 	waitReady(t, ap)
 	fighting, stop := context.WithCancel(ctx)
+	name := client.ObjectKey{Namespace: ap.Namespace, Name: "studio-server"}
 	var rival sync.WaitGroup
 	rival.Go(func() {
 		for fighting.Err() == nil {
 			d := &appsv1.Deployment{}
-			err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: "studio-server"}, d)
+			err := admin.Get(ctx, name, d)
 			if err == nil && *d.Spec.RevisionHistoryLimit != 1 {
 				patch := client.MergeFrom(d.DeepCopy())
 				d.Spec.RevisionHistoryLimit = new(int32(1))

@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"cmp"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -11,7 +13,7 @@ import (
 // HorizontalPodAutoscaler scales the API with its load; nil where the spec names a number, and
 // in hibernation, where there is nothing to measure.
 func HorizontalPodAutoscaler(ap *assetv1.AssetPlatform) *autoscalingv2.HorizontalPodAutoscaler {
-	a := ap.Spec.Autoscaling
+	a := autoscaling(ap)
 	if a == nil || ap.Spec.Hibernate {
 		return nil
 	}
@@ -32,6 +34,19 @@ func HorizontalPodAutoscaler(ap *assetv1.AssetPlatform) *autoscalingv2.Horizonta
 	}
 }
 
+// autoscaling is the spec's, with the defaults that the apiserver fills in and a file that is planned offline lacks; nil where
+// the spec names a number.
+func autoscaling(ap *assetv1.AssetPlatform) *assetv1.AutoscalingSpec {
+	a := ap.Spec.Autoscaling
+	if a == nil {
+		return nil
+	}
+	return &assetv1.AutoscalingSpec{
+		MinReplicas: cmp.Or(a.MinReplicas, 3), MaxReplicas: cmp.Or(a.MaxReplicas, 10),
+		TargetCPUUtilizationPercentage: cmp.Or(a.TargetCPUUtilizationPercentage, 75),
+	}
+}
+
 // serverReplicas is how many API pods the operator asks for; nil where the number is the
 // autoscaler's. That one does not wake what is at zero, and a field that nobody owns would
 // become 1: a Deployment that is not there yet, or sleeps, is given the least number first.
@@ -42,7 +57,7 @@ func serverReplicas(ap *assetv1.AssetPlatform, f Facts) *int32 {
 	case ap.Spec.Autoscaling == nil:
 		return ptr.To(ptr.Deref(ap.Spec.Replicas, 3))
 	case f.ServerReplicas == 0:
-		return ptr.To(ap.Spec.Autoscaling.MinReplicas)
+		return ptr.To(autoscaling(ap).MinReplicas)
 	}
 	return nil
 }

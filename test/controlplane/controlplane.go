@@ -86,12 +86,15 @@ func startAPI() (_ *ControlPlane, manager string, err error) {
 		return nil, "", fmt.Errorf("start etcd and kube-apiserver: %w", err)
 	}
 	c.Admin.QPS = -1
+	if err = c.writeKubeconfig(); err != nil {
+		return nil, "", err
+	}
 	return c, filepath.Join(binaries["kube-controller-manager"], "kube-controller-manager"), nil
 }
 
 // Kubectl runs kubectl as the cluster's administrator and returns what it printed.
 func (c *ControlPlane) Kubectl(arguments ...string) (string, error) {
-	command := exec.Command(c.environment.ControlPlane.KubectlPath, append([]string{"--kubeconfig", c.kubeconfig()}, arguments...)...)
+	command := exec.Command(c.environment.ControlPlane.KubectlPath, append([]string{"--kubeconfig", c.Kubeconfig()}, arguments...)...)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(arguments, " "), err, out)
@@ -106,7 +109,7 @@ func (c *ControlPlane) InstallCRDs(project string) error {
 
 // RemoveCRDs removes them, and with them all objects of their kinds.
 func (c *ControlPlane) RemoveCRDs(project string) error {
-	return c.crds(project, "delete", "--wait=false")
+	return c.crds(project, "delete", "--wait=false", "--ignore-not-found")
 }
 
 func (c *ControlPlane) crds(project string, verb ...string) error {
@@ -120,7 +123,20 @@ func (c *ControlPlane) crds(project string, verb ...string) error {
 	return err
 }
 
-func (c *ControlPlane) kubeconfig() string { return filepath.Join(c.directory, "kubeconfig") }
+// Kubeconfig is the path of an administrator's.
+func (c *ControlPlane) Kubeconfig() string { return filepath.Join(c.directory, "kubeconfig") }
+
+func (c *ControlPlane) writeKubeconfig() error {
+	admin, err := c.environment.AddUser(envtest.User{Name: "admin-of-a-test", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := admin.KubeConfig()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(c.Kubeconfig(), kubeconfig, 0o600)
+}
 
 // Stop ends everything that Start started.
 func (c *ControlPlane) Stop() error {
@@ -136,23 +152,12 @@ func (c *ControlPlane) Stop() error {
 }
 
 func (c *ControlPlane) startManager(program string) error {
-	admin, err := c.environment.AddUser(envtest.User{Name: "controller-manager", Groups: []string{"system:masters"}}, nil)
-	if err != nil {
-		return err
-	}
-	kubeconfig, err := admin.KubeConfig()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.kubeconfig(), kubeconfig, 0o600); err != nil {
-		return err
-	}
 	log, err := os.Create(filepath.Join(c.directory, "controller-manager.log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	c.manager = exec.Command(program, "--kubeconfig", c.kubeconfig(), "--controllers", controllers, "--leader-elect=false",
+	c.manager = exec.Command(program, "--kubeconfig", c.Kubeconfig(), "--controllers", controllers, "--leader-elect=false",
 		"--kube-api-qps", "500", "--kube-api-burst", "1000", "--secure-port", "0", "--use-service-account-credentials=false",
 		"--concurrent-gc-syncs", "20")
 	c.manager.Stdout, c.manager.Stderr = log, log

@@ -1,0 +1,395 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/controllers"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// What the operator may cost.
+const (
+	limitOverRaw     = 1.3     // its time for 50 platforms, over that of the same objects applied by 8 workers
+	leastPerSecond   = 75.0    // children made a second; Flux does about 16
+	limitPerPlatform = 0.25    // MiB of its memory per settled platform
+	limitForeign     = 5 << 20 // bytes of its memory for 300 Secrets of others of 1 MB
+
+	rollout = 50 // platforms made at once
+	settled = 500
+	workers = 8
+)
+
+// operatorBench is a real apiserver without controllers, and the operator's binary beside it.
+type operatorBench struct {
+	plane      *controlplane.ControlPlane
+	admin      client.WithWatch
+	kubeconfig string
+	program    string
+	process    *exec.Cmd
+	metrics    string
+}
+
+// BenchmarkOperator measures the operator against a real apiserver. The gate is open: migrations succeed at once.
+func BenchmarkOperator(b *testing.B) {
+	o := newOperatorBench(b)
+	o.start(b)
+	empty := o.memory(b)
+
+	o.namespace(b, "made")
+	began := time.Now()
+	children := o.platforms(b, "made", rollout)
+	made := time.Since(began)
+	b.Logf("requests of the operator by cause and verb: %v", o.requests(b))
+	o.namespace(b, "raw")
+	raw := o.raw(b, o.objects("raw", rollout))
+	o.namespace(b, "kubectl")
+	kubectl := o.kubectlApply(b, o.objects("kubectl", rollout))
+	b.Logf("%d platforms, %d children: operator %s, raw server-side apply %s, kubectl apply %s", rollout, children, made.Round(time.Millisecond), raw.Round(time.Millisecond), kubectl.Round(time.Millisecond))
+	report(b, "over-raw", "ratio", made.Seconds()/raw.Seconds(), limitOverRaw)
+	b.ReportMetric(leastPerSecond/(float64(children)/made.Seconds()), "children-per-second/limit")
+	b.ReportMetric(float64(children)/made.Seconds(), "children-per-second")
+	b.ReportMetric(made.Seconds()/kubectl.Seconds(), "over-kubectl-apply")
+
+	o.platforms(b, "made", settled)
+	o.stop(b)
+	o.start(b)
+	time.Sleep(40 * time.Second) // more than an interval, at which each platform is looked at
+	full := o.memory(b)
+	report(b, "memory-per-platform", "MiB", float64(full-empty)/(1<<20)/settled, limitPerPlatform)
+	writes := o.writes(b)
+	if writes > 0 {
+		b.Errorf("%d writes after a restart with %d settled platforms: %v", writes, settled, o.requests(b))
+	}
+	b.ReportMetric(float64(writes), "writes-after-restart")
+
+	o.foreignSecrets(b, 300)
+	time.Sleep(5 * time.Second)
+	report(b, "foreign-secrets", "MB", float64(o.memory(b)-full)/(1<<20), limitForeign>>20)
+	b.ReportMetric(0, "ns/op") // says nothing here
+}
+
+func newOperatorBench(b *testing.B) *operatorBench {
+	b.Helper()
+	plane, err := controlplane.StartAPI()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = plane.Stop() })
+	for _, project := range []string{"cert-manager", "gateway-api", "prometheus-operator"} {
+		if err := plane.InstallCRDs(project); err != nil {
+			b.Fatal(err)
+		}
+	}
+	o := &operatorBench{plane: plane, program: build(b), kubeconfig: plane.Kubeconfig()}
+	if o.admin, err = client.NewWithWatch(plane.Admin, client.Options{Scheme: controllers.NewScheme()}); err != nil {
+		b.Fatal(err)
+	}
+	return o
+}
+
+func (o *operatorBench) start(b *testing.B) {
+	b.Helper()
+	metrics, probes := services.FreePort(b), services.FreePort(b)
+	o.metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics)
+	o.process = exec.Command(o.program, "operator", "--leader-elect=false", "--concurrency="+strconv.Itoa(workers), "--log-level=error",
+		fmt.Sprintf("--metrics-bind-address=127.0.0.1:%d", metrics), fmt.Sprintf("--health-probe-bind-address=127.0.0.1:%d", probes))
+	o.process.Env = append(os.Environ(), "KUBECONFIG="+o.kubeconfig)
+	o.process.Stderr = os.Stderr
+	o.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := o.process.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = o.process.Process.Kill() })
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", probes)); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				time.Sleep(3 * time.Second)
+				return
+			}
+		}
+	}
+	b.Fatal("the operator is not ready")
+}
+
+func (o *operatorBench) stop(b *testing.B) {
+	b.Helper()
+	_ = o.process.Process.Signal(syscall.SIGTERM)
+	if err := o.process.Wait(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (o *operatorBench) memory(b *testing.B) int64 {
+	b.Helper()
+	return memory(b, o.process.Process.Pid, "VmRSS")
+}
+
+var apiRequest = regexp.MustCompile(`(?m)^assetplatform_api_requests_total\{cause="([a-z]+)".*verb="([a-z]+)"\} (\d+)$`)
+
+// requests are those of the running operator, by cause and verb.
+func (o *operatorBench) requests(b *testing.B) map[string]int {
+	b.Helper()
+	resp, err := http.Get(o.metrics)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	lines := apiRequest.FindAllSubmatch(page, -1)
+	if len(lines) == 0 {
+		b.Fatal("the operator counts no requests")
+	}
+	counts := map[string]int{}
+	for _, line := range lines {
+		count, _ := strconv.Atoi(string(line[3]))
+		counts[string(line[1])+" "+string(line[2])] += count
+	}
+	return counts
+}
+
+// writes are those that change anything.
+func (o *operatorBench) writes(b *testing.B) (n int) {
+	b.Helper()
+	for request, count := range o.requests(b) {
+		if _, verb, _ := strings.Cut(request, " "); verb != "get" && verb != "list" && verb != "watch" {
+			n += count
+		}
+	}
+	return n
+}
+
+func (o *operatorBench) namespace(b *testing.B, name string) {
+	b.Helper()
+	for _, object := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "backend-secrets"}, StringData: map[string]string{
+			"database-url": "postgres://u:p@db.example.com/assets", "redis-url": "redis://redis.example.com", "jwt-secret": strings.Repeat("k", 32),
+			"s3-access-key": "a", "s3-secret-key": "s",
+		}},
+	} {
+		if err := o.admin.Create(context.Background(), object); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// platform is one with every child that a platform without parts of its own can have.
+func platform(namespace string, i int) *assetv1.AssetPlatform {
+	ap := &assetv1.AssetPlatform{}
+	if err := yaml.UnmarshalStrict([]byte(`
+apiVersion: assetplatform.io/v1alpha1
+kind: AssetPlatform
+spec:
+  database: {secretRef: {name: backend-secrets, key: database-url}}
+  cache: {secretRef: {name: backend-secrets, key: redis-url}}
+  storage: {bucket: assets, credentialsSecretRef: {name: backend-secrets}}
+  auth: {jwtSecretRef: {name: backend-secrets, key: jwt-secret}}
+  autoscaling: {}
+  networking:
+    host: assets.example.com
+    ingress: {className: nginx}
+    gateway: {parentRefs: [{name: public}]}
+    tls: {issuerRef: {name: letsencrypt}}
+`), ap); err != nil {
+		panic(err) // it is our own
+	}
+	ap.Namespace, ap.Name = namespace, fmt.Sprintf("studio-%d", i)
+	return ap
+}
+
+// platforms makes platforms 1 to n of a namespace where they are not there yet, lets their migrations succeed and their
+// certificates be issued, and waits for the last of their children. It returns how many children there are.
+func (o *operatorBench) platforms(b *testing.B, namespace string, n int) (children int) {
+	b.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer stop()
+	certificates := &unstructured.UnstructuredList{}
+	certificates.SetGroupVersionKind(manifests.KindCertificate)
+	jobs, issued, watched := o.watch(ctx, b, &batchv1.JobList{}, namespace), o.watch(ctx, b, certificates, namespace), o.watch(ctx, b, &assetv1.AssetPlatformList{}, namespace)
+	go func() {
+		for event := range jobs {
+			if job, ok := event.Object.(*batchv1.Job); ok && event.Type != watch.Deleted && len(job.Status.Conditions) == 0 {
+				o.succeed(ctx, job)
+			}
+		}
+	}()
+	go func() {
+		for event := range issued {
+			if c, ok := event.Object.(*unstructured.Unstructured); ok && event.Type != watch.Deleted && c.Object["status"] == nil {
+				o.issue(ctx, c)
+			}
+		}
+	}()
+	each(b, n, func(i int) error {
+		return client.IgnoreAlreadyExists(o.admin.Create(ctx, platform(namespace, i)))
+	})
+	complete := map[string]int{}
+	for event := range watched {
+		ap, ok := event.Object.(*assetv1.AssetPlatform)
+		if ok && strings.Contains(strings.Join(ap.Status.Inventory, " "), "Deployment.apps/") {
+			complete[ap.Name] = len(ap.Status.Inventory)
+		}
+		if len(complete) == n {
+			break
+		}
+	}
+	if len(complete) < n {
+		b.Fatalf("%d of %d platforms have their children", len(complete), n)
+	}
+	for _, count := range complete {
+		children += count
+	}
+	return children
+}
+
+// watch follows the objects of a namespace, from those that are there.
+func (o *operatorBench) watch(ctx context.Context, b *testing.B, list client.ObjectList, namespace string) <-chan watch.Event {
+	b.Helper()
+	w, err := o.admin.Watch(ctx, list, client.InNamespace(namespace))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return w.ResultChan()
+}
+
+// succeed ends a migration's Job as the Job controller does.
+func (o *operatorBench) succeed(ctx context.Context, job *batchv1.Job) {
+	now := metav1.Now()
+	job.Status = batchv1.JobStatus{StartTime: &now, CompletionTime: &now, Succeeded: 1, UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{}, Conditions: []batchv1.JobCondition{
+		{Type: batchv1.JobSuccessCriteriaMet, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now},
+		{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now},
+	}}
+	_ = o.admin.Status().Update(ctx, job) // a conflict is another event
+}
+
+// issue gives a Certificate what cert-manager gives it in the end.
+func (o *operatorBench) issue(ctx context.Context, c *unstructured.Unstructured) {
+	now := time.Now().UTC()
+	c.Object["status"] = map[string]any{
+		"notBefore": now.Format(time.RFC3339), "notAfter": now.Add(time.Hour).Format(time.RFC3339),
+		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "Ready", "message": "", "observedGeneration": c.GetGeneration(), "lastTransitionTime": now.Format(time.RFC3339)}},
+	}
+	_ = o.admin.Status().Update(ctx, c)
+}
+
+// objects are what the operator makes for n platforms.
+func (o *operatorBench) objects(namespace string, n int) (list [][]client.Object) {
+	for i := range n {
+		ap := platform(namespace, i+1)
+		ap.UID = "unknown"
+		objects, job := manifests.Plan(ap, manifests.OfflineFacts(ap, manifests.DefaultImages))
+		list = append(list, append(objects, job))
+	}
+	return list
+}
+
+// raw applies the objects server-side, as many at a time as the operator has workers, and says how long that takes.
+func (o *operatorBench) raw(b *testing.B, platforms [][]client.Object) time.Duration {
+	b.Helper()
+	began := time.Now()
+	each(b, len(platforms), func(i int) error {
+		for _, object := range platforms[i-1] {
+			intent, err := manifests.Intent(object)
+			if err != nil {
+				return err
+			}
+			if err := o.admin.Apply(context.Background(), client.ApplyConfigurationFromUnstructured(intent), client.FieldOwner("raw"), client.ForceOwnership); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return time.Since(began)
+}
+
+// kubectlApply says how long kubectl apply -f takes for the objects.
+func (o *operatorBench) kubectlApply(b *testing.B, platforms [][]client.Object) time.Duration {
+	b.Helper()
+	var text bytes.Buffer
+	for _, objects := range platforms {
+		for _, object := range objects {
+			one, err := manifests.PlanYAML(object)
+			if err != nil {
+				b.Fatal(err)
+			}
+			text.WriteString("---\n")
+			text.Write(one)
+		}
+	}
+	file := filepath.Join(b.TempDir(), "all.yaml")
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := o.plane.Kubectl("apply", "-f", file); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// foreignSecrets makes Secrets of 1 MB that no platform names.
+func (o *operatorBench) foreignSecrets(b *testing.B, n int) {
+	b.Helper()
+	o.namespace(b, "foreign")
+	data := make([]byte, 1_000_000)
+	_, _ = rand.Read(data)
+	each(b, n, func(i int) error {
+		return o.admin.Create(context.Background(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "foreign", Name: fmt.Sprintf("large-%d", i)}, Data: map[string][]byte{"data": data}})
+	})
+	runtime.GC()
+}
+
+// each calls do for 1 to n, by as many workers as the operator has.
+func each(b *testing.B, n int, do func(i int) error) {
+	b.Helper()
+	next := make(chan int)
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := range next {
+				if err := do(i); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i + 1
+	}
+	close(next)
+	all.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+}
