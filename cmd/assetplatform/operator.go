@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -69,6 +70,9 @@ func addImageFlags(cmd *cobra.Command, images *manifests.Images) {
 }
 
 func runOperator(ctx context.Context, o operatorOptions) error {
+	// It holds much and allocates little: a heap that is collected at half of what it holds costs next to no time, and saves a
+	// quarter of the memory.
+	debug.SetGCPercent(50)
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel})))
 	cfg, err := ctrl.GetConfig()
 	if err != nil {

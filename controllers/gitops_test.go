@@ -1,0 +1,155 @@
+package controllers
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	lua "github.com/yuin/gopher-lua"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+)
+
+// Who applies a platform again and again, as GitOps tools do, finds it as it was: the operator writes nothing that they
+// compare. And they see it become ready by its status alone.
+func TestGitOps(t *testing.T) {
+	t.Parallel()
+	for name, apply := range map[string]func(t *testing.T, file string) string{
+		"kubectl apply": func(t *testing.T, file string) string { return mustKubectl(t, "apply", "-f", file) },
+		"kubectl apply --server-side": func(t *testing.T, file string) string {
+			return mustKubectl(t, "apply", "--server-side", "--field-manager=gitops", "-f", file)
+		},
+		"Flux": func(t *testing.T, file string) string { // it also waits until the platform is ready
+			out := mustFlux(t, file)
+			if !strings.HasSuffix(out, ", then unchanged\n") {
+				t.Errorf("Flux finds it changed: %s", out)
+			}
+			return out
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: newNamespace(t, &fakeReadiness{})}}
+			file := filepath.Join(t.TempDir(), "platform.yaml")
+			text := fmt.Sprintf("apiVersion: assetplatform.io/v1alpha1\nkind: AssetPlatform\nmetadata: {name: studio, namespace: %s}\nspec:\n  replicas: 2\n  server: {logLevel: debug}\n  networking: {service: {port: 8080}}\n", ap.Namespace)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Log(apply(t, file))
+			waitReady(t, ap)
+			before := ap.ResourceVersion
+			if out := mustKubectl(t, "diff", "-f", file); out != "" { // it fails where there is a difference
+				t.Errorf("a difference: %s", out)
+			}
+			t.Log(apply(t, file))
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+				t.Fatal(err)
+			}
+			if ap.ResourceVersion != before {
+				t.Errorf("the platform is at version %s, and was at %s", ap.ResourceVersion, before)
+			}
+			if slices.ContainsFunc(ap.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == fieldManager && e.Subresource != "status" }) {
+				t.Errorf("the operator owns fields beside the status: %+v", ap.ManagedFields)
+			}
+		})
+	}
+}
+
+func mustKubectl(t *testing.T, arguments ...string) string {
+	t.Helper()
+	out, err := plane.Kubectl(arguments...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// mustFlux runs Flux's own code: see hack/gitops/flux.
+func mustFlux(t *testing.T, file string) string {
+	t.Helper()
+	directory, err := exec.Command("../hack/cluster/binaries", "gitops").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), "flux-apply"), file)
+	command.Env = append(os.Environ(), "KUBECONFIG="+plane.Kubeconfig())
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// Argo CD's health check of a platform says what kstatus says.
+func TestArgoHealth(t *testing.T) {
+	t.Parallel()
+	ready, stalled := newPlatform(t, nil), newPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Suspend = true })
+	waiting := newPlatform(t, externalSpec)
+	waitReady(t, ready)
+	waitCondition(t, stalled, assetv1.ConditionStalled, metav1.ConditionTrue, "")
+	waitCondition(t, waiting, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	edited := ready.DeepCopy()
+	edited.Generation++ // and nobody has looked at it yet
+	for _, test := range []struct {
+		ap           *assetv1.AssetPlatform
+		health, says string
+	}{
+		{ready, "Healthy", "Serving"},
+		{stalled, "Degraded", "suspended"},
+		{waiting, "Progressing", "backend-secrets"},
+		{edited, "Progressing", "Waiting for the operator"},
+		{&assetv1.AssetPlatform{}, "Progressing", "Waiting for the operator"},
+	} {
+		if health, message := argoHealth(t, test.ap); health != test.health || !strings.Contains(message, test.says) {
+			t.Errorf("%s (%s), want %s; status is %s", health, message, test.health, describeStatus(test.ap))
+		}
+	}
+}
+
+// argoHealth runs the script as Argo CD does: the object is its global obj, what it returns is a table.
+func argoHealth(t *testing.T, ap *assetv1.AssetPlatform) (health, message string) {
+	t.Helper()
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(ap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := lua.NewState()
+	defer state.Close()
+	state.SetGlobal("obj", luaValue(state, content))
+	if err := state.DoFile("../config/gitops/argocd/health.lua"); err != nil {
+		t.Fatal(err)
+	}
+	result := state.Get(-1).(*lua.LTable)
+	return result.RawGetString("status").String(), result.RawGetString("message").String()
+}
+
+func luaValue(state *lua.LState, value any) lua.LValue {
+	switch v := value.(type) {
+	case map[string]any:
+		table := state.NewTable()
+		for key, item := range v {
+			table.RawSetString(key, luaValue(state, item))
+		}
+		return table
+	case []any:
+		table := state.NewTable()
+		for _, item := range v {
+			table.Append(luaValue(state, item))
+		}
+		return table
+	case int64:
+		return lua.LNumber(v)
+	case bool:
+		return lua.LBool(v)
+	case string:
+		return lua.LString(v)
+	}
+	return lua.LNil
+}
