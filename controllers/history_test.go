@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -100,7 +101,7 @@ func (h *history) checkReady(ap *assetv1.AssetPlatform, appeared int64) error {
 		return nil
 	}
 	versions := h.deployments[types.NamespacedName{Namespace: ap.Namespace, Name: manifests.ServerName(ap)}]
-	if ap.Spec.Hibernate && len(versions) == 0 {
+	if ap.Spec.Hibernate && (len(versions) == 0 || revision(&versions[0]) > revision(ap)) {
 		return nil
 	}
 	for i, d := range versions {
@@ -109,7 +110,19 @@ func (h *history) checkReady(ap *assetv1.AssetPlatform, appeared int64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s/%s is Ready in generation %d (version %s), and its Deployment had not rolled out what that asks for", ap.Namespace, ap.Name, ap.Generation, ap.ResourceVersion)
+	return fmt.Errorf("%s/%s is Ready in generation %d (version %s), and its Deployment had not rolled out what that asks for: %s", ap.Namespace, ap.Name, ap.Generation, ap.ResourceVersion, describeVersions(ap, versions))
+}
+
+func describeVersions(ap *assetv1.AssetPlatform, versions []appsv1.Deployment) string {
+	spec, err := json.Marshal(ap.Spec)
+	if err != nil {
+		return err.Error()
+	}
+	text := string(spec)
+	for _, d := range versions {
+		text += fmt.Sprintf("\n  version %s: generation %d, %d replicas of %s, %+v", d.ResourceVersion, d.Generation, ptr.Deref(d.Spec.Replicas, 1), d.Spec.Template.Spec.Containers[0].Image, d.Status)
+	}
+	return text
 }
 
 func rolledOut(ap *assetv1.AssetPlatform, d *appsv1.Deployment) bool {

@@ -31,7 +31,7 @@ func monitoringVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		v = waiting(assetv1.ReasonCRDNotInstalled, "The cluster has no "+strings.Join(missing, " and no ")+
 			" (monitoring.coreos.com/v1): install the Prometheus operator; or set spec.monitoring.serviceMonitor and rules to false, and scrape with config/monitoring/scrape-configs.yaml")
 	case len(made) > 0:
-		v = yes(assetv1.ReasonApplied, strings.Join(made, " and ")+" are there for the Prometheus operator")
+		v = yes(assetv1.ReasonApplied, "Made for the Prometheus operator: "+strings.Join(made, " and "))
 	default:
 		return nil
 	}
