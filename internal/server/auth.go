@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -88,11 +89,20 @@ type registerRequest struct {
 	}
 }
 
+// Resolve checks what the schema cannot, so that it is told together with what the schema finds.
+func (in *registerRequest) Resolve(huma.Context) []error {
+	email := in.Body.Email
+	if email == "" {
+		return nil // the schema says so
+	}
+	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email || !isText(email) {
+		return []error{&huma.ErrorDetail{Location: "body.email", Message: "is not an email address"}}
+	}
+	return nil
+}
+
 // register makes an account and logs it in.
 func (s *Server) register(ctx context.Context, in *registerRequest) (*data[sessionBody], error) {
-	if parsed, err := mail.ParseAddress(in.Body.Email); err != nil || parsed.Address != in.Body.Email || !isText(in.Body.Email) {
-		return nil, invalid("email", "is not an email address")
-	}
 	if s.passwords.tooCommon(in.Body.Password, in.Body.Email, in.Body.Username) {
 		return nil, invalid("password", "is too easy to guess: choose another one")
 	}

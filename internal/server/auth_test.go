@@ -68,6 +68,9 @@ func TestRegisterRefusals(t *testing.T) {
 	} {
 		p.post("/api/auth/register", "", test.body).wantProblem(400, "VALIDATION_ERROR", test.field)
 	}
+	for _, field := range []string{"email", "username", "password"} { // all at once
+		p.post("/api/auth/register", "", `{"email":"alice","username":"a b","password":"seven77"}`).wantProblem(400, "VALIDATION_ERROR", field)
+	}
 	p.do("POST", "/api/auth/register", "", strings.NewReader("email=a"), "Content-Type", "application/x-www-form-urlencoded").wantProblem(415, "UNSUPPORTED_MEDIA_TYPE", "")
 	p.post("/api/auth/register", "", `{"email":"`+strings.Repeat("x", maxJSONBody)+`"}`).wantProblem(413, "FILE_TOO_LARGE", "")
 	var users int
