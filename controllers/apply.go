@@ -31,6 +31,8 @@ type applier struct {
 	client client.Client
 	// uncached sees what the cache of our own objects cannot: somebody else's object of the same name.
 	uncached client.Reader
+	// secrets knows every Secret there is, if little of it.
+	secrets  client.Reader
 	optional *optionalKinds
 	clock    func() time.Time
 
@@ -178,6 +180,11 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 
 // namesake looks for an object of this name outside of the cache and returns its UID.
 func (a *applier) namesake(ctx context.Context, ap *assetv1.AssetPlatform, intent *unstructured.Unstructured) (types.UID, error) {
+	if intent.GetKind() == "Secret" {
+		if err := a.secrets.Get(ctx, client.ObjectKeyFromObject(intent), secretMetadata()); apierrors.IsNotFound(err) {
+			return "", nil // without a request
+		}
+	}
 	found := &metav1.PartialObjectMetadata{}
 	found.SetGroupVersionKind(intent.GroupVersionKind())
 	switch err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), found); {

@@ -129,7 +129,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 		return err
 	}
 	r.optional.own, r.optional.others, r.optional.platforms = mgr.GetCache(), others, r.Client
-	r.applier.client, r.applier.uncached, r.applier.optional, r.applier.clock = r.Client, r.APIReader, r.optional, r.now
+	r.applier.client, r.applier.uncached, r.applier.secrets = r.Client, r.APIReader, others
+	r.applier.optional, r.applier.clock = r.optional, r.now
 	r.secrets.metadata, r.secrets.uncached = others, r.APIReader
 	r.others = others.Cache
 

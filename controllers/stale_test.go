@@ -39,7 +39,7 @@ func TestStaleCacheProvesNothing(t *testing.T) {
 	t.Parallel()
 	ap := newPlatform(t, nil)
 	stale := staleClient{Client: admin}
-	a := &applier{client: &stale, uncached: admin}
+	a := &applier{client: &stale, uncached: admin, secrets: admin}
 	apply := func(note string) bool {
 		t.Helper()
 		account := manifests.ServerServiceAccount(ap)
