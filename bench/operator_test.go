@@ -78,6 +78,9 @@ func BenchmarkOperator(b *testing.B) {
 	b.ReportMetric(made.Seconds()/kubectl.Seconds(), "over-kubectl-apply")
 
 	o.platforms(b, "made", settled)
+	for before := -1; before != o.writes(b); time.Sleep(3 * time.Second) { // the replicas of the last are handed over
+		before = o.writes(b)
+	}
 	o.stop(b)
 	o.start(b)
 	time.Sleep(40 * time.Second) // more than an interval, at which each platform is looked at
