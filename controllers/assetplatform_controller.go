@@ -39,10 +39,10 @@ type Reconciler struct {
 	// report, somebody else's object in our way. 0 means 30 s.
 	Interval time.Duration
 
-	applier  applier
-	secrets  secretReader
-	heard    sync.Map // platform → heard
-	silences sync.Map // platform → how often in a row its routes did not answer
+	applier applier
+	secrets secretReader
+	heard   sync.Map // platform → heard
+	silent  sync.Map // platforms of which a route did not answer at the last pass
 
 	optional *optionalKinds
 	others   cache.Cache
@@ -97,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			r.applier.forget(req.NamespacedName)
 			r.secrets.retain(req.NamespacedName, nil)
 			r.heard.Delete(req.NamespacedName)
-			r.silences.Delete(req.NamespacedName)
+			r.silent.Delete(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

@@ -51,41 +51,47 @@ func (r *Reconciler) observeRoutes(ctx context.Context, p *pass, o *observed) er
 		}
 		o.routes = append(o.routes, through...)
 	}
-	for _, route := range o.routes {
-		if route.problem == nil && route.pending == "" && !p.ap.Spec.Hibernate {
-			r.ask(ctx, p, route)
-		}
-		if route.problem != nil {
-			p.requeueIn(r.routeInterval(p.ap))
-		}
+	if !p.ap.Spec.Hibernate {
+		r.askRoutes(ctx, p, o.routes)
+	}
+	if slices.ContainsFunc(o.routes, func(found *route) bool { return found.problem != nil }) {
+		p.requeueIn(r.routeInterval(p.ap))
 	}
 	return nil
 }
 
-// ask makes it a problem if the API does not answer at an address. One silence after an answer is let pass: a proxy is
-// reloaded, a pod ends.
-func (r *Reconciler) ask(ctx context.Context, p *pass, route *route) {
-	platform := client.ObjectKeyFromObject(p.ap)
-	for _, address := range route.addresses {
-		err := askRoute(ctx, route.url, address)
-		if err == nil {
+// askRoutes makes it a problem of a route if the API does not answer through it. One silence after an answer is let pass: a
+// proxy is reloaded, a pod ends.
+func (r *Reconciler) askRoutes(ctx context.Context, p *pass, routes []*route) {
+	silent := map[*route]*finding{}
+	for _, found := range routes {
+		if found.problem != nil || found.pending != "" {
 			continue
 		}
-		silences, _ := r.silences.LoadOrStore(platform, 0)
-		answered := meta.IsStatusConditionTrue(p.ap.Status.Conditions, assetv1.ConditionRoutesReady)
-		if answered && silences.(int) == 0 {
-			r.silences.Store(platform, 1)
-			p.requeueIn(time.Second)
-			return
+		for _, address := range found.addresses {
+			if err := askRoute(ctx, found.url, address); err != nil {
+				silent[found] = &finding{
+					reason: assetv1.ReasonRouteSilent, where: "Host " + p.ap.Spec.Networking.Host,
+					problem: fmt.Sprintf("%s does not answer at %s (%s)", found.url, address, err),
+					remedy:  "see what its controller says, and let the operator's pods reach that address",
+				}
+				break
+			}
 		}
-		route.problem = &finding{
-			reason: assetv1.ReasonRouteSilent, where: "Host " + p.ap.Spec.Networking.Host,
-			problem: fmt.Sprintf("%s does not answer at %s (%s)", route.url, address, err),
-			remedy:  "see what its controller says, and let the operator's pods reach that address",
-		}
+	}
+	platform := client.ObjectKeyFromObject(p.ap)
+	if len(silent) == 0 {
+		r.silent.Delete(platform)
 		return
 	}
-	r.silences.Delete(platform)
+	_, before := r.silent.LoadOrStore(platform, true)
+	if !before && meta.IsStatusConditionTrue(p.ap.Status.Conditions, assetv1.ConditionRoutesReady) {
+		p.requeueIn(time.Second)
+		return
+	}
+	for found, problem := range silent {
+		found.problem = problem
+	}
 }
 
 // routeInterval is how soon a route that does not answer is asked again.

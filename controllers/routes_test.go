@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -365,13 +366,17 @@ func TestRouteMayBeSilentOnce(t *testing.T) {
 	r := &Reconciler{}
 	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio"}}
 	ap.Status.Conditions = []metav1.Condition{{Type: assetv1.ConditionRoutesReady, Status: metav1.ConditionTrue}}
+	api := httptest.NewServer(&fakeReadiness{})
+	defer api.Close()
+	answers := &route{url: "http://a.example.com", addresses: []string{strings.TrimPrefix(api.URL, "http://")}}
 	silent := &route{url: "http://a.example.com", addresses: []string{"127.0.0.1:1"}}
 	p := &pass{ap: ap}
-	if r.ask(ctx, p, silent); silent.problem != nil || p.requeueAfter != time.Second {
+	if r.askRoutes(ctx, p, []*route{answers, silent}); silent.problem != nil || p.requeueAfter != time.Second {
 		t.Errorf("the first silence: %v, looked at again in %s", silent.problem, p.requeueAfter)
 	}
-	if r.ask(ctx, p, silent); silent.problem == nil {
-		t.Error("a second silence was let pass")
+	// That the other route answers is no excuse.
+	if r.askRoutes(ctx, p, []*route{answers, silent}); silent.problem == nil || answers.problem != nil {
+		t.Errorf("the second silence: %v; the other route: %v", silent.problem, answers.problem)
 	}
 }
 
