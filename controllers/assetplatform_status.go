@@ -93,26 +93,26 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	set(assetv1.ConditionAvailable, available)
 	verdicts = append(verdicts, available, addressed(o))
 	s.Certificate = nil
-	if o.certificate == nil {
-		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionCertificateReady)
-	} else {
+	if o.certificate != nil {
 		s.Certificate = o.certificate.life
-		v := certificateVerdict(o.certificate)
-		set(assetv1.ConditionCertificateReady, v)
-		verdicts = append(verdicts, v)
 	}
-	if len(o.routes) == 0 {
-		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionRoutesReady)
-	} else {
-		v := routesVerdict(ap, o)
-		set(assetv1.ConditionRoutesReady, v)
-		verdicts = append(verdicts, v)
-	}
-
-	if monitored := monitoringVerdict(ap, o); monitored == nil {
-		meta.RemoveStatusCondition(&s.Conditions, assetv1.ConditionMonitoringReady)
-	} else {
-		set(assetv1.ConditionMonitoringReady, *monitored) // without a say in Ready
+	for _, asked := range []struct {
+		condition string
+		verdict   *verdict // nil: the spec does not ask for it, and there is no such condition
+		counts    bool     // for Ready
+	}{
+		{assetv1.ConditionCertificateReady, certificateVerdict(o.certificate), true},
+		{assetv1.ConditionRoutesReady, routesVerdict(ap, o), true},
+		{assetv1.ConditionMonitoringReady, monitoringVerdict(ap, o), false},
+	} {
+		if asked.verdict == nil {
+			meta.RemoveStatusCondition(&s.Conditions, asked.condition)
+			continue
+		}
+		set(asked.condition, *asked.verdict)
+		if asked.counts {
+			verdicts = append(verdicts, *asked.verdict)
+		}
 	}
 
 	s.Problems = problems(ap, o, verdicts)

@@ -225,12 +225,18 @@ func fromUnstructured(o *unstructured.Unstructured, into any) error {
 	return nil
 }
 
-func certificateVerdict(c *certificate) verdict {
+// certificateVerdict says whether the host has its certificate; nil where the spec asks for none.
+func certificateVerdict(c *certificate) *verdict {
+	var v verdict
 	switch {
+	case c == nil:
+		return nil
 	case c.problem != nil:
-		return no(c.problem)
+		v = no(c.problem)
 	case c.pending != "":
-		return waiting(assetv1.ReasonProgressing, c.pending)
+		v = waiting(assetv1.ReasonProgressing, c.pending)
+	default:
+		v = yes(assetv1.ReasonIssued, "The certificate is in force until "+c.life.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return yes(assetv1.ReasonIssued, "The certificate is in force until "+c.life.NotAfter.UTC().Format(time.RFC3339))
+	return &v
 }

@@ -291,20 +291,26 @@ func listenerURL(l listener, host string) string {
 	return fmt.Sprintf("%s://%s:%d", scheme, host, l.Port)
 }
 
-// routesVerdict is what all routes together amount to.
-func routesVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
+// routesVerdict is what all routes together amount to; nil where the spec asks for none.
+func routesVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
+	if len(o.routes) == 0 {
+		return nil
+	}
+	v := yes(assetv1.ReasonAnswers, o.routes[0].url+" answers")
+	for _, found := range o.routes {
+		if found.pending != "" {
+			v = waiting(assetv1.ReasonProgressing, found.pending)
+			break
+		}
+	}
+	for _, found := range o.routes {
+		if found.problem != nil {
+			v = no(found.problem)
+			break
+		}
+	}
 	if ap.Spec.Hibernate {
-		return unknown("Nothing runs that could answer: the platform hibernates")
+		v = unknown("Nothing runs that could answer: the platform hibernates")
 	}
-	for _, route := range o.routes {
-		if route.problem != nil {
-			return no(route.problem)
-		}
-	}
-	for _, route := range o.routes {
-		if route.pending != "" {
-			return waiting(assetv1.ReasonProgressing, route.pending)
-		}
-	}
-	return yes(assetv1.ReasonAnswers, o.routes[0].url+" answers")
+	return &v
 }
