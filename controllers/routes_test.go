@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,13 +35,18 @@ import (
 
 // installCRDs gives the suite's cluster the optional kinds; no test but TestOptionalKindsComeAndGo, during which no other
 // runs, takes them away.
-var installCRDs = sync.OnceValue(func() error {
-	return eachProject(plane.InstallCRDs)
-})
+var installCRDs = sync.OnceValue(reinstallCRDs)
 
-// eachProject calls do for each project whose kinds the operator knows.
-func eachProject(do func(project string) error) error {
-	return errors.Join(do("cert-manager"), do("gateway-api"), do("prometheus-operator"))
+func reinstallCRDs() error {
+	return errors.Join(plane.InstallCRDs("cert-manager"), plane.InstallCRDs("gateway-api"), plane.InstallCRDs("prometheus-operator"))
+}
+
+// removeCRDs takes away the kinds that the operator knows, and their objects with them. It waits until they are gone: one
+// that is installed while it still goes would go too. (The projects' other kinds stay: where nobody has read a kind, the
+// apiserver takes minutes to remove it.)
+func removeCRDs() error {
+	_, err := plane.Kubectl(slices.AppendSeq([]string{"delete", "crd", "--ignore-not-found", "--timeout=60s"}, maps.Keys(definitions))...)
+	return err
 }
 
 func needCRDs(t *testing.T) {
@@ -47,6 +54,14 @@ func needCRDs(t *testing.T) {
 	if err := installCRDs(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, func() error { // it looks for what is defined and not served yet at growing intervals
+		for name, kind := range definitions {
+			if !operator.reconciler.optional.Installed()[kind] {
+				return fmt.Errorf("the operator has not found %s yet", name)
+			}
+		}
+		return nil
+	})
 }
 
 // create makes an object from YAML; %s stands for the namespace, if it is there.
@@ -167,7 +182,7 @@ func waitMessage(t *testing.T, ap *assetv1.AssetPlatform, condition string, stat
 //
 // It is not parallel: others need the kinds.
 func TestOptionalKindsComeAndGo(t *testing.T) {
-	if err := eachProject(plane.RemoveCRDs); err != nil { // which another test that ran alone may have needed
+	if err := removeCRDs(); err != nil { // which another test that ran alone may have needed
 		t.Fatal(err)
 	}
 	const host = "networking: {host: assets.example.com, %s}"
@@ -205,11 +220,11 @@ func TestOptionalKindsComeAndGo(t *testing.T) {
 	}
 	absent()
 	for range 2 {
-		if err := eachProject(plane.InstallCRDs); err != nil {
+		if err := reinstallCRDs(); err != nil {
 			t.Fatal(err)
 		}
 		present()
-		if err := eachProject(plane.RemoveCRDs); err != nil {
+		if err := removeCRDs(); err != nil {
 			t.Fatal(err)
 		}
 		absent()
@@ -226,7 +241,7 @@ func TestOptionalKindsComeAndGo(t *testing.T) {
 		}
 	}
 	// An operator that starts where they are, after one that has seen them come.
-	if err := errors.Join(installCRDs(), eachProject(plane.InstallCRDs)); err != nil {
+	if err := errors.Join(installCRDs(), reinstallCRDs()); err != nil {
 		t.Fatal(err)
 	}
 	present()

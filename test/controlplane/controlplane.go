@@ -104,22 +104,13 @@ func (c *ControlPlane) Kubectl(arguments ...string) (string, error) {
 
 // InstallCRDs installs the CustomResourceDefinitions of a project that hack/crds knows.
 func (c *ControlPlane) InstallCRDs(project string) error {
-	return c.crds(project, "apply", "--server-side")
-}
-
-// RemoveCRDs removes them, and with them all objects of their kinds.
-func (c *ControlPlane) RemoveCRDs(project string) error {
-	return c.crds(project, "delete", "--wait=false", "--ignore-not-found")
-}
-
-func (c *ControlPlane) crds(project string, verb ...string) error {
 	command := exec.Command(filepath.Join(repository(), "hack/crds"), project)
 	command.Stderr = os.Stderr
 	directory, err := command.Output()
 	if err != nil {
 		return fmt.Errorf("find the definitions of %s: %w", project, err)
 	}
-	_, err = c.Kubectl(append(verb, "-f", strings.TrimSpace(string(directory)))...)
+	_, err = c.Kubectl("apply", "--server-side", "-f", strings.TrimSpace(string(directory)))
 	return err
 }
 
