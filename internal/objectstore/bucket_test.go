@@ -2,7 +2,6 @@ package objectstore
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -16,16 +15,11 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"runtime"
-	"runtime/debug"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -148,166 +142,6 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// failing gives some bytes and then an error.
-type failing struct {
-	io.Reader
-	err error
-}
-
-func (f failing) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if err == io.EOF {
-		err = f.err
-	}
-	return n, err
-}
-
-// A body that fails, however late, leaves nothing, and its own error comes back.
-func TestPutOfAFailingBodyLeavesNothing(t *testing.T) {
-	t.Parallel()
-	server := services.SharedS3(t)
-	settings := server.Bucket(t)
-	b := open(t, settings)
-	for _, size := range []int64{0, 100, partSize, partSize + 1, 2*partSize + 1} {
-		for _, cause := range []error{io.ErrUnexpectedEOF, errors.New("too large")} {
-			err := b.Put(t.Context(), fmt.Sprint(size), failing{noise(1, size), cause})
-			if !errors.Is(err, cause) || errors.Is(err, ErrUnavailable) {
-				t.Errorf("%d bytes: %v, want %v", size, err, cause)
-			}
-		}
-	}
-	if keys := server.Keys(t, settings.Name); len(keys) > 0 {
-		t.Errorf("left in the bucket: %v", keys)
-	}
-}
-
-func TestPutAbortsWhenItsContextEnds(t *testing.T) {
-	t.Parallel()
-	server := services.SharedS3(t)
-	settings := server.Bucket(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	body := io.MultiReader(noise(1, partSize+1), readerFunc(func([]byte) (int, error) {
-		cancel()
-		return 0, io.EOF
-	}))
-	if err := open(t, settings).Put(ctx, "k", body); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-	if keys := server.Keys(t, settings.Name); len(keys) > 0 {
-		t.Errorf("left in the bucket: %v", keys)
-	}
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-// Discard removes what a process that died in the middle of Put has left, and nothing else.
-func TestDiscard(t *testing.T) {
-	t.Parallel()
-	server := services.SharedS3(t)
-	settings := server.Bucket(t)
-	b := open(t, settings)
-	for _, key := range []string{"blobs/ab/abc", "blobs/ab/abcd"} {
-		if _, err := server.Client().CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &settings.Name, Key: &key}); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Put(t.Context(), key, strings.NewReader("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 2 {
-		if err := b.Discard(t.Context(), "blobs/ab/abc"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[blobs/ab/abcd upload:blobs/ab/abcd]" {
-		t.Errorf("left: %s", keys)
-	}
-}
-
-// However many uploads there are, and however large, their memory is that of the slots.
-func TestUploadsShareBoundedMemory(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what counts is what is held, not when the collector comes round
-	server := services.SharedS3(t)
-	b := open(t, server.Bucket(t))
-	var peak atomic.Int64
-	sample := func() {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		for seen := peak.Load(); int64(m.HeapInuse) > seen && !peak.CompareAndSwap(seen, int64(m.HeapInuse)); seen = peak.Load() {
-		}
-	}
-	runtime.GC()
-	var before runtime.MemStats
-	runtime.ReadMemStats(&before)
-	var all sync.WaitGroup
-	for i := range 2 * uploadSlots {
-		all.Go(func() {
-			body := noise(uint64(i), 2*partSize)
-			if err := b.Put(t.Context(), fmt.Sprint(i), readerFunc(func(p []byte) (int, error) { sample(); return body.Read(p) })); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	const limit = uploadSlots*partSize + 40<<20
-	if grown := peak.Load() - int64(before.HeapInuse); grown > limit {
-		t.Errorf("the heap grew by %d MB, the limit is %d MB", grown>>20, limit>>20)
-	}
-}
-
-// Slow uploads of one user leave most of the slots to the others, and all of them end.
-func TestOneUserDoesNotHoldAllSlots(t *testing.T) {
-	t.Parallel()
-	b := open(t, services.SharedS3(t).Bucket(t))
-	slow, other := uuid.New(), uuid.New()
-	var begun atomic.Int64
-	release := make(chan struct{})
-	var all sync.WaitGroup
-	for i := range uploadSlots {
-		all.Go(func() {
-			body := readerFunc(func([]byte) (int, error) {
-				begun.Add(1)
-				<-release
-				return 0, io.EOF
-			})
-			if err := b.PutFor(t.Context(), slow, fmt.Sprint(i), body); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	waiting := func() int {
-		b.shares.mu.Lock()
-		defer b.shares.mu.Unlock()
-		if own := b.shares.users[slow]; own != nil {
-			return own.uploads
-		}
-		return 0
-	}
-	for waiting() < uploadSlots || begun.Load() < userSlots {
-		time.Sleep(time.Millisecond)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := b.PutFor(ctx, other, "other", strings.NewReader("x")); err != nil {
-		t.Errorf("another user: %v", err)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	if err := b.PutFor(ended, slow, "late", strings.NewReader("x")); !errors.Is(err, context.Canceled) {
-		t.Errorf("one more of the same user: %v", err)
-	}
-	if n := begun.Load(); n != userSlots {
-		t.Errorf("%d uploads of one user at a time, want %d", n, userSlots)
-	}
-	close(release)
-	all.Wait()
-	if n := len(b.shares.users); n != 0 {
-		t.Errorf("%d users are kept", n)
-	}
-}
-
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	var seen []string
@@ -329,136 +163,6 @@ func TestObserve(t *testing.T) {
 	}
 	if got := strings.Join(seen, ", "); got != "put true true, get false true, delete true true, check true true" {
 		t.Error(got)
-	}
-}
-
-func TestCheck(t *testing.T) {
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true") // for "no credentials"
-	server := services.SharedS3(t)
-	good := server.Bucket(t)
-	if err := open(t, good).Check(t.Context()); err != nil {
-		t.Errorf("a good bucket: %v", err)
-	}
-	for name, test := range map[string]struct {
-		edit func(*config.Bucket)
-		says []string
-	}{
-		"missing":        {func(c *config.Bucket) { c.Name = "nowhere" }, []string{"bucket nowhere does not exist", "S3_BUCKET_NAME"}},
-		"wrong secret":   {func(c *config.Bucket) { c.SecretKey = "hunter2" }, []string{"SignatureDoesNotMatch", "S3_SECRET_KEY"}},
-		"wrong key":      {func(c *config.Bucket) { c.AccessKey = "stranger" }, []string{"refuses the credentials", "S3_ACCESS_KEY"}},
-		"refused":        {func(c *config.Bucket) { c.Endpoint = "http://127.0.0.1:1" }, []string{"http://127.0.0.1:1", "refuses connections"}},
-		"unknown host":   {func(c *config.Bucket) { c.Endpoint = "http://s3.invalid" }, []string{"http://s3.invalid", "unknown"}},
-		"not S3":         {func(c *config.Bucket) { c.Endpoint = "https://" + server.Address }, []string{"cannot be reached"}},
-		"no credentials": {func(c *config.Bucket) { c.AccessKey, c.SecretKey = "", "" }, []string{"no credentials"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := good
-			test.edit(&c)
-			err := open(t, c).Check(t.Context())
-			if err == nil {
-				t.Fatal("no error")
-			}
-			if refuses := slices.Contains([]string{"missing", "wrong secret", "wrong key"}, name); errors.Is(err, ErrRefused) != refuses {
-				t.Errorf("%q is taken for a refusal: %t", err, !refuses)
-			}
-			for _, says := range append(test.says, c.Name) {
-				if !strings.Contains(err.Error(), says) {
-					t.Errorf("%q does not say %q", err, says)
-				}
-			}
-			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), services.SecretKey) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("unfit for people: %q", err)
-			}
-		})
-	}
-}
-
-// A right that is missing is found before anybody uploads, and one that is lost or
-// granted later at the next check.
-func TestCheckOfRights(t *testing.T) {
-	t.Parallel()
-	server := services.SharedS3(t)
-	settings := server.Bucket(t)
-	settings.AccessKey, settings.SecretKey = services.GuestAccessKey, services.GuestSecretKey
-	us := uuid.New()
-	check := func(b *Bucket) error {
-		if err := b.Check(t.Context()); err != nil {
-			return err
-		}
-		return b.Claim(t.Context(), us)
-	}
-	all := []string{"s3:ListBucket", "s3:PutObject", "s3:GetObject", "s3:DeleteObject"}
-	for i, missing := range all {
-		server.Grant(t, settings.Name, slices.Concat(all[:i], all[i+1:])...)
-		err := check(unclaimedBucket(t, settings))
-		if err == nil || !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), settings.Name) || strings.Contains(err.Error(), services.GuestSecretKey) {
-			t.Errorf("without %s: %v", missing, err)
-		}
-	}
-	server.Grant(t, settings.Name, all...)
-	b := unclaimedBucket(t, settings)
-	if err := errors.Join(check(b), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
-		t.Error(err)
-	}
-	for _, lost := range []struct {
-		right string
-		call  func() error
-	}{
-		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", strings.NewReader("x")) }},
-		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", noise(1, partSize+1)) }},
-		{"s3:GetObject", func() error { _, err := b.Get(t.Context(), "k", 0, -1); return err }},
-		{"s3:DeleteObject", func() error { return b.Delete(t.Context(), "k") }},
-	} {
-		server.Grant(t, settings.Name, slices.DeleteFunc(slices.Clone(all), func(right string) bool { return right == lost.right })...)
-		if err := lost.call(); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("without %s: %v", lost.right, err)
-		}
-		if err := check(b); err == nil || !strings.Contains(err.Error(), lost.right) {
-			t.Errorf("%s was lost: %v", lost.right, err)
-		}
-		server.Grant(t, settings.Name, all...)
-		if err := check(b); err != nil {
-			t.Errorf("%s was granted again: %v", lost.right, err)
-		}
-	}
-	if keys := fmt.Sprint(server.Keys(t, settings.Name)); keys != "[k platform-id]" {
-		t.Errorf("left: %s", keys)
-	}
-}
-
-// AWS answers so when a request is signed for another region than the bucket's.
-func TestCheckOfAWrongRegion(t *testing.T) {
-	t.Parallel()
-	for status, body := range map[int]string{
-		http.StatusMovedPermanently: "",
-		http.StatusBadRequest:       "<Error><Code>AuthorizationHeaderMalformed</Code><Message>expecting 'eu-west-1'</Message></Error>",
-	} {
-		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(status)
-			if r.Method != http.MethodHead {
-				_, _ = io.WriteString(w, body)
-			}
-		}))
-		defer service.Close()
-		b := open(t, config.Bucket{Name: "b", Region: "us-east-1", Endpoint: service.URL, AccessKey: "a", SecretKey: "s"})
-		if err := b.Check(t.Context()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "S3_REGION") {
-			t.Errorf("%d: %v", status, err)
-		}
-	}
-}
-
-func TestCheckOfAHangingService(t *testing.T) {
-	t.Parallel()
-	server := services.NewS3(t)
-	b := open(t, server.Bucket(t))
-	server.Pause()
-	defer server.Resume()
-	start := time.Now()
-	if err := b.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
-		t.Errorf("%v", err)
-	}
-	if took := time.Since(start); took > checkCall+time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 
