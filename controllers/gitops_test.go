@@ -27,12 +27,14 @@ func TestGitOps(t *testing.T) {
 			return mustKubectl(t, "apply", "--server-side", "--field-manager=gitops", "-f", file)
 		},
 		"Flux": func(t *testing.T, file string) string { // it also waits until the platform is ready
-			out := mustFlux(t, file)
+			out := mustRun(t, "flux-apply", file)
 			if !strings.HasSuffix(out, ", then unchanged\n") {
 				t.Errorf("Flux finds it changed: %s", out)
 			}
 			return out
 		},
+		"Argo CD":                    func(t *testing.T, file string) string { return mustRun(t, "argo-sync", file) },
+		"Argo CD by ServerSideApply": func(t *testing.T, file string) string { return mustRun(t, "argo-sync", "-server-side", file) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +50,9 @@ func TestGitOps(t *testing.T) {
 			if out := mustKubectl(t, "diff", "-f", file); out != "" { // it fails where there is a difference
 				t.Errorf("a difference: %s", out)
 			}
-			t.Log(apply(t, file))
+			if out := apply(t, file); strings.HasPrefix(name, "Argo") && out != "AssetPlatform studio: in sync\n" {
+				t.Errorf("Argo CD finds it out of sync: %s", out)
+			}
 			if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
 				t.Fatal(err)
 			}
@@ -71,18 +75,20 @@ func mustKubectl(t *testing.T, arguments ...string) string {
 	return out
 }
 
-// mustFlux runs Flux's own code: see hack/gitops/flux.
-func mustFlux(t *testing.T, file string) string {
+// mustRun runs one of the programs of hack/peers, which are others' own code.
+func mustRun(t *testing.T, program string, arguments ...string) string {
 	t.Helper()
-	directory, err := exec.Command("../hack/cluster/binaries", "gitops").Output()
+	directory, err := exec.Command("../hack/cluster/binaries", "peers").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), "flux-apply"), file)
+	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), program), arguments...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+plane.Kubeconfig())
-	out, err := command.CombinedOutput()
+	var said strings.Builder
+	command.Stderr = &said
+	out, err := command.Output()
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("%s: %v: %s%s", program, err, out, said.String())
 	}
 	return string(out)
 }
