@@ -28,8 +28,8 @@ func monitoringVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	var v verdict
 	switch {
 	case len(missing) > 0:
-		v = waiting(assetv1.ReasonCRDNotInstalled, "The cluster has no "+strings.Join(missing, " and no ")+
-			" (monitoring.coreos.com/v1): install the Prometheus operator; or set spec.monitoring.serviceMonitor and rules to false, and scrape with config/monitoring/scrape-configs.yaml")
+		v = waiting(assetv1.ReasonCRDNotInstalled, "The cluster has no "+strings.Join(missing, ", no ")+
+			": install the Prometheus operator, or set spec.monitoring.serviceMonitor and rules to false")
 	case len(made) > 0:
 		v = yes(assetv1.ReasonApplied, "Made for the Prometheus operator: "+strings.Join(made, " and "))
 	default:

@@ -2,6 +2,9 @@ package controllers
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/yaml"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/manifests"
@@ -34,6 +38,8 @@ func TestMonitoring(t *testing.T) {
 			t.Errorf("%s has the labels %v", describe(o), labels)
 		}
 	}
+	checkScrapes(t, "serviceMonitor/"+ap.Namespace+"/studio-server/0",
+		mustKubectl(t, "get", "-n", ap.Namespace, "servicemonitor/studio-server", "-o", "yaml"), mustKubectl(t, "get", "-n", ap.Namespace, "prometheusrule/studio-alerts", "-o", "yaml"))
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		m := &ap.Spec.Monitoring
 		m.ServiceMonitor, m.Rules, m.Dashboard = new(false), new(false), new(false)
@@ -50,6 +56,55 @@ func TestMonitoring(t *testing.T) {
 	}
 	if c := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionMonitoringReady); c != nil {
 		t.Errorf("nobody asked for monitoring: %v", c)
+	}
+}
+
+// The objects of config/monitoring are like those that the operator makes.
+func TestMonitoringOfTheOperator(t *testing.T) {
+	t.Parallel()
+	var objects []string
+	for _, name := range []string{"service_monitor.yaml", "rules.yaml"} {
+		text, err := os.ReadFile("../config/monitoring/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, strings.Replace(string(text), "metadata:\n", "metadata:\n  namespace: assetplatform-system\n", 1)) // as kustomize does
+	}
+	checkScrapes(t, "serviceMonitor/assetplatform-system/assetplatform-operator/0", objects...)
+}
+
+// checkScrapes has the Prometheus operator take ServiceMonitors and PrometheusRules, and Prometheus what it makes of them, with
+// a job of this name. (Debian's Prometheus is built without the discovery of pods, which is left out.)
+func checkScrapes(t *testing.T, job string, objects ...string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "objects.yaml")
+	if err := os.WriteFile(file, []byte(strings.Join(objects, "---\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := mustRun(t, "prometheus-check", file)
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatal(err)
+	}
+	jobs, _ := config["scrape_configs"].([]any)
+	found := false
+	for _, j := range jobs {
+		delete(j.(map[string]any), "kubernetes_sd_configs")
+		found = found || j.(map[string]any)["job_name"] == job
+	}
+	if !found {
+		t.Errorf("no job is called %s: %s", job, text)
+	}
+	out, err := yaml.Marshal(config)
+	file = filepath.Join(t.TempDir(), "prometheus.yaml")
+	if err == nil {
+		err = os.WriteFile(file, out, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := exec.Command("promtool", "check", "config", file).CombinedOutput(); err != nil {
+		t.Errorf("promtool check config: %v: %s\n%s", err, said, out)
 	}
 }
 

@@ -1,18 +1,13 @@
 package controllers
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,37 +27,6 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 	"github.com/assetplatform/assetplatform/test/services"
 )
-
-// installCRDs gives the suite's cluster the optional kinds; no test but TestOptionalKindsComeAndGo, during which no other
-// runs, takes them away.
-var installCRDs = sync.OnceValue(reinstallCRDs)
-
-func reinstallCRDs() error {
-	return errors.Join(plane.InstallCRDs("cert-manager"), plane.InstallCRDs("gateway-api"), plane.InstallCRDs("prometheus-operator"))
-}
-
-// removeCRDs takes away the kinds that the operator knows, and their objects with them. It waits until they are gone: one
-// that is installed while it still goes would go too. (The projects' other kinds stay: where nobody has read a kind, the
-// apiserver takes minutes to remove it.)
-func removeCRDs() error {
-	_, err := plane.Kubectl(slices.AppendSeq([]string{"delete", "crd", "--ignore-not-found", "--timeout=60s"}, maps.Keys(definitions))...)
-	return err
-}
-
-func needCRDs(t *testing.T) {
-	t.Helper()
-	if err := installCRDs(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error { // it looks for what is defined and not served yet at growing intervals
-		for name, kind := range definitions {
-			if !operator.reconciler.optional.Installed()[kind] {
-				return fmt.Errorf("the operator has not found %s yet", name)
-			}
-		}
-		return nil
-	})
-}
 
 // create makes an object from YAML; %s stands for the namespace, if it is there.
 func create(t *testing.T, text, namespace string) *unstructured.Unstructured {
@@ -93,14 +57,6 @@ func say(t *testing.T, kind schema.GroupVersionKind, namespace, name, status str
 		o.Object["status"] = content
 		return admin.Status().Update(ctx, o)
 	})
-}
-
-func kindOfCertManager(kind string) schema.GroupVersionKind {
-	group := "cert-manager.io"
-	if kind == "Order" || kind == "Challenge" {
-		group = "acme.cert-manager.io"
-	}
-	return schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}
 }
 
 // door is a proxy at the address that an Ingress or a Gateway has; its zero value is closed.
@@ -175,95 +131,6 @@ func waitMessage(t *testing.T, ap *assetv1.AssetPlatform, condition string, stat
 		}
 		return nil
 	})
-}
-
-// The kinds that others define come and go while the operator runs: what they are for is said, made and missed at once, and
-// a kind that is gone is not asked for any more.
-//
-// It is not parallel: others need the kinds.
-func TestOptionalKindsComeAndGo(t *testing.T) {
-	if err := removeCRDs(); err != nil { // which another test that ran alone may have needed
-		t.Fatal(err)
-	}
-	const host = "networking: {host: assets.example.com, %s}"
-	routed := newPlatformIn(t, newNamespace(t, &fakeReadiness{}), specOf(t, fmt.Sprintf(host, "gateway: {parentRefs: [{name: public}]}")))
-	secured := newPlatformIn(t, newNamespace(t, &fakeReadiness{}), specOf(t, fmt.Sprintf(host, "ingress: {}, tls: {issuerRef: {name: letsencrypt}}")))
-	plain := newPlatform(t, nil)
-	absent := func() {
-		t.Helper()
-		waitMessage(t, plain, assetv1.ConditionMonitoringReady, metav1.ConditionFalse, assetv1.ReasonCRDNotInstalled, "no ServiceMonitor and no PrometheusRule", "install the Prometheus operator", "spec.monitoring.serviceMonitor")
-		waitReady(t, plain)
-		waitMessage(t, routed, assetv1.ConditionRoutesReady, metav1.ConditionFalse, assetv1.ReasonCRDNotInstalled, "Gateway API", "install it", "spec.networking.ingress")
-		waitMessage(t, secured, assetv1.ConditionCertificateReady, metav1.ConditionFalse, assetv1.ReasonCRDNotInstalled, "cert-manager", "install it", "spec.networking.tls.secretName")
-		for _, ap := range []*assetv1.AssetPlatform{routed, secured} {
-			if meta.IsStatusConditionTrue(ap.Status.Conditions, assetv1.ConditionStalled) {
-				t.Error("Stalled, although the kinds may come without an edit")
-			}
-		}
-	}
-	present := func() {
-		t.Helper()
-		waitMessage(t, plain, assetv1.ConditionMonitoringReady, metav1.ConditionTrue, assetv1.ReasonApplied, "ServiceMonitor and PrometheusRule")
-		for name, kind := range map[string]schema.GroupVersionKind{"studio-server": manifests.KindServiceMonitor, "studio-alerts": manifests.KindPrometheusRule} {
-			eventually(t, func() error {
-				return admin.Get(ctx, client.ObjectKey{Namespace: plain.Namespace, Name: name}, newOptional(kind))
-			})
-		}
-		waitCondition(t, routed, assetv1.ConditionRoutesReady, metav1.ConditionFalse, assetv1.ReasonGatewayNotFound)
-		waitCondition(t, secured, assetv1.ConditionCertificateReady, metav1.ConditionFalse, assetv1.ReasonIssuerNotReady)
-		for ap, kind := range map[*assetv1.AssetPlatform]schema.GroupVersionKind{routed: manifests.KindHTTPRoute, secured: manifests.KindCertificate} {
-			name := map[string]string{"HTTPRoute": "studio-server", "Certificate": "studio-tls"}[kind.Kind]
-			eventually(t, func() error {
-				return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, newOptional(kind))
-			})
-		}
-	}
-	absent()
-	for range 2 {
-		if err := reinstallCRDs(); err != nil {
-			t.Fatal(err)
-		}
-		present()
-		if err := removeCRDs(); err != nil {
-			t.Fatal(err)
-		}
-		absent()
-		start, before := quiet(t), logSize(t)
-		time.Sleep(5 * time.Second) // client-go would ask for a missing kind every second or so
-		requests, _ := sent.since(start)
-		for _, r := range requests {
-			if strings.Contains(r.resource, "cert-manager") || strings.Contains(r.resource, "gateway") || strings.Contains(r.resource, "monitoring") || r.resource == "" {
-				t.Errorf("without the kinds the operator asks: %s", r)
-			}
-		}
-		if grown := logSize(t) - before; grown > 2000 {
-			t.Errorf("without the kinds the operator's log grows by %d bytes in five seconds", grown)
-		}
-	}
-	// An operator that starts where they are, after one that has seen them come.
-	if err := errors.Join(installCRDs(), reinstallCRDs()); err != nil {
-		t.Fatal(err)
-	}
-	present()
-	restartOperator(t, operatorOptions{})
-	update(t, routed, func(ap *assetv1.AssetPlatform) { ap.Spec.Networking.Host = "other.example.com" })
-	eventually(t, func() error {
-		o := newOptional(manifests.KindHTTPRoute)
-		err := admin.Get(ctx, client.ObjectKey{Namespace: routed.Namespace, Name: "studio-server"}, o)
-		if hosts, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hostnames"); err == nil && fmt.Sprint(hosts) != "[other.example.com]" {
-			return fmt.Errorf("the route is for %v", hosts)
-		}
-		return err
-	})
-}
-
-func logSize(t *testing.T) int64 {
-	t.Helper()
-	info, err := os.Stat(operatorLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Size()
 }
 
 // specOf is an edit that sets the spec from YAML.
@@ -475,82 +342,6 @@ func TestListenersFor(t *testing.T) {
 	}
 }
 
-// cert-manager's reasons are told down to the challenge; the Secret that it makes is the platform's data.
-func TestCertificateOfAnIssuer(t *testing.T) {
-	t.Parallel()
-	needCRDs(t)
-	ap := newPlatform(t, specOf(t, "{networking: {host: assets.example.com, tls: {issuerRef: {name: letsencrypt}}}, deletionPolicy: Delete}"))
-	not := func(reason string, parts ...string) {
-		t.Helper()
-		waitMessage(t, ap, assetv1.ConditionCertificateReady, metav1.ConditionFalse, reason, parts...)
-	}
-	not(assetv1.ReasonIssuerNotReady, "Issuer letsencrypt does not exist")
-	create(t, "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: letsencrypt, namespace: %s}, spec: {selfSigned: {}}}", ap.Namespace)
-	condition := func(conditionType, status, reason, message string) string {
-		return fmt.Sprintf("{conditions: [{type: %s, status: %q, reason: %s, message: '%s', lastTransitionTime: '2026-01-01T00:00:00Z', observedGeneration: 9}], ", conditionType, status, reason, message)
-	}
-	say(t, kindOfCertManager("Issuer"), ap.Namespace, "letsencrypt", condition("Ready", "False", "ErrRegister", "no such account.")+"}")
-	touch(t, ap)
-	not(assetv1.ReasonIssuerNotReady, "is not ready (no such account)")
-	say(t, kindOfCertManager("Issuer"), ap.Namespace, "letsencrypt", condition("Ready", "True", "Fine", "fine")+"}")
-	touch(t, ap)
-	not(assetv1.ReasonProgressing, "is not issued yet")
-	for _, step := range []struct{ kind, object, status, says string }{
-		{
-			"CertificateRequest", "metadata: {name: r, namespace: %s, annotations: {cert-manager.io/certificate-name: studio-tls}}, spec: {issuerRef: {name: letsencrypt}, request: eA==}",
-			condition("Ready", "False", "Failed", "the order failed") + "}", "(CertificateRequest: the order failed)",
-		},
-		{
-			"Order", "metadata: {name: o, namespace: %s}, spec: {issuerRef: {name: letsencrypt}, request: eA==, dnsNames: [assets.example.com]}",
-			"{state: invalid, reason: too many certificates}", "(Order: too many certificates)",
-		},
-		{
-			"Challenge", "metadata: {name: c, namespace: %s}, spec: {authorizationURL: x, dnsName: assets.example.com, issuerRef: {name: letsencrypt}, key: k, solver: {}, token: t, type: HTTP-01, url: x}",
-			"{state: pending, reason: no DNS record}", "(Challenge: no DNS record)",
-		},
-	} {
-		kind := kindOfCertManager(step.kind)
-		o := create(t, "{apiVersion: "+kind.GroupVersion().String()+", kind: "+kind.Kind+", "+step.object+"}", ap.Namespace)
-		say(t, kind, ap.Namespace, o.GetName(), step.status)
-		touch(t, ap)
-		not(assetv1.ReasonNotIssued, step.says, "mend what it names")
-	}
-	issue(t, ap, "studio-tls")
-	waitReady(t, ap)
-	if ap.Status.URL != "https://assets.example.com" {
-		t.Errorf("url is %s", ap.Status.URL)
-	}
-	repaired(t, "the owner of the certificate's Secret", func() error {
-		if !metav1.IsControlledBy(get(t, ap, "studio-tls", &corev1.Secret{}), ap) {
-			return errors.New("the platform does not own it")
-		}
-		return nil
-	})
-	deletePlatform(t, ap)
-}
-
-// The certificate outlives its platform like other data: the one that is made again needs no new one.
-func TestCertificateIsRetained(t *testing.T) {
-	t.Parallel()
-	needCRDs(t)
-	spec := specOf(t, "networking: {host: assets.example.com, tls: {issuerRef: {kind: ClusterIssuer, name: nobody}}}")
-	ap := newPlatform(t, spec)
-	waitMessage(t, ap, assetv1.ConditionCertificateReady, metav1.ConditionFalse, assetv1.ReasonIssuerNotReady, "ClusterIssuer nobody does not exist")
-	issue(t, ap, "studio-tls")
-	waitReady(t, ap)
-	secret := get(t, ap, "studio-tls", &corev1.Secret{})
-	deletePlatform(t, ap, append([]string{"Secret studio-auth", "Secret studio-postgres", "Secret studio-redis", "Secret studio-s3", "Secret studio-tls"}, retained[4:]...)...)
-	again := newPlatformIn(t, ap.Namespace, spec)
-	issue(t, again, "studio-tls")
-	waitReady(t, again)
-	if got := get(t, again, "studio-tls", &corev1.Secret{}); got.UID != secret.UID {
-		t.Error("the Secret is another one now")
-	}
-	update(t, again, func(ap *assetv1.AssetPlatform) { ap.Spec.Networking = assetv1.NetworkingSpec{} })
-	waitReady(t, again)
-	get(t, again, "studio-tls", &corev1.Secret{})
-}
-
 // newRoutedPlatform makes a platform with every kind of route; nobody serves them.
 func newRoutedPlatform(t *testing.T) *assetv1.AssetPlatform {
 	t.Helper()
@@ -566,34 +357,4 @@ func touch(t *testing.T, ap *assetv1.AssetPlatform) {
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Annotations = map[string]string{"example.com/touch": time.Now().String()}
 	})
-}
-
-// issue does what cert-manager does with a Certificate: the Secret as its template says, then the status.
-func issue(t *testing.T, ap *assetv1.AssetPlatform, name string) {
-	t.Helper()
-	certificate := newOptional(manifests.KindCertificate)
-	eventually(t, func() error {
-		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, certificate)
-	})
-	if err := issueFor(t.Context(), certificate); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func issueFor(ctx context.Context, certificate *unstructured.Unstructured) error {
-	labels, _, _ := unstructured.NestedStringMap(certificate.Object, "spec", "secretTemplate", "labels")
-	annotations, _, _ := unstructured.NestedStringMap(certificate.Object, "spec", "secretTemplate", "annotations")
-	name, _, _ := unstructured.NestedString(certificate.Object, "spec", "secretName")
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: certificate.GetNamespace(), Labels: labels, Annotations: annotations},
-		Type:       corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k")},
-	}
-	if err := admin.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	certificate.Object["status"] = map[string]any{"notBefore": "2026-01-01T00:00:00Z", "notAfter": "2099-01-01T00:00:00Z", "conditions": []any{map[string]any{
-		"type": "Ready", "status": "True", "reason": "Ready", "message": "Certificate is up to date and has not expired",
-		"observedGeneration": certificate.GetGeneration(), "lastTransitionTime": "2026-01-01T00:00:00Z",
-	}}}
-	return admin.Status().Update(ctx, certificate)
 }

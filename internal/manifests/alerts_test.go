@@ -4,30 +4,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
-// rules writes the alerts of the smallest sample as a rule file of Prometheus.
-func rules(t *testing.T, file string) (names []string) {
+// rules writes the alerts of a PrometheusRule as a rule file of Prometheus, and returns their names.
+func rules(t *testing.T, rule map[string]any, file string) (names []string) {
 	t.Helper()
-	ap := samples(t)["minimal"]
-	spec, _, err := unstructured.NestedMap(PrometheusRule(ap, OfflineFacts(ap, DefaultImages)).Object, "spec")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := yaml.Marshal(spec)
+	text, err := yaml.Marshal(rule["spec"])
 	if err == nil {
 		err = os.WriteFile(file, text, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range alerts {
-		names = append(names, a.name)
+	for _, name := range regexp.MustCompile(`(?m)alert: (\w+)$`).FindAllStringSubmatch(string(text), -1) {
+		names = append(names, name[1])
 	}
 	return names
 }
@@ -44,8 +40,21 @@ func TestAlerts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := rules(t, filepath.Join(directory, "alerts.yaml"))
-	for _, arguments := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "test.yaml"}} {
+	var operators map[string]any
+	text, err := os.ReadFile("../../config/monitoring/rules.yaml")
+	if err == nil {
+		err = yaml.Unmarshal(text, &operators)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Concat(
+		rules(t, PrometheusRule(samples(t)["minimal"], OfflineFacts(samples(t)["minimal"], DefaultImages)).Object, filepath.Join(directory, "alerts.yaml")),
+		rules(t, operators, filepath.Join(directory, "operator.yaml")))
+	if len(names) != len(alerts)+1 {
+		t.Errorf("the alerts are %q", names)
+	}
+	for _, arguments := range [][]string{{"check", "rules", "alerts.yaml", "operator.yaml"}, {"test", "rules", "test.yaml"}} {
 		command := exec.Command("promtool", arguments...)
 		command.Dir = directory
 		if out, err := command.CombinedOutput(); err != nil {
