@@ -70,13 +70,13 @@ func CountRequests(next http.RoundTripper) http.RoundTripper { return countingTr
 type countingTransport struct{ next http.RoundTripper }
 
 func (t countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	verb, resource := requestOf(r)
+	to := requestOf(r)
 	cause, ok := r.Context().Value(causeKey{}).(string)
 	switch {
 	case ok:
-	case resource == "leases", resource == "events":
-		cause = strings.TrimSuffix(resource, "s")
-	case resource == "":
+	case to.resource == "leases", to.resource == "events":
+		cause = strings.TrimSuffix(to.resource, "s")
+	case to.resource == "":
 		cause = "discovery"
 	default:
 		cause = "cache"
@@ -86,40 +86,46 @@ func (t countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
 	}
-	apiRequests.WithLabelValues(verb, resource, cause, code).Inc()
+	apiRequests.WithLabelValues(to.verb, to.resource+to.subresource, cause, code).Inc()
 	return resp, err
 }
 
-// requestOf is the verb, as RBAC names it, and the resource of /api/v1/… or /apis/<group>/<version>/… ; the resource is empty
-// for what is none.
-func requestOf(r *http.Request) (verb, resource string) {
+// apiRequest is what a request to the apiserver does, as RBAC names it.
+type apiRequest struct {
+	verb                       string
+	group, resource, namespace string // resource is empty for what is none
+	subresource                string // with a slash before it
+}
+
+// requestOf reads the paths /api/v1/… and /apis/<group>/<version>/… .
+func requestOf(r *http.Request) (to apiRequest) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	to.verb = strings.ToLower(r.Method)
 	switch {
 	case len(parts) > 2 && parts[0] == "api":
 		parts = parts[2:]
 	case len(parts) > 3 && parts[0] == "apis":
-		parts = parts[3:]
+		to.group, parts = parts[1], parts[3:]
 	default:
-		return strings.ToLower(r.Method), ""
+		return to
 	}
 	if parts[0] == "namespaces" && len(parts) > 2 {
-		parts = parts[2:]
+		to.namespace, parts = parts[1], parts[2:]
 	}
-	resource, named := parts[0], len(parts) > 1
+	to.resource = parts[0]
 	if len(parts) > 2 {
-		resource += "/" + parts[2]
+		to.subresource = "/" + parts[2]
 	}
 	switch {
-	case r.Method == http.MethodGet && named:
-		return "get", resource
+	case r.Method == http.MethodGet && len(parts) > 1: // it is named
 	case r.Method == http.MethodGet && r.URL.Query().Get("watch") != "":
-		return "watch", resource
+		to.verb = "watch"
 	case r.Method == http.MethodGet:
-		return "list", resource
+		to.verb = "list"
 	case r.Method == http.MethodPost:
-		return "create", resource
+		to.verb = "create"
 	case r.Method == http.MethodPut:
-		return "update", resource
+		to.verb = "update"
 	}
-	return strings.ToLower(r.Method), resource
+	return to
 }

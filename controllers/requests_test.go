@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 )
 
@@ -62,7 +61,12 @@ type recordingTransport struct {
 }
 
 func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	noted := parseRequest(r)
+	to := requestOf(r)
+	noted := request{verb: to.verb, resource: to.resource, namespace: to.namespace, path: r.URL.Path}
+	if to.group != "" {
+		noted.resource += "." + to.group
+	}
+	noted.resource += to.subresource
 	if t.log.breaks(noted) {
 		noted.status = http.StatusTeapot
 		t.log.add(noted)
@@ -80,45 +84,4 @@ func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.log.add(noted)
 	return resp, err
-}
-
-// parseRequest finds verb and resource of /api/v1/… or /apis/<group>/<version>/… .
-func parseRequest(r *http.Request) request {
-	out := request{path: r.URL.Path}
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	group := ""
-	switch {
-	case len(parts) > 2 && parts[0] == "api":
-		parts = parts[2:]
-	case len(parts) > 3 && parts[0] == "apis":
-		group, parts = "."+parts[1], parts[3:]
-	default:
-		out.verb = strings.ToLower(r.Method)
-		return out
-	}
-	if parts[0] == "namespaces" && len(parts) > 2 {
-		out.namespace, parts = parts[1], parts[2:]
-	}
-	out.resource = parts[0] + group
-	if len(parts) > 2 {
-		out.resource += "/" + parts[2]
-	}
-	named := len(parts) > 1
-	switch r.Method {
-	case http.MethodGet:
-		out.verb = "list"
-		if named {
-			out.verb = "get"
-		} else if r.URL.Query().Get("watch") != "" {
-			out.verb = "watch"
-		}
-	case http.MethodPost:
-		out.verb = "create"
-	default:
-		out.verb = map[string]string{http.MethodPut: "update", http.MethodPatch: "patch", http.MethodDelete: "delete"}[r.Method]
-	}
-	if out.verb == "" {
-		out.verb = fmt.Sprint(r.Method)
-	}
-	return out
 }
