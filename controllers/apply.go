@@ -25,6 +25,10 @@ import (
 // fieldManager owns every field that the operator applies.
 const fieldManager = "assetplatform-operator"
 
+// noVersion is a resource version that no object has: etcd begins to count at 1, before the first object. Applied with it, an
+// object is made; where one of its name is there, the apiserver answers with a conflict.
+const noVersion = "1"
+
 // applier is the only writer of children. It applies server-side, and only what is
 // not already proved to be as wanted: a settled platform costs no request.
 type applier struct {
@@ -57,48 +61,37 @@ type proof struct {
 // already proved to be so; if not, what the cache holds may be older than desired.
 // A namesake that is not the platform's is left alone: the error is a finding.
 func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired client.Object) (settled bool, err error) {
-	c, err := a.compare(because(ctx, "lookup"), ap, desired)
-	ctx = because(ctx, c.cause())
+	c, err := a.compare(ctx, ap, desired)
 	if err != nil {
 		return false, err
 	}
 	if c.same {
 		return c.live.GetDeletionTimestamp() == nil, asError(a.fought(c.key, describe(c.intent)))
 	}
-	var rival string
-	if c.proved {
-		if a.holdsBack(c.key) > 0 {
-			return false, asError(a.fought(c.key, describe(c.intent)))
-		}
-		if a.isFight(c.key) {
-			if rival, err = a.rival(ctx, c.intent); err != nil {
-				return false, client.IgnoreNotFound(err)
-			}
+	if c.uid == "" && isGenerated(desired) {
+		if c.uid, err = a.namesake(because(ctx, "lookup"), ap, c.intent); err != nil || c.uid == "" {
+			return false, err // deleted a moment ago: applied, it would come back without its values
 		}
 	}
-	if c.uid == "" && isGenerated(desired) {
-		return false, nil // deleted a moment ago: applied, it would come back without its values
+	ctx = because(ctx, c.cause())
+	may, rival, err := a.mayRepair(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	if !may {
+		return false, asError(a.fought(c.key, describe(c.intent)))
 	}
 	if d, ok := c.live.(*appsv1.Deployment); ok && c.uid != "" {
 		if err := a.handOverReplicas(ctx, d, c.intent); err != nil {
 			return false, err
 		}
 	}
-	c.intent.SetUID(c.uid) // an object that was deleted meanwhile, or is another now, is a conflict
-	applied := c.intent.DeepCopy()
-	err = a.applyIntent(ctx, applied)
-	if apierrors.IsInvalid(err) && c.uid != "" {
-		var reset bool
-		if reset, err = a.resetPorts(ctx, c.intent, err); reset {
-			applied = c.intent.DeepCopy()
-			err = a.applyIntent(ctx, applied)
-		}
-	}
+	applied, err := a.write(ctx, ap, c)
 	if err != nil {
-		return false, fmt.Errorf("apply %s: %w", describe(c.intent), err)
+		return false, err
 	}
 	if portTaken(applied.Object, c.intent.Object) { // now that ours is beside it, the other can go
-		_, err := a.resetPorts(ctx, c.intent, nil)
+		_, err := a.resetPorts(ctx, applied.GetUID(), c.intent, nil)
 		return false, err // and the next pass proves what that left
 	}
 	if c.proved && applied.GetResourceVersion() != c.live.GetResourceVersion() {
@@ -107,6 +100,38 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 	c.want.resourceVersion = applied.GetResourceVersion()
 	a.remember(ap, c.key, c.want)
 	return false, asError(a.fought(c.key, describe(c.intent)))
+}
+
+// write makes the object of a comparison, or changes just the one that was compared: one that is there after all, was deleted
+// meanwhile, or is another now, is a conflict. What the cache does not show is no reason to ask for a namesake first: that is
+// one request less for each new object.
+func (a *applier) write(ctx context.Context, ap *assetv1.AssetPlatform, c comparison) (applied *unstructured.Unstructured, err error) {
+	applied = c.intent.DeepCopy()
+	applied.SetUID(c.uid)
+	if c.uid == "" {
+		applied.SetResourceVersion(noVersion)
+	}
+	err = a.applyIntent(ctx, applied)
+	if apierrors.IsConflict(err) && c.uid == "" {
+		if c.uid, err = a.namesake(because(ctx, "lookup"), ap, c.intent); err != nil {
+			return nil, err
+		}
+		applied = c.intent.DeepCopy()
+		applied.SetUID(c.uid)
+		err = a.applyIntent(ctx, applied)
+	}
+	if apierrors.IsInvalid(err) && c.uid != "" {
+		var reset bool
+		if reset, err = a.resetPorts(ctx, c.uid, c.intent, err); reset {
+			applied = c.intent.DeepCopy()
+			applied.SetUID(c.uid)
+			err = a.applyIntent(ctx, applied)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("apply %s: %w", describe(c.intent), err)
+	}
+	return applied, nil
 }
 
 // asError keeps a finding that is none from becoming an error that is.
@@ -128,7 +153,7 @@ type comparison struct {
 	intent *unstructured.Unstructured
 	want   proof
 	live   client.Object
-	uid    types.UID // of the object that an apply would change; empty while there is none
+	uid    types.UID // of the object that an apply would change; empty while the cache shows none
 	same   bool      // live is proved to be as wanted
 	proved bool      // it was so before, with the same intent
 }
@@ -153,8 +178,7 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 	known, applied := a.proof(ap, c.key)
 	switch err := a.client.Get(ctx, c.key.name, c.live); {
 	case apierrors.IsNotFound(err):
-		c.uid, err = a.namesake(ctx, ap, c.intent)
-		return c, err
+		return c, nil
 	case err != nil:
 		return c, fmt.Errorf("read cached %s: %w", describe(c.intent), err)
 	case !belongsTo(ap, c.live):

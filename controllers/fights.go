@@ -67,6 +67,20 @@ func (a *applier) holdsBack(key objectKey) time.Duration {
 	return 0
 }
 
+// mayRepair says whether an object may be put right now and, where that is a fight, who has changed what.
+func (a *applier) mayRepair(ctx context.Context, c comparison) (may bool, rival string, err error) {
+	switch {
+	case !c.proved: // it is no repair
+		return true, "", nil
+	case a.holdsBack(c.key) > 0:
+		return false, "", nil
+	case a.isFight(c.key):
+		rival, err = a.rival(ctx, c.intent)
+		return err == nil, rival, client.IgnoreNotFound(err)
+	}
+	return true, "", nil
+}
+
 // isFight says whether one more repair of an object makes it a fight.
 func (a *applier) isFight(key objectKey) bool {
 	a.mu.Lock()

@@ -19,13 +19,13 @@ import (
 // it has the same name, which the apiserver refuses for ever. A container of ours that was renamed by hand is such another
 // one as well: it goes, for it has our port in the same pod. It says whether there was anything to reset; if not, the
 // refusal has another cause, and is returned.
-func (a *applier) resetPorts(ctx context.Context, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
+func (a *applier) resetPorts(ctx context.Context, uid types.UID, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(intent.GroupVersionKind())
 	if err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), live); err != nil {
 		return false, fmt.Errorf("read the ports of %s: %w", describe(intent), err)
 	}
-	if live.GetUID() != intent.GetUID() {
+	if live.GetUID() != uid {
 		return false, refusal
 	}
 	before := live.DeepCopy()
