@@ -318,6 +318,9 @@ func (r *Reconciler) observeChildren(ctx context.Context, p *pass) (err error) {
 	if p.facts.ServerReplicas, err = r.serverReplicas(ctx, p); err != nil {
 		return err
 	}
+	if p.facts.InUse, err = r.upstreamsInUse(ctx, p); err != nil {
+		return err
+	}
 	return r.observeClaims(ctx, p)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,7 +27,9 @@ func TestServerIsKeptWhileAnotherDatabaseIsNotMigrated(t *testing.T) {
 	before := serving(t, ap).Spec.Template.Spec.Containers[0]
 
 	secret := get(t, ap, "backend-secrets", &corev1.Secret{})
-	if err := retryUpdate(secret, func() { secret.Data["database-url"] = []byte("postgres://backend:sesame@new.example.com/game_assets") }); err != nil {
+	if err := retryUpdate(secret, func() {
+		secret.Data["database-url"] = []byte("postgres://backend:sesame@new.example.com:6432/game_assets")
+	}); err != nil {
 		t.Fatal(err)
 	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
@@ -48,6 +51,9 @@ func TestServerIsKeptWhileAnotherDatabaseIsNotMigrated(t *testing.T) {
 		})
 	}
 	kept("the number of pods")
+	if got := databasePorts(t, ap); got != "[6432 5432]" {
+		t.Errorf("pods that serve with the old database may reach the ports %s", got)
+	}
 	server := serving(t, ap)
 	if err := retryUpdate(server, func() { server.Spec.Template.Spec.Containers[0].Image = "example.com/other:1" }); err != nil {
 		t.Fatal(err)
@@ -61,6 +67,12 @@ func TestServerIsKeptWhileAnotherDatabaseIsNotMigrated(t *testing.T) {
 	plane.Kubelet.SetImage(image[1], controlplane.Image{})
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Annotations = map[string]string{assetv1.AnnotationRetry: "1"} })
 	waitReady(t, ap)
+	repaired(t, "the way to the old database", func() error {
+		if got := databasePorts(t, ap); got != "[6432]" {
+			return fmt.Errorf("the ports %s are open", got)
+		}
+		return nil
+	})
 	if c := serving(t, ap).Spec.Template.Spec.Containers[0]; c.Image != image[1] || fmt.Sprint(c.EnvFrom) == fmt.Sprint(before.EnvFrom) {
 		t.Errorf("after the migration %s serves with %v", c.Image, c.EnvFrom)
 	}
@@ -133,4 +145,18 @@ func TestLoadBalancerWithoutAnAddress(t *testing.T) {
 	if ap.Status.URL != "http://192.0.2.7" {
 		t.Errorf("url %s", ap.Status.URL)
 	}
+}
+
+// databasePorts are the ports of addresses outside that the server's pods may reach for their database.
+func databasePorts(t *testing.T, ap *assetv1.AssetPlatform) string {
+	t.Helper()
+	var ports []int
+	for _, rule := range get(t, ap, "studio-server", &networkingv1.NetworkPolicy{}).Spec.Egress {
+		if len(rule.To) > 0 && rule.To[0].IPBlock != nil {
+			if port := rule.Ports[0].Port.IntValue(); port != 6379 && port != 443 {
+				ports = append(ports, port)
+			}
+		}
+	}
+	return fmt.Sprint(ports)
 }

@@ -78,6 +78,8 @@ type Facts struct {
 	ServingImage string
 	// ServerReplicas is the number of replicas that the server's Deployment asks for now; 0 if it is not there.
 	ServerReplicas int32
+	// InUse are the upstreams of the server's pods, each once; a policy must not cut those that still serve from theirs.
+	InUse []Upstreams
 	// Held is what serves while no image may serve what the spec asks for; nil if nothing does.
 	Held *assetv1.MigratedStatus
 	// Installed are the optional kinds that the cluster has.

@@ -1,8 +1,10 @@
 package manifests
 
 import (
+	"cmp"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,13 +42,18 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	if n.Enabled != nil && !*n.Enabled {
 		return nil
 	}
-	database := dependency{component: ComponentPostgres, managed: ManagedDatabase(ap) != nil, port: postgresPort, urls: []string{f.Credentials.DatabaseURL}, defaultPort: 5432}
+	database := dependency{component: ComponentPostgres, name: PostgresName(ap), managed: ManagedDatabase(ap) != nil, port: postgresPort, urls: []string{f.Credentials.DatabaseURL}, defaultPort: 5432}
 	direct := database
 	if f.Credentials.DatabaseDirectURL != "" {
 		direct.urls = []string{f.Credentials.DatabaseDirectURL}
 	}
-	cache := dependency{component: ComponentRedis, managed: ManagedCache(ap) != nil, port: redisPort, urls: []string{f.Credentials.RedisURL}, defaultPort: 6379}
-	bucket := dependency{component: ComponentS3, managed: ManagedStorage(ap) != nil, port: s3Port, urls: bucketURLs(ap), defaultPort: 443}
+	cache := dependency{component: ComponentRedis, name: RedisName(ap), managed: ManagedCache(ap) != nil, port: redisPort, urls: []string{f.Credentials.RedisURL}, defaultPort: 6379}
+	bucket := dependency{component: ComponentS3, name: S3Name(ap), managed: ManagedStorage(ap) != nil, port: s3Port, urls: []string{bucketURL(ap)}, defaultPort: 443}
+	for _, used := range f.InUse {
+		database.former = append(database.former, used.DatabaseURL)
+		cache.former = append(cache.former, used.RedisURL)
+		bucket.former = append(bucket.former, used.S3Endpoint)
+	}
 
 	policies := []client.Object{
 		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket)),
@@ -55,12 +62,11 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
 	for _, part := range []struct {
 		dependency
-		name string
 		from []networkingv1.NetworkPolicyPeer
 	}{
-		{database, PostgresName(ap), []networkingv1.NetworkPolicyPeer{server, migrate}},
-		{cache, RedisName(ap), []networkingv1.NetworkPolicyPeer{server}},
-		{bucket, S3Name(ap), []networkingv1.NetworkPolicyPeer{server}},
+		{database, []networkingv1.NetworkPolicyPeer{server, migrate}},
+		{cache, []networkingv1.NetworkPolicyPeer{server}},
+		{bucket, []networkingv1.NetworkPolicyPeer{server}},
 	} {
 		if part.managed {
 			in := []networkingv1.NetworkPolicyIngressRule{{From: part.from, Ports: tcp(part.port)}}
@@ -114,10 +120,39 @@ func peers(named []assetv1.NetworkPeer) []networkingv1.NetworkPolicyPeer {
 // dependency is a server that pods of the platform talk to.
 type dependency struct {
 	component   Component
+	name        string // of a managed one's Service
 	managed     bool
 	port        int32    // of a managed one's container
 	urls        []string // of one that is not managed; a host without a port means defaultPort
+	former      []string // URLs that running pods still use, of before the spec was changed
 	defaultPort int32
+}
+
+// Upstreams are where a server pod finds what it depends on.
+type Upstreams struct{ DatabaseURL, RedisURL, S3Endpoint string }
+
+// UpstreamsOf reads them from what a pod starts from.
+func UpstreamsOf(settings *corev1.ConfigMap, secret *corev1.Secret) Upstreams {
+	return Upstreams{
+		DatabaseURL: string(secret.Data[config.DatabaseURL.Name]), RedisURL: string(secret.Data[config.RedisURL.Name]),
+		S3Endpoint: cmp.Or(settings.Data[config.S3Endpoint.Name], awsEndpoint),
+	}
+}
+
+// outside are the URLs of servers that are not the platform's, each host and port once.
+func (d dependency) outside(ap *assetv1.AssetPlatform) (urls []string) {
+	seen := map[string]bool{"": true, serviceHost(ap, d.name, d.port): true}
+	all := d.former
+	if !d.managed {
+		all = slices.Concat(d.urls, d.former)
+	}
+	for _, text := range all {
+		if u, err := url.Parse(text); err == nil && !seen[u.Host] { // credentials that are no URLs were refused already
+			seen[u.Host] = true
+			urls = append(urls, text)
+		}
+	}
+	return urls
 }
 
 // egress lets pods ask for names and talk to their dependencies.
@@ -126,11 +161,11 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 	for _, d := range dependencies {
 		// Also where the spec wants no such part any more: pods of the time before may still use it.
 		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
+		for _, text := range d.outside(ap) {
+			rules = append(rules, outside(ap, text, d.defaultPort)...)
+		}
 		if d.managed {
 			continue
-		}
-		for _, text := range d.urls {
-			rules = append(rules, outside(ap, text, d.defaultPort)...)
 		}
 		if d.component == ComponentS3 && ap.Spec.Storage.CredentialsSecretRef == nil {
 			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: podIdentity, Ports: tcp(80)})
@@ -146,7 +181,7 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 func outside(ap *assetv1.AssetPlatform, text string, defaultPort int32) []networkingv1.NetworkPolicyEgressRule {
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil // the credentials were refused already
+		return nil
 	}
 	number := defaultPort
 	if n, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
@@ -178,11 +213,14 @@ func namespaceOf(ap *assetv1.AssetPlatform, host string) string {
 	return ""
 }
 
-func bucketURLs(ap *assetv1.AssetPlatform) []string {
-	if s := ap.Spec.Storage; s == nil || s.Endpoint == "" {
-		return []string{"https://s3.amazonaws.com"}
+// awsEndpoint is where buckets are that name no endpoint.
+const awsEndpoint = "https://s3.amazonaws.com"
+
+func bucketURL(ap *assetv1.AssetPlatform) string {
+	if s := ap.Spec.Storage; s != nil && s.Endpoint != "" {
+		return s.Endpoint
 	}
-	return []string{ap.Spec.Storage.Endpoint}
+	return awsEndpoint
 }
 
 func everywhere() []networkingv1.NetworkPolicyPeer {
