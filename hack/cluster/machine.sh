@@ -53,7 +53,9 @@ check_machine() {
 
 # --- cgroups: one child of our own cgroup in each hierarchy, so that limits set on us hold for the cluster as well
 
-cgroup_name() { echo "assetplatform-$NAME"; }
+cgroup_name() { # a dot is in no cluster's name
+  if [[ $NODE = node1 ]]; then echo "assetplatform-$NAME"; else echo "assetplatform-$NAME.$NODE"; fi
+}
 
 make_cgroups() {
   : >"$STATE/cgroups"

@@ -85,11 +85,7 @@ func TestRoutes(t *testing.T) {
 		n.Service.Type = corev1.ServiceTypeLoadBalancer
 	})
 	waitReady(t, ap)
-	var service corev1.Service
-	if err := cluster.Get(ctx, client.ObjectKeyFromObject(ap), &service); err != nil {
-		t.Fatal(err)
-	}
-	address := service.Status.LoadBalancer.Ingress[0].IP
+	address := addressOf(t, ap)
 	if _, err := net.DialTimeout("tcp", address+":80", time.Second); err == nil {
 		t.Error("plain HTTP is to be had from outside")
 	}

@@ -12,47 +12,84 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 )
 
-// Under 100 requests a second the autoscaler adds pods, a signing key is rotated, and the load goes away again: no request
-// fails, and nobody is logged out.
-func TestAutoscalingUnderLoad(t *testing.T) {
-	ap := small(newNamespace(t, "scaling"), "studio")
+// Under 100 requests a second the autoscaler adds pods, a signing key is rotated, the certificate is renewed, a node is
+// drained and the load goes away again: no request fails, and nobody is logged out.
+func TestNothingFailsUnderLoad(t *testing.T) {
+	namespace := newNamespace(t, "scaling")
+	startCertManager(t)
+	apply(t, namespace, authority)
+	ap := small(namespace, "studio")
 	ap.Spec.Replicas = nil
-	ap.Spec.Autoscaling = &assetv1.AutoscalingSpec{MinReplicas: 2, MaxReplicas: 3, TargetCPUUtilizationPercentage: 50}
+	ap.Spec.Autoscaling = &assetv1.AutoscalingSpec{MinReplicas: 2, MaxReplicas: 4, TargetCPUUtilizationPercentage: 50}
+	ap.Spec.Networking = assetv1.NetworkingSpec{
+		Host: host, Service: assetv1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}, TLS: &assetv1.TLSSpec{IssuerRef: &assetv1.IssuerRef{Name: "studio-ca"}},
+	}
+	// The managed parts have one pod each, which a drain of its node would take down: they are not to be on the second.
+	mustKubectl(t, "cordon", "node2")
+	defer mustKubectl(t, "uncordon", "node2")
 	create(t, ap)
 	waitReady(t, ap)
-	u := register(t, ap, "artist")
+	mustKubectl(t, "uncordon", "node2")
+	u := visitor(t, namespace, ap.Status.URL, addressOf(t, ap)+":443")
+	u.session(t, "register", map[string]string{"email": "artist@example.com", "username": "artist", "password": "correct horse battery artist"})
 	content := picture(t)
 	id := u.upload(t, "hero.png", content)
 
 	load := startLoad(u, id, content, 10*time.Millisecond)
 	defer func() { _, _, _ = load.end() }()
-	pods := func(n int) {
+	pods := func(what string, right func(all, second int) bool) {
 		t.Helper()
 		started := time.Now()
 		eventually(t, func() error {
-			if got := len(serverPods(t, ap)); got != n {
-				return fmt.Errorf("%d pods, want %d", got, n)
+			all := serverPods(t, ap)
+			second := 0
+			for _, pod := range all {
+				if pod.Spec.NodeName == "node2" {
+					second++
+				}
+			}
+			if !right(len(all), second) {
+				return fmt.Errorf("%d pods, %d of them on the second node; want %s", len(all), second, what)
 			}
 			return nil
 		})
-		t.Logf("%5.1f s until there are %d pods", time.Since(started).Seconds(), n)
+		t.Logf("%5.1f s until there are %s; %d requests, %d failed", time.Since(started).Seconds(), what, load.sent.Load(), load.failed.Load())
 	}
-	pods(3)
-	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: "tokens"}, StringData: map[string]string{"key": "a new key of more than thirty-two bytes"}})
+	pods("three pods or more", func(all, _ int) bool { return all >= 3 })
+	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tokens"}, StringData: map[string]string{"key": "a new key of more than thirty-two bytes"}})
 	edit(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Auth.JWTSecretRef = &assetv1.SecretKeyRef{Name: "tokens", Key: "key"}
 		ap.Spec.Auth.VerifySecretRefs = []assetv1.SecretKeyRef{{Name: "studio-auth", Key: "jwt-secret"}}
 	})
+	waitReady(t, ap)
+	pods("pods on both nodes", func(all, second int) bool { return second > 0 && second < all })
+	renewed := renew(t, u, ap, addressOf(t, ap)+":443")
+	t.Logf("%5.1f s until the renewed certificate is served", renewed.Seconds())
+	started := time.Now()
+	mustKubectl(t, "drain", "node2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
+	t.Logf("%5.1f s for the drain of the second node", time.Since(started).Seconds())
+	pods("no pods on the drained node", func(all, second int) bool { return all >= 2 && second == 0 })
 	waitReady(t, ap)
 	sent, failed, first := load.end()
 	if failed > 0 {
 		t.Errorf("%d of %d requests failed, the first with: %v", failed, sent, first)
 	}
 	t.Logf("%d requests, %d failed", sent, failed)
+}
+
+// addressOf is the address of a platform's LoadBalancer.
+func addressOf(t *testing.T, ap *assetv1.AssetPlatform) string {
+	t.Helper()
+	var service corev1.Service
+	if err := cluster.Get(ctx, client.ObjectKeyFromObject(ap), &service); err != nil {
+		t.Fatal(err)
+	}
+	return service.Status.LoadBalancer.Ingress[0].IP
 }
 
 // load is a number of downloads a second, each over a connection of its own, so that every pod gets its share.
