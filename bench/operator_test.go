@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,10 +23,14 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -38,7 +46,8 @@ import (
 const (
 	limitOverRaw     = 1.3     // its time for 50 platforms, over that of the same objects applied by 8 workers
 	leastPerSecond   = 75.0    // children made a second; Flux does about 16
-	limitPerPlatform = 0.25    // MiB of its memory per settled platform
+	limitPerPlatform = 0.25    // MiB of its memory per settled platform of 25 children
+	limitRepair      = 1.0     // seconds until a hand edit is put back, 99 of 100 times
 	limitForeign     = 5 << 20 // bytes of its memory for 300 Secrets of others of 1 MB
 
 	rollout = 50 // platforms made at once
@@ -71,13 +80,17 @@ func BenchmarkOperator(b *testing.B) {
 	raw := o.raw(b, o.objects("raw", rollout))
 	o.namespace(b, "kubectl")
 	kubectl := o.kubectlApply(b, o.objects("kubectl", rollout))
-	b.Logf("%d platforms, %d children: operator %s, raw server-side apply %s, kubectl apply %s", rollout, children, made.Round(time.Millisecond), raw.Round(time.Millisecond), kubectl.Round(time.Millisecond))
+	o.namespace(b, "helm")
+	helm := o.helmInstall(b, o.objects("helm", rollout))
+	b.Logf("%d platforms, %d children: operator %s, raw server-side apply %s, kubectl apply %s, helm install %s",
+		rollout, children, made.Round(time.Millisecond), raw.Round(time.Millisecond), kubectl.Round(time.Millisecond), helm.Round(time.Millisecond))
 	report(b, "over-raw", "ratio", made.Seconds()/raw.Seconds(), limitOverRaw)
 	b.ReportMetric(leastPerSecond/(float64(children)/made.Seconds()), "children-per-second/limit")
 	b.ReportMetric(float64(children)/made.Seconds(), "children-per-second")
 	b.ReportMetric(made.Seconds()/kubectl.Seconds(), "over-kubectl-apply")
+	b.ReportMetric(made.Seconds()/helm.Seconds(), "over-helm-install")
 
-	o.platforms(b, "made", settled)
+	children = o.platforms(b, "made", settled)
 	for before := -1; before != o.writes(b); time.Sleep(3 * time.Second) { // the replicas of the last are handed over
 		before = o.writes(b)
 	}
@@ -85,13 +98,18 @@ func BenchmarkOperator(b *testing.B) {
 	o.start(b)
 	time.Sleep(40 * time.Second) // more than an interval, at which each platform is looked at
 	full := o.memory(b)
-	report(b, "memory-per-platform", "MiB", float64(full-empty)/(1<<20)/settled, limitPerPlatform)
+	report(b, "memory-per-25-children", "MiB", float64(full-empty)/(1<<20)/float64(children)*25, limitPerPlatform)
 	writes := o.writes(b)
 	if writes > 0 {
 		b.Errorf("%d writes after a restart with %d settled platforms: %v", writes, settled, o.requests(b))
 	}
 	b.ReportMetric(float64(writes), "writes-after-restart")
 
+	took := o.repairs(b, "made", 200)
+	report(b, "repair-p99", "s", took[len(took)*99/100].Seconds(), limitRepair)
+	b.ReportMetric(took[len(took)/2].Seconds(), "repair-median-s")
+
+	full = o.memory(b)
 	o.foreignSecrets(b, 300)
 	time.Sleep(5 * time.Second)
 	report(b, "foreign-secrets", "MB", float64(o.memory(b)-full)/(1<<20), limitForeign>>20)
@@ -317,6 +335,74 @@ func (o *operatorBench) objects(namespace string, n int) (list [][]client.Object
 	return list
 }
 
+// handEdits are changes as people make them, by kind.
+var handEdits = map[schema.GroupVersionKind]string{
+	corev1.SchemeGroupVersion.WithKind("Service"):             `{"metadata":{"labels":{"app.kubernetes.io/component":"hand"}}}`,
+	appsv1.SchemeGroupVersion.WithKind("Deployment"):          `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}`,
+	networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"): `{"spec":{"egress":null}}`,
+	networkingv1.SchemeGroupVersion.WithKind("Ingress"):       `{"spec":{"rules":null,"defaultBackend":{"service":{"name":"x","port":{"number":1}}}}}`,
+	manifests.KindHTTPRoute:                                   `{"spec":{"hostnames":["hand.example.com"]}}`,
+}
+
+// repairs edits an object of each of the platforms 1 to n, one after the other, and says how long each took to be put back,
+// the shortest first.
+func (o *operatorBench) repairs(b *testing.B, namespace string, n int) []time.Duration {
+	b.Helper()
+	ctx := context.Background()
+	kinds := slices.SortedFunc(maps.Keys(handEdits), func(x, y schema.GroupVersionKind) int { return strings.Compare(x.Kind, y.Kind) })
+	var took []time.Duration
+	for i := range n {
+		kind := kinds[i%len(kinds)]
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(kind)
+		key := client.ObjectKey{Namespace: namespace, Name: fmt.Sprintf("studio-%d", i+1)}
+		if kind.Kind != "Service" {
+			key.Name += "-server"
+		}
+		if err := o.admin.Get(ctx, key, object); err != nil {
+			b.Fatal(err)
+		}
+		before := object.Object["spec"]
+		labels := object.GetLabels()
+		if err := o.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(handEdits[kind]))); err != nil {
+			b.Fatal(err)
+		}
+		if reflect.DeepEqual(object.Object["spec"], before) && maps.Equal(object.GetLabels(), labels) {
+			b.Fatalf("the edit of a %s changes nothing", kind.Kind)
+		}
+		began := time.Now()
+		for {
+			if err := o.admin.Get(ctx, key, object); err != nil {
+				b.Fatal(err)
+			}
+			if maps.Equal(object.GetLabels(), labels) && equalButAdded(before, object.Object["spec"]) {
+				break
+			}
+			if time.Since(began) > time.Minute {
+				b.Fatalf("%s %s is not put back", kind.Kind, key.Name)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took
+}
+
+// equalButAdded says whether everything of before is in after: what a hand added to a field of its own may stay.
+func equalButAdded(before, after any) bool {
+	if fields, ok := before.(map[string]any); ok {
+		there, _ := after.(map[string]any)
+		for name, value := range fields {
+			if !equalButAdded(value, there[name]) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(before, after)
+}
+
 // raw applies the objects server-side, as many at a time as the operator has workers, and says how long that takes.
 func (o *operatorBench) raw(b *testing.B, platforms [][]client.Object) time.Duration {
 	b.Helper()
@@ -339,6 +425,46 @@ func (o *operatorBench) raw(b *testing.B, platforms [][]client.Object) time.Dura
 // kubectlApply says how long kubectl apply -f takes for the objects.
 func (o *operatorBench) kubectlApply(b *testing.B, platforms [][]client.Object) time.Duration {
 	b.Helper()
+	file := filepath.Join(b.TempDir(), "all.yaml")
+	if err := os.WriteFile(file, asYAML(b, platforms), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := o.plane.Kubectl("apply", "-f", file); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// helmInstall says how long helm install takes for the objects.
+func (o *operatorBench) helmInstall(b *testing.B, platforms [][]client.Object) time.Duration {
+	b.Helper()
+	directory, err := exec.Command("../hack/cluster/binaries", "peers").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	chart := b.TempDir()
+	for name, content := range map[string][]byte{
+		"Chart.yaml": []byte("{apiVersion: v2, name: studio, version: 1.0.0}"), "files/all.yaml": asYAML(b, platforms),
+		"templates/all.yaml": []byte(`{{ .Files.Get "files/all.yaml" }}`), // as it is: alerts have templates of their own
+	} {
+		file := filepath.Join(chart, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, content, 0o600)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	began := time.Now()
+	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), "helm"), "install", "studio", chart, "--namespace", "helm")
+	command.Env = append(os.Environ(), "KUBECONFIG="+o.kubeconfig, "HOME="+b.TempDir())
+	if out, err := command.CombinedOutput(); err != nil {
+		b.Fatalf("helm install: %v: %s", err, out)
+	}
+	return time.Since(began)
+}
+
+// asYAML are the objects of all platforms as one stream.
+func asYAML(b *testing.B, platforms [][]client.Object) []byte {
+	b.Helper()
 	var text bytes.Buffer
 	for _, objects := range platforms {
 		for _, object := range objects {
@@ -350,15 +476,7 @@ func (o *operatorBench) kubectlApply(b *testing.B, platforms [][]client.Object) 
 			text.Write(one)
 		}
 	}
-	file := filepath.Join(b.TempDir(), "all.yaml")
-	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	began := time.Now()
-	if _, err := o.plane.Kubectl("apply", "-f", file); err != nil {
-		b.Fatal(err)
-	}
-	return time.Since(began)
+	return text.Bytes()
 }
 
 // foreignSecrets makes Secrets of 1 MB that no platform names.

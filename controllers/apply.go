@@ -2,8 +2,6 @@ package controllers
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"sync"
@@ -54,7 +52,7 @@ type objectKey struct {
 
 type proof struct {
 	resourceVersion string
-	intent          [sha256.Size]byte
+	intent          string // its digest
 }
 
 // apply makes the cluster hold desired. It says whether the cached object was
@@ -174,7 +172,7 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 	if c.intent, err = manifests.Intent(desired); err != nil {
 		return c, err
 	}
-	c.key, c.want, c.live = objectKeyOf(c.intent), proof{intent: intentHash(c.intent)}, newLike(desired)
+	c.key, c.want, c.live = objectKeyOf(c.intent), proof{intent: digestOf(c.intent.Object)}, newLike(desired)
 	known, applied := a.proof(ap, c.key)
 	switch err := a.client.Get(ctx, c.key.name, c.live); {
 	case apierrors.IsNotFound(err):
@@ -297,14 +295,6 @@ func conflict(ap *assetv1.AssetPlatform, wanted, found client.Object) *finding {
 		f.remedy = "give this platform or that object another name"
 	}
 	return f
-}
-
-func intentHash(intent *unstructured.Unstructured) [sha256.Size]byte {
-	text, err := json.Marshal(intent.Object) // map keys are sorted
-	if err != nil {
-		panic(fmt.Sprintf("an object of ours is no JSON: %v", err))
-	}
-	return sha256.Sum256(text)
 }
 
 func inPlatform(ap *assetv1.AssetPlatform) []client.ListOption {

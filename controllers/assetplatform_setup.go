@@ -86,7 +86,7 @@ func seenKinds() []client.Object { return []client.Object{&appsv1.ReplicaSet{}, 
 // CacheOptions keep the cache as small as our own objects: it holds the platforms, and of all other kinds what carries our label.
 func CacheOptions() cache.Options {
 	options := cache.Options{
-		DefaultLabelSelector: manifests.ManagedSelector, DefaultTransform: keepOwnFields,
+		DefaultLabelSelector: manifests.ManagedSelector, DefaultTransform: keepOwned,
 		ByObject: map[client.Object]cache.ByObject{
 			&assetv1.AssetPlatform{}: {Label: labels.Everything(), Transform: cache.TransformStripManagedFields()},
 		},
@@ -102,18 +102,6 @@ func CacheOptions() cache.Options {
 // ClientOptions let the client read the optional kinds, which have no Go types, from the cache as well.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
-}
-
-// keepOwnFields drops the managed fields of all others.
-func keepOwnFields(in any) (any, error) {
-	o, err := meta.Accessor(in)
-	if err != nil {
-		return in, nil //nolint:nilerr // a tombstone has no metadata and needs none
-	}
-	o.SetManagedFields(slices.DeleteFunc(o.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager != fieldManager || e.Operation != metav1.ManagedFieldsOperationApply
-	}))
-	return in, nil
 }
 
 // SetupWithManager registers the watches. mgr's cache and client must have been made with CacheOptions and ClientOptions.

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
@@ -273,102 +272,6 @@ func TestRenamedContainersGo(t *testing.T) {
 	waitReady(t, ap)
 }
 
-// An object of a child's name that is not ours stays as it is, byte for byte; the status
-// names it and the annotation that hands it over; when it goes, the platform comes up.
-func TestForeignNamesakesAreLeftAlone(t *testing.T) {
-	t.Parallel()
-	foreign := func(o client.Object, name string) client.Object {
-		o.SetName(name)
-		o.SetLabels(map[string]string{"app": "somebody-else"})
-		return o
-	}
-	labels := map[string]string{"app": "somebody-else"}
-	pod := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/theirs:1"}}}}
-	selector := &metav1.LabelSelector{MatchLabels: labels}
-	for name, o := range map[string]client.Object{
-		"Deployment studio-server":        foreign(&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector, Template: pod}}, "studio-server"),
-		"StatefulSet studio-postgres":     foreign(&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: new(int32(0)), Selector: selector, Template: pod}}, "studio-postgres"),
-		"Service studio":                  foreign(&corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}, "studio"),
-		"ServiceAccount studio-server":    foreign(&corev1.ServiceAccount{}, "studio-server"),
-		"Secret studio-auth":              foreign(&corev1.Secret{StringData: map[string]string{"jwt-secret": "theirs"}}, "studio-auth"),
-		"Secret studio-postgres":          foreign(&corev1.Secret{StringData: map[string]string{"password": "theirs"}}, "studio-postgres"),
-		"PersistentVolumeClaim studio-s3": foreign(&corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteOnce"}, Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}}}}, "studio-s3"),
-		"ConfigMap studio-server-":        foreign(&corev1.ConfigMap{Data: map[string]string{"theirs": "1"}}, "studio-server-"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			namespace := newNamespace(t, &fakeReadiness{})
-			o.SetNamespace(namespace)
-			if strings.HasSuffix(name, "-") { // content-addressed
-				ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: namespace}}
-				o.SetName(manifests.ServerConfigMap(ap).Name)
-				name = describe(o)
-			}
-			if err := admin.Create(ctx, o); err != nil {
-				t.Fatal(err)
-			}
-			before := bytesOf(t, o)
-			ap := newPlatformIn(t, namespace, nil)
-			c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonNameConflict)
-			if !strings.Contains(c.Message, name+" exists") || !strings.Contains(c.Message, assetv1.AnnotationAdopt+"=true") {
-				t.Errorf("message %q", c.Message)
-			}
-			if meta.IsStatusConditionTrue(ap.Status.Conditions, assetv1.ConditionStalled) {
-				t.Error("Stalled, although its deletion helps")
-			}
-			if name == "Service studio" && ap.Status.URL != "" {
-				t.Errorf("URL %s is that of somebody else's Service", ap.Status.URL)
-			}
-			if after := bytesOf(t, o); before != after {
-				t.Errorf("it was changed:\n%s\n%s", before, after)
-			}
-			var pods corev1.PodList
-			if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
-				t.Fatal(err)
-			}
-			for _, pod := range pods.Items {
-				eachReference(pod.Spec, func(kind, used string) {
-					if kind+" "+used == name {
-						t.Errorf("pod %s of ours starts from it", pod.Name)
-					}
-				})
-			}
-			if err := admin.Delete(ctx, o); err != nil {
-				t.Fatal(err)
-			}
-			waitReady(t, ap)
-		})
-	}
-}
-
-// bytesOf is what the cluster holds of an object, its status (which controllers write) aside.
-func bytesOf(t *testing.T, o client.Object) string {
-	t.Helper()
-	gvk, err := apiutil.GVKForObject(o, admin.Scheme())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	if err := admin.Get(ctx, client.ObjectKeyFromObject(o), u); err != nil {
-		t.Fatal(err)
-	}
-	delete(u.Object, "status")
-	u.SetResourceVersion("")
-	u.SetManagedFields(slices.DeleteFunc(u.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool { return e.Manager != fieldManager }))
-	annotations := u.GetAnnotations()
-	delete(annotations, "deployment.kubernetes.io/revision") // the Deployment controller's
-	if len(annotations) == 0 {
-		annotations = nil
-	}
-	u.SetAnnotations(annotations)
-	text, err := u.MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // An annotated namesake is taken over; one that somebody else's controller owns is not.
 func TestAnnotatedNamesakeIsAdopted(t *testing.T) {
 	t.Parallel()
@@ -472,7 +375,7 @@ func typed(t *testing.T, u *unstructured.Unstructured) client.Object {
 	if err := admin.Get(ctx, client.ObjectKeyFromObject(u), live); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keepOwnFields(live); err != nil {
+	if _, err := keepOwned(live); err != nil {
 		t.Fatal(err)
 	}
 	return live

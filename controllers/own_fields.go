@@ -1,42 +1,97 @@
 package controllers
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// ownsExactly proves without a request that applying intent would change nothing:
-// the fields that our manager owns in live are just those of intent, with its
-// values, and nothing of others is in their way. False only means that it could not be proved.
-//
-// The form of managedFields is that of server-side apply
-// (kubernetes.io/docs/reference/using-api/server-side-apply): "f:name" is a field,
-// `k:{"name":"x"}` the list item with these keys, `v:"x"` a member of a set.
-func ownsExactly(live client.Object, intent *unstructured.Unstructured) (bool, error) {
-	owned, ok := ownedFields(live)
+// annotationOwned is on objects of the cache alone: the hash of what the operator owns in them. It stands for the managed
+// fields, which are as large as the object, and for content that nobody reads.
+const annotationOwned = "assetplatform.io/owned"
+
+// keepOwned makes an object small for the cache: see annotationOwned.
+func keepOwned(in any) (any, error) {
+	o, ok := in.(client.Object)
 	if !ok {
-		return false, nil
+		return in, nil // a tombstone
 	}
-	var fields map[string]any
-	if err := json.Unmarshal(owned, &fields); err != nil {
-		return false, fmt.Errorf("managed fields of %s: %w", describe(live), err)
+	if _, done := o.GetAnnotations()[annotationOwned]; done && len(o.GetManagedFields()) == 0 {
+		return in, nil // informers may hand over what they hold
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
-	if err != nil {
-		return false, fmt.Errorf("convert %s: %w", describe(live), err)
+	fields, applied := ownedFields(o)
+	digest := ""
+	if applied {
+		var err error
+		if digest, err = ownedDigest(o, fields); err != nil {
+			return nil, err
+		}
 	}
-	return sameFields(fields, withoutIdentity(intent.Object), content) && !portTaken(content, intent.Object), nil
+	notes := maps.Clone(o.GetAnnotations())
+	if notes == nil {
+		notes = map[string]string{}
+	}
+	notes[annotationOwned] = digest
+	o.SetAnnotations(notes)
+	o.SetManagedFields(slices.DeleteFunc(o.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		_, isDeployment := o.(*appsv1.Deployment) // of which replicas are handed over
+		return !isDeployment || e.Manager != fieldManager || e.Operation != metav1.ManagedFieldsOperationApply
+	}))
+	dropContent(o)
+	return o, nil
 }
 
+// dropContent takes out what no code reads.
+func dropContent(o client.Object) {
+	switch o := o.(type) {
+	case *networkingv1.NetworkPolicy:
+		o.Spec = networkingv1.NetworkPolicySpec{}
+	case *networkingv1.Ingress:
+		o.Spec = networkingv1.IngressSpec{}
+	case *policyv1.PodDisruptionBudget:
+		o.Spec = policyv1.PodDisruptionBudgetSpec{}
+	case *corev1.ConfigMap:
+		if o.Labels[manifests.LabelComponent] != string(manifests.ComponentServer) { // the server's is read: see upstreamsInUse
+			o.Data = nil
+		}
+	case *unstructured.Unstructured:
+		delete(o.Object, "spec")
+	}
+}
+
+// ownsExactly proves without a request that applying intent would change nothing: the fields that our manager owns in an
+// object of the cache are just those of intent, with its values, and nothing of others is in their way. False only means that
+// it could not be proved.
+func ownsExactly(cached client.Object, intent *unstructured.Unstructured) (bool, error) {
+	digest := cached.GetAnnotations()[annotationOwned]
+	if digest == "" || digest != digestOf(withoutIdentity(intent.Object)) {
+		return false, nil
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cached)
+	if err != nil {
+		return false, fmt.Errorf("convert %s: %w", describe(cached), err)
+	}
+	return !portTaken(content, intent.Object), nil
+}
+
+// ownedFields are the fields that our manager has applied. Their form is that of server-side apply
+// (kubernetes.io/docs/reference/using-api/server-side-apply): "f:name" is a field, `k:{"name":"x"}` the list item with these
+// keys, `v:"x"` a member of a set.
 func ownedFields(o client.Object) ([]byte, bool) {
 	for _, entry := range o.GetManagedFields() {
 		if entry.Manager == fieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
@@ -44,6 +99,66 @@ func ownedFields(o client.Object) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// ownedDigest is the hash of the values of an object's owned fields; empty if one of them is not there.
+func ownedDigest(o client.Object, owned []byte) (string, error) {
+	var fields map[string]any
+	if err := json.Unmarshal(owned, &fields); err != nil {
+		return "", fmt.Errorf("managed fields of %s: %w", describe(o), err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return "", fmt.Errorf("convert %s: %w", describe(o), err)
+	}
+	part, ok := ownedPart(fields, content)
+	if !ok {
+		return "", nil
+	}
+	return digestOf(part), nil
+}
+
+// ownedPart is what fields name of a value, list items in the order in which they are.
+func ownedPart(fields map[string]any, value any) (part any, ok bool) {
+	delete(fields, ".") // the item itself
+	if len(fields) == 0 {
+		return value, true
+	}
+	object, items := map[string]any{}, map[int]any{}
+	for path, inner := range fields {
+		item, place, there := at(value, path)
+		innerFields, isMap := inner.(map[string]any)
+		if !there || !isMap {
+			return nil, false
+		}
+		owned, ok := ownedPart(innerFields, item)
+		if !ok {
+			return nil, false
+		}
+		if _, isList := value.([]any); isList {
+			items[place] = owned
+		} else {
+			object[strings.TrimPrefix(path, "f:")] = owned
+		}
+	}
+	if _, isList := value.([]any); !isList {
+		return object, true
+	}
+	list := []any{}
+	for _, place := range slices.Sorted(maps.Keys(items)) {
+		list = append(list, items[place])
+	}
+	return list, true
+}
+
+// digestOf is a short hash of a value of JSON.
+func digestOf(value any) string {
+	text, err := json.Marshal(value) // map keys are sorted
+	if err != nil {
+		panic(fmt.Sprintf("a value of an object is no JSON: %v", err))
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
 // withoutIdentity leaves out what names an object: nobody owns those fields.
@@ -64,41 +179,6 @@ func withoutIdentity(object map[string]any) map[string]any {
 		out["metadata"] = rest
 	}
 	return out
-}
-
-// sameFields walks owned fields, intent and live object side by side.
-func sameFields(fields map[string]any, intent, live any) bool {
-	delete(fields, ".") // the item itself
-	if len(fields) == 0 {
-		return reflect.DeepEqual(intent, live)
-	}
-	places := map[int]int{} // of list items: in the intent → in the live object
-	for path, inner := range fields {
-		innerFields, ok := inner.(map[string]any)
-		if !ok {
-			return false
-		}
-		intentItem, intentPlace, intentOK := at(intent, path)
-		liveItem, livePlace, liveOK := at(live, path)
-		if !intentOK || !liveOK || !sameFields(innerFields, intentItem, liveItem) {
-			return false
-		}
-		places[intentPlace] = livePlace
-	}
-	// Nothing is wanted that we do not own yet, and list items are in the order wanted.
-	return size(intent) == len(fields) && ascending(places)
-}
-
-// ascending says whether larger keys have larger values.
-func ascending(places map[int]int) bool {
-	last := -1
-	for _, key := range slices.Sorted(maps.Keys(places)) {
-		if places[key] < last {
-			return false
-		}
-		last = places[key]
-	}
-	return true
 }
 
 // at finds the part of a value that a path element of managedFields names, and its
@@ -143,14 +223,4 @@ func equalScalar(a, b any) bool {
 		a = float64(n)
 	}
 	return a == b
-}
-
-func size(value any) int {
-	switch v := value.(type) {
-	case map[string]any:
-		return len(v)
-	case []any:
-		return len(v)
-	}
-	return 0
 }

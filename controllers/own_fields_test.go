@@ -69,6 +69,9 @@ func TestOwnsExactly(t *testing.T) {
 		if test.want != nil {
 			test.want(want.Object["spec"].(map[string]any))
 		}
+		if _, err := keepOwned(live); err != nil {
+			t.Fatal(err)
+		}
 		if same, err := ownsExactly(live, want); err != nil || same != test.same {
 			t.Errorf("%s: %t %v", name, same, err)
 		}
