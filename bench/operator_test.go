@@ -71,11 +71,18 @@ func BenchmarkOperator(b *testing.B) {
 	o.start(b)
 	empty := o.memory(b)
 
+	o.namespace(b, "first") // the apiserver prepares each kind when it is first asked for it
+	o.platforms(b, "first", 1)
 	o.namespace(b, "made")
+	before := o.requests(b)
 	began := time.Now()
 	children := o.platforms(b, "made", rollout)
 	made := time.Since(began)
-	b.Logf("requests of the operator by cause and verb: %v", o.requests(b))
+	sent := o.requests(b)
+	for request, count := range before {
+		sent[request] -= count
+	}
+	b.Logf("requests of the operator by cause and verb: %v", sent)
 	o.namespace(b, "raw")
 	raw := o.raw(b, o.objects("raw", rollout))
 	o.namespace(b, "kubectl")
@@ -105,14 +112,12 @@ func BenchmarkOperator(b *testing.B) {
 	}
 	b.ReportMetric(float64(writes), "writes-after-restart")
 
-	took := o.repairs(b, "made", 200)
-	report(b, "repair-p99", "s", took[len(took)*99/100].Seconds(), limitRepair)
-	b.ReportMetric(took[len(took)/2].Seconds(), "repair-median-s")
-
-	full = o.memory(b)
 	o.foreignSecrets(b, 300)
 	time.Sleep(5 * time.Second)
 	report(b, "foreign-secrets", "MB", float64(o.memory(b)-full)/(1<<20), limitForeign>>20)
+	took := o.repairs(b, "made", 200)
+	report(b, "repair-p99", "s", took[len(took)*99/100].Seconds(), limitRepair)
+	b.ReportMetric(took[len(took)/2].Seconds(), "repair-median-s")
 	b.ReportMetric(0, "ns/op") // says nothing here
 }
 

@@ -88,7 +88,7 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 	if err != nil {
 		return false, err
 	}
-	if portTaken(applied.Object, c.intent.Object) { // now that ours is beside it, the other can go
+	if placeTaken(applied.Object, c.intent.Object) { // now that ours is beside it, the other can go
 		_, err := a.resetPorts(ctx, applied.GetUID(), c.intent, nil)
 		return false, err // and the next pass proves what that left
 	}

@@ -43,6 +43,7 @@ type Reconciler struct {
 	secrets secretReader
 	heard   sync.Map // platform → heard
 	silent  sync.Map // platforms of which a route did not answer at the last pass
+	written sync.Map // platform → resource version of its last status of ours
 
 	optional *optionalKinds
 	others   cache.Cache
@@ -51,6 +52,9 @@ type Reconciler struct {
 // staleRetry is how soon a pass is repeated that the apiserver found to be working on
 // an old object: the cache catches up within milliseconds.
 const staleRetry = 50 * time.Millisecond
+
+// cacheRetry is how soon a platform is looked at again whose last status the cache does not show yet.
+const cacheRetry = 5 * time.Millisecond
 
 // kindRetry is how soon a pass is repeated that has met a kind which the cluster is losing.
 const kindRetry = time.Second
@@ -98,11 +102,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			r.secrets.retain(req.NamespacedName, nil)
 			r.heard.Delete(req.NamespacedName)
 			r.silent.Delete(req.NamespacedName)
+			r.written.Delete(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !stored.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // owner references do the rest: no finalizer that could hang
+	}
+	if version, ok := r.written.Load(req.NamespacedName); ok && olderThan(stored, version.(string)) {
+		return ctrl.Result{RequeueAfter: cacheRetry}, nil // the pass would end in a conflict
 	}
 	p := &pass{ap: stored.DeepCopy(), stored: stored, unsettled: map[objectKey]bool{}}
 	err := r.reconcile(ctx, p)
@@ -354,6 +362,7 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	if err := r.Status().Patch(because(ctx, "status"), p.ap, patch, client.FieldOwner(fieldManager)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
+	r.written.Store(client.ObjectKeyFromObject(p.ap), p.ap.ResourceVersion)
 	r.announce(p.stored, p.ap)
 	return nil
 }

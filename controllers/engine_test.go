@@ -247,6 +247,9 @@ func TestRenamedContainersGo(t *testing.T) {
 		if err := retryUpdate(o, func() {
 			template.Spec.Containers[0].Name = "renamed"
 			template.Spec.Containers[0].VolumeMounts, template.Spec.Volumes = nil, nil // as a manifest of one's own, put over ours, may be
+			if o == server {
+				template.Spec.Containers[0].Ports = nil
+			}
 			template.Spec.Containers = append(template.Spec.Containers, sidecar)
 		}); err != nil {
 			t.Fatal(err)

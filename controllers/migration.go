@@ -320,13 +320,17 @@ func (r *Reconciler) migrationJobs(ctx context.Context, from client.Reader, p *p
 // attemptReserved says whether the stored object is the one that this pass works on,
 // with the attempt in its status. The cached one may be older.
 func (r *Reconciler) attemptReserved(ctx context.Context, p *pass) (bool, error) {
+	reserved := func(m *assetv1.MigrationStatus) bool {
+		return m != nil && m.Job == p.ap.Status.Migration.Job && m.Phase == assetv1.MigrationPending
+	}
+	if !reserved(p.stored.Status.Migration) {
+		return false, nil // by this very pass
+	}
 	stored := &assetv1.AssetPlatform{}
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(p.ap), stored); err != nil {
 		return false, fmt.Errorf("read the reserved attempt: %w", err)
 	}
-	m := stored.Status.Migration
-	return stored.UID == p.ap.UID && stored.Generation == p.ap.Generation && m != nil &&
-		m.Job == p.ap.Status.Migration.Job && m.Phase == assetv1.MigrationPending, nil
+	return stored.UID == p.ap.UID && stored.Generation == p.ap.Generation && reserved(stored.Status.Migration), nil
 }
 
 // endJob deletes a Job in the foreground: it is there until its pods are gone.

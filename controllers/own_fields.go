@@ -16,9 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
 // annotationOwned is on objects of the cache alone: the hash of what the operator owns in them. It stands for the managed
@@ -66,7 +65,7 @@ func dropContent(o client.Object) {
 	case *policyv1.PodDisruptionBudget:
 		o.Spec = policyv1.PodDisruptionBudgetSpec{}
 	case *corev1.ConfigMap:
-		if o.Labels[manifests.LabelComponent] != string(manifests.ComponentServer) { // the server's is read: see upstreamsInUse
+		if !ptr.Deref(o.Immutable, false) { // the settings of pods are read: see upstreamsInUse
 			o.Data = nil
 		}
 	case *unstructured.Unstructured:
@@ -86,7 +85,7 @@ func ownsExactly(cached client.Object, intent *unstructured.Unstructured) (bool,
 	if err != nil {
 		return false, fmt.Errorf("convert %s: %w", describe(cached), err)
 	}
-	return !portTaken(content, intent.Object), nil
+	return !placeTaken(content, intent.Object), nil
 }
 
 // ownedFields are the fields that our manager has applied. Their form is that of server-side apply

@@ -20,25 +20,21 @@ const replicasManager = "assetplatform-replicas"
 // handOverReplicas keeps a Deployment's number of pods while the operator stops to name it: a
 // field that is dropped by its only owner goes back to its default, which is 1
 // (kubernetes.io/docs/reference/using-api/server-side-apply, transferring ownership). The number
-// is the one that the apiserver has now; that it changes meanwhile is a conflict, and tried again.
+// is the one that the apiserver has now: where the cache is behind, or it changes meanwhile, that is a conflict, and tried again.
 func (a *applier) handOverReplicas(ctx context.Context, cached *appsv1.Deployment, intent *unstructured.Unstructured) error {
 	if _, wanted, _ := unstructured.NestedFieldNoCopy(intent.Object, "spec", "replicas"); wanted || !ownsReplicas(cached) {
 		return nil
 	}
-	live := &appsv1.Deployment{}
-	if err := a.uncached.Get(ctx, client.ObjectKeyFromObject(cached), live); err != nil {
-		return fmt.Errorf("read the replicas of %s: %w", describe(cached), err)
-	}
-	if live.Spec.Replicas == nil {
+	if cached.Spec.Replicas == nil {
 		return nil
 	}
 	handOver := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment", "spec": map[string]any{"replicas": int64(*live.Spec.Replicas)},
+		"apiVersion": "apps/v1", "kind": "Deployment", "spec": map[string]any{"replicas": int64(*cached.Spec.Replicas)},
 	}}
-	handOver.SetNamespace(live.Namespace)
-	handOver.SetName(live.Name)
-	handOver.SetUID(live.UID)
-	handOver.SetResourceVersion(live.ResourceVersion)
+	handOver.SetNamespace(cached.Namespace)
+	handOver.SetName(cached.Name)
+	handOver.SetUID(cached.UID)
+	handOver.SetResourceVersion(cached.ResourceVersion)
 	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(handOver), client.FieldOwner(replicasManager)); err != nil {
 		return fmt.Errorf("hand over the replicas of %s: %w", describe(cached), err)
 	}

@@ -105,22 +105,26 @@ func mergePorts(live, wanted []any) []any {
 	return append(ports, others...)
 }
 
-// mergeContainers are the containers without those of others that have a port of ours. One that was renamed by hand is left
+// mergeContainers are the containers without those of others in the place of ours. One that was renamed by hand is left
 // alone until ours is beside it: a pod needs a container.
 func mergeContainers(live, wanted []any) []any {
 	if !named(live, wanted[0]) {
 		return live
 	}
-	return slices.DeleteFunc(slices.Clone(live), func(there any) bool { return takesPort(there, wanted) })
+	return slices.DeleteFunc(slices.Clone(live), func(there any) bool { return takesPlace(there, wanted) })
 }
 
-// takesPort says whether a container that is not one of those wanted has a port of theirs.
-func takesPort(container any, wanted []any) bool {
+// takesPlace says whether a container that is not one of those wanted has a port of theirs, or runs just the same.
+func takesPlace(container any, wanted []any) bool {
 	if named(wanted, container) {
 		return false
 	}
 	ports, _ := field(container, "ports").([]any)
+	same := func(ours any, name string) bool { return reflect.DeepEqual(field(container, name), field(ours, name)) }
 	return slices.ContainsFunc(wanted, func(ours any) bool {
+		if same(ours, "image") && same(ours, "command") && same(ours, "args") {
+			return true
+		}
 		taken, _ := field(ours, "ports").([]any)
 		return slices.ContainsFunc(ports, func(port any) bool {
 			return slices.ContainsFunc(taken, func(our any) bool {
@@ -135,15 +139,15 @@ func named(list []any, item any) bool {
 	return slices.ContainsFunc(list, func(i any) bool { return field(i, "name") == field(item, "name") })
 }
 
-// portTaken says whether a workload of ours has a container of others with a port of ours.
-func portTaken(live, intent map[string]any) bool {
+// placeTaken says whether a workload of ours has a container of others in the place of ours.
+func placeTaken(live, intent map[string]any) bool {
 	containersOf := func(object map[string]any) []any {
 		found, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "template", "spec", "containers")
 		list, _ := found.([]any)
 		return list
 	}
 	wanted, containers := containersOf(intent), containersOf(live)
-	return len(wanted) > 0 && slices.ContainsFunc(containers, func(there any) bool { return takesPort(there, wanted) })
+	return len(wanted) > 0 && slices.ContainsFunc(containers, func(there any) bool { return takesPlace(there, wanted) })
 }
 
 // field is a field of an object; nil if it is not there.

@@ -140,7 +140,7 @@ func TestJobsAreCountedPastTheCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Reconciler{Client: blindClient{admin}, APIReader: admin}
-	if err := r.startMigration(ctx, &pass{ap: ap, facts: second, databaseStarted: true}); err != nil {
+	if err := r.startMigration(ctx, &pass{ap: ap, stored: ap.DeepCopy(), facts: second, databaseStarted: true}); err != nil {
 		t.Fatal(err)
 	}
 	if ap.Status.Migration.Phase != assetv1.MigrationPending {
