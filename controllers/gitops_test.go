@@ -75,14 +75,20 @@ func mustKubectl(t *testing.T, arguments ...string) string {
 	return out
 }
 
-// mustRun runs one of the programs of hack/peers, which are others' own code.
-func mustRun(t *testing.T, program string, arguments ...string) string {
+// peer is the path of one of the programs of hack/peers, which are others' own code.
+func peer(t *testing.T, program string) string {
 	t.Helper()
 	directory, err := exec.Command("../hack/cluster/binaries", "peers").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), program), arguments...)
+	return filepath.Join(strings.TrimSpace(string(directory)), program)
+}
+
+// mustRun runs a peer, and returns what it prints.
+func mustRun(t *testing.T, program string, arguments ...string) string {
+	t.Helper()
+	command := exec.Command(peer(t, program), arguments...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+plane.Kubeconfig())
 	var said strings.Builder
 	command.Stderr = &said
