@@ -117,7 +117,7 @@ func (a *applier) rival(ctx context.Context, intent *unstructured.Unstructured) 
 		return "", fmt.Errorf("read the managers of %s: %w", describe(intent), err)
 	}
 	entries := slices.DeleteFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == fieldManager || e.Subresource != "" || e.FieldsV1 == nil
+		return e.Manager == fieldManager || e.Subresource == "status" || e.FieldsV1 == nil
 	})
 	slices.SortStableFunc(entries, func(x, y metav1.ManagedFieldsEntry) int { return lastChange(y).Compare(lastChange(x)) })
 	for _, entry := range entries {

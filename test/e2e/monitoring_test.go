@@ -83,6 +83,13 @@ func TestMonitoring(t *testing.T) {
 	if asked < 35 {
 		t.Errorf("only %d queries were found", asked)
 	}
+
+	// A kind that goes takes nothing along.
+	mustKubectl(t, "delete", "crd", "servicemonitors.monitoring.coreos.com")
+	waitFor(t, ap, assetv1.ConditionMonitoringReady, metav1.ConditionFalse, "no ServiceMonitor", "install the Prometheus operator")
+	waitReady(t, ap)
+	installProject(t, "prometheus-operator")
+	waitFor(t, ap, assetv1.ConditionMonitoringReady, metav1.ConditionTrue)
 }
 
 // queriesOf are the queries of a dashboard's JSON.

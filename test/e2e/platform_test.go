@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,11 +79,38 @@ func TestPlatform(t *testing.T) {
 		})
 		waitReady(t, ap)
 	})
+	t.Run("another manager that keeps changing a field is named, and the storm stops", func(t *testing.T) {
+		fighting, stop := context.WithCancel(ctx)
+		var ended sync.WaitGroup
+		ended.Go(func() { // as an autoscaler of somebody else's does
+			for ; fighting.Err() == nil; time.Sleep(100 * time.Millisecond) {
+				_, _ = kubectl("", "-n", ap.Namespace, "scale", "deployment/studio-server", "--replicas=3")
+			}
+		})
+		defer func() { stop(); ended.Wait() }()
+		waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "kubectl keeps changing spec.replicas of Deployment studio-server", "stop the other")
+		before := deployment(t, ap).Generation
+		time.Sleep(5 * time.Second)
+		if edits := deployment(t, ap).Generation - before; edits > 2 { // put back once, and changed once
+			t.Errorf("%d edits in five seconds", edits)
+		}
+		u.mustDownload(t, id, content)
+		stop()
+		ended.Wait()
+		waitReady(t, ap)
+		if n := ptr.Deref(deployment(t, ap).Spec.Replicas, 0); n != 2 {
+			t.Errorf("%d replicas", n)
+		}
+	})
 	t.Run("kubectl scale works on the platform", func(t *testing.T) {
 		mustKubectl(t, "-n", ap.Namespace, "scale", "ap/studio", "--replicas=3")
 		waitReady(t, ap)
-		if got := len(serverPods(t, ap)); got != 3 {
-			t.Errorf("%d server pods", got)
+		nodes := map[string]bool{}
+		for _, pod := range serverPods(t, ap) {
+			nodes[pod.Spec.NodeName] = true
+		}
+		if got := len(serverPods(t, ap)); got != 3 || len(nodes) != 2 {
+			t.Errorf("%d server pods on the nodes %v", got, nodes)
 		}
 		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(2)) })
 		waitReady(t, ap)
