@@ -67,6 +67,9 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		return c.live.GetDeletionTimestamp() == nil, asError(a.fought(c.key, describe(c.intent)))
 	}
 	if c.uid == "" && isGenerated(desired) {
+		if err := a.secrets.Get(ctx, c.key.name, secretMetadata()); apierrors.IsNotFound(err) {
+			return false, nil // without a request
+		}
 		if c.uid, err = a.namesake(because(ctx, "lookup"), ap, c.intent); err != nil || c.uid == "" {
 			return false, err // deleted a moment ago: applied, it would come back without its values
 		}
@@ -89,7 +92,7 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		return false, err
 	}
 	if placeTaken(applied.Object, c.intent.Object) { // now that ours is beside it, the other can go
-		_, err := a.resetPorts(ctx, applied.GetUID(), c.intent, nil)
+		_, err := a.resetPlaces(ctx, applied.GetUID(), c.intent, nil)
 		return false, err // and the next pass proves what that left
 	}
 	if c.proved && applied.GetResourceVersion() != c.live.GetResourceVersion() {
@@ -104,26 +107,28 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 // meanwhile, or is another now, is a conflict. What the cache does not show is no reason to ask for a namesake first: that is
 // one request less for each new object.
 func (a *applier) write(ctx context.Context, ap *assetv1.AssetPlatform, c comparison) (applied *unstructured.Unstructured, err error) {
-	applied = c.intent.DeepCopy()
-	applied.SetUID(c.uid)
-	if c.uid == "" {
-		applied.SetResourceVersion(noVersion)
-	}
-	err = a.applyIntent(ctx, applied)
-	if apierrors.IsConflict(err) && c.uid == "" {
-		if c.uid, err = a.namesake(because(ctx, "lookup"), ap, c.intent); err != nil {
-			return nil, err
-		}
+	try := func(uid types.UID) error {
 		applied = c.intent.DeepCopy()
-		applied.SetUID(c.uid)
-		err = a.applyIntent(ctx, applied)
+		applied.SetUID(uid)
+		if uid == "" {
+			applied.SetResourceVersion(noVersion)
+		}
+		return a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(fieldManager), client.ForceOwnership)
+	}
+	err = try(c.uid)
+	if apierrors.IsConflict(err) && c.uid == "" {
+		var lookup error
+		if c.uid, lookup = a.namesake(because(ctx, "lookup"), ap, c.intent); lookup != nil {
+			return nil, lookup
+		}
+		if c.uid != "" { // else it went meanwhile, or the conflict is another: the next pass finds out
+			err = try(c.uid)
+		}
 	}
 	if apierrors.IsInvalid(err) && c.uid != "" {
 		var reset bool
-		if reset, err = a.resetPorts(ctx, c.uid, c.intent, err); reset {
-			applied = c.intent.DeepCopy()
-			applied.SetUID(c.uid)
-			err = a.applyIntent(ctx, applied)
+		if reset, err = a.resetPlaces(ctx, c.uid, c.intent, err); reset {
+			err = try(c.uid)
 		}
 	}
 	if err != nil {
@@ -138,11 +143,6 @@ func asError(f *finding) error {
 		return nil
 	}
 	return f
-}
-
-// applyIntent applies an intent server-side; the answer takes its place.
-func (a *applier) applyIntent(ctx context.Context, intent *unstructured.Unstructured) error {
-	return a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(intent), client.FieldOwner(fieldManager), client.ForceOwnership)
 }
 
 // comparison is an object as it is wanted beside the one that is there.
@@ -176,6 +176,10 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 	known, applied := a.proof(ap, c.key)
 	switch err := a.client.Get(ctx, c.key.name, c.live); {
 	case apierrors.IsNotFound(err):
+		if applied { // and is not in the cache yet, or was deleted
+			c.uid, err = a.namesake(because(ctx, "lookup"), ap, c.intent)
+			return c, err
+		}
 		return c, nil
 	case err != nil:
 		return c, fmt.Errorf("read cached %s: %w", describe(c.intent), err)
@@ -202,11 +206,6 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 
 // namesake looks for an object of this name outside of the cache and returns its UID.
 func (a *applier) namesake(ctx context.Context, ap *assetv1.AssetPlatform, intent *unstructured.Unstructured) (types.UID, error) {
-	if intent.GetKind() == "Secret" {
-		if err := a.secrets.Get(ctx, client.ObjectKeyFromObject(intent), secretMetadata()); apierrors.IsNotFound(err) {
-			return "", nil // without a request
-		}
-	}
 	found := &metav1.PartialObjectMetadata{}
 	found.SetGroupVersionKind(intent.GroupVersionKind())
 	switch err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), found); {

@@ -43,7 +43,7 @@ type Reconciler struct {
 	secrets secretReader
 	heard   sync.Map // platform → heard
 	silent  sync.Map // platforms of which a route did not answer at the last pass
-	written sync.Map // platform → resource version of its last status of ours
+	written sync.Map // platform → writtenStatus
 
 	optional *optionalKinds
 	others   cache.Cache
@@ -53,8 +53,21 @@ type Reconciler struct {
 // an old object: the cache catches up within milliseconds.
 const staleRetry = 50 * time.Millisecond
 
-// cacheRetry is how soon a platform is looked at again whose last status the cache does not show yet.
-const cacheRetry = 5 * time.Millisecond
+// writtenStatus is the version of a platform that a pass left. While the cache does not show it, another pass would work on
+// what was before, and its status would be a conflict. That ends: a cluster that was restored has older versions for long.
+type writtenStatus struct {
+	resourceVersion string
+	at              time.Time
+}
+
+const (
+	cacheRetry = 5 * time.Millisecond // how soon the cache is looked at again
+	cacheDelay = 2 * time.Second      // for how long it is waited for
+)
+
+func (w writtenStatus) hides(cached client.Object, now time.Time) bool {
+	return now.Sub(w.at) < cacheDelay && olderThan(cached, w.resourceVersion)
+}
 
 // kindRetry is how soon a pass is repeated that has met a kind which the cluster is losing.
 const kindRetry = time.Second
@@ -109,8 +122,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !stored.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // owner references do the rest: no finalizer that could hang
 	}
-	if version, ok := r.written.Load(req.NamespacedName); ok && olderThan(stored, version.(string)) {
-		return ctrl.Result{RequeueAfter: cacheRetry}, nil // the pass would end in a conflict
+	if last, ok := r.written.Load(req.NamespacedName); ok && last.(writtenStatus).hides(stored, r.now()) {
+		return ctrl.Result{RequeueAfter: cacheRetry}, nil
 	}
 	p := &pass{ap: stored.DeepCopy(), stored: stored, unsettled: map[objectKey]bool{}}
 	err := r.reconcile(ctx, p)
@@ -362,7 +375,7 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	if err := r.Status().Patch(because(ctx, "status"), p.ap, patch, client.FieldOwner(fieldManager)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
-	r.written.Store(client.ObjectKeyFromObject(p.ap), p.ap.ResourceVersion)
+	r.written.Store(client.ObjectKeyFromObject(p.ap), writtenStatus{p.ap.ResourceVersion, r.now()})
 	r.announce(p.stored, p.ap)
 	return nil
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,10 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -151,3 +154,55 @@ func bytesOf(t *testing.T, o client.Object) string {
 	}
 	return string(text)
 }
+
+// busyClient is the real client, but its first apply is a conflict, as a quota that many use at once answers, and somebody
+// else makes an object of that name in the meantime.
+type busyClient struct {
+	client.Client
+	meanwhile client.Object
+}
+
+func (c *busyClient) Apply(ctx context.Context, intent runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	if c.meanwhile == nil {
+		return c.Client.Apply(ctx, intent, options...)
+	}
+	if err := c.Create(ctx, c.meanwhile); err != nil {
+		return err
+	}
+	c.meanwhile = nil
+	return apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "q", errors.New("the object has been modified"))
+}
+
+// Between the look for a namesake and the apply there is no gap in which somebody else's object would be taken over.
+func TestNobodysObjectIsAdoptedInAGap(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	for _, late := range []bool{true, false} {
+		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: fmt.Sprintf("of-the-test-%t", late)}, StringData: map[string]string{"k": "theirs"}}
+		ours := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: theirs.Name}, Data: map[string][]byte{"k": []byte("ours")}}
+		busy := &busyClient{Client: admin, meanwhile: theirs}
+		a := &applier{client: busy, uncached: admin, secrets: admin}
+		if late { // it comes after the look as well
+			a.uncached = readerFunc(func(context.Context, client.ObjectKey, client.Object) error {
+				return apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, theirs.Name)
+			})
+		}
+		_, err := a.apply(ctx, ap, ours)
+		var problem *finding
+		if !apierrors.IsConflict(err) && !errors.As(err, &problem) {
+			t.Errorf("late %t: %v", late, err)
+		}
+		if got := get(t, ap, theirs.Name, &corev1.Secret{}).Data["k"]; string(got) != "theirs" {
+			t.Errorf("late %t: the Secret holds %q", late, got)
+		}
+	}
+}
+
+// readerFunc reads single objects.
+type readerFunc func(context.Context, client.ObjectKey, client.Object) error
+
+func (f readerFunc) Get(ctx context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	return f(ctx, key, into)
+}
+
+func (f readerFunc) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }

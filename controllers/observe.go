@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -160,31 +159,17 @@ func isReady(pod corev1.Pod) bool {
 // ownPods are the pods of the server and of the managed parts: those that our objects
 // made, for anybody may give a pod our labels.
 func (r *Reconciler) ownPods(ctx context.Context, p *pass, o *observed) (server, managed []corev1.Pod, err error) {
-	makers := map[types.UID]*[]corev1.Pod{}
+	makers := map[types.UID]bool{}
 	for _, part := range o.managed {
 		if part.set != nil {
-			makers[part.set.UID] = &managed
+			makers[part.set.UID] = true
 		}
 	}
-	var replicaSets appsv1.ReplicaSetList
-	if err := r.List(ctx, &replicaSets, inPlatform(p.ap)...); err != nil {
-		return nil, nil, fmt.Errorf("list ReplicaSets: %w", err)
+	if managed, err = r.podsOf(ctx, p, makers); err != nil {
+		return nil, nil, err
 	}
-	for _, set := range replicaSets.Items {
-		if o.server != nil && metav1.IsControlledBy(&set, o.server) {
-			makers[set.UID] = &server
-		}
-	}
-	var pods corev1.PodList
-	if err := r.List(ctx, &pods, inPlatform(p.ap)...); err != nil {
-		return nil, nil, fmt.Errorf("list pods: %w", err)
-	}
-	for _, pod := range pods.Items {
-		if maker := metav1.GetControllerOf(&pod); maker != nil && makers[maker.UID] != nil {
-			*makers[maker.UID] = append(*makers[maker.UID], pod)
-		}
-	}
-	return server, managed, nil
+	server, err = r.serverPods(ctx, p, o.server)
+	return server, managed, err
 }
 
 // observeManaged reads the parts that the operator runs.

@@ -20,33 +20,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// annotationOwned is on objects of the cache alone: the hash of what the operator owns in them. It stands for the managed
-// fields, which are as large as the object, and for content that nobody reads.
-const annotationOwned = "assetplatform.io/owned"
-
-// keepOwned makes an object small for the cache: see annotationOwned.
+// keepOwned makes an object small for the cache. In place of the managed fields, which are as large as the object, and of
+// content that nobody reads, stands the hash of what the operator owns in it: in selfLink, which the apiserver has not filled
+// since Kubernetes 1.20 and takes from nobody.
 func keepOwned(in any) (any, error) {
 	o, ok := in.(client.Object)
-	if !ok {
-		return in, nil // a tombstone
+	if !ok || o.GetSelfLink() != "" { // a tombstone; one that was here before
+		return in, nil
 	}
-	if _, done := o.GetAnnotations()[annotationOwned]; done && len(o.GetManagedFields()) == 0 {
-		return in, nil // informers may hand over what they hold
-	}
-	fields, applied := ownedFields(o)
-	digest := ""
-	if applied {
-		var err error
-		if digest, err = ownedDigest(o, fields); err != nil {
-			return nil, err
-		}
-	}
-	notes := maps.Clone(o.GetAnnotations())
-	if notes == nil {
-		notes = map[string]string{}
-	}
-	notes[annotationOwned] = digest
-	o.SetAnnotations(notes)
+	o.SetSelfLink(ownedDigest(o))
 	o.SetManagedFields(slices.DeleteFunc(o.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
 		_, isDeployment := o.(*appsv1.Deployment) // of which replicas are handed over
 		return !isDeployment || e.Manager != fieldManager || e.Operation != metav1.ManagedFieldsOperationApply
@@ -77,8 +59,7 @@ func dropContent(o client.Object) {
 // object of the cache are just those of intent, with its values, and nothing of others is in their way. False only means that
 // it could not be proved.
 func ownsExactly(cached client.Object, intent *unstructured.Unstructured) (bool, error) {
-	digest := cached.GetAnnotations()[annotationOwned]
-	if digest == "" || digest != digestOf(withoutIdentity(intent.Object)) {
+	if cached.GetSelfLink() != digestOf(withoutIdentity(intent.Object)) {
 		return false, nil
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cached)
@@ -100,21 +81,25 @@ func ownedFields(o client.Object) ([]byte, bool) {
 	return nil, false
 }
 
-// ownedDigest is the hash of the values of an object's owned fields; empty if one of them is not there.
-func ownedDigest(o client.Object, owned []byte) (string, error) {
+// unknownDigest is that of an object of which it is not known what we own; no intent has it.
+const unknownDigest = "unknown"
+
+// ownedDigest is the hash of the values of an object's owned fields.
+func ownedDigest(o client.Object) string {
+	owned, applied := ownedFields(o)
 	var fields map[string]any
-	if err := json.Unmarshal(owned, &fields); err != nil {
-		return "", fmt.Errorf("managed fields of %s: %w", describe(o), err)
+	if !applied || json.Unmarshal(owned, &fields) != nil {
+		return unknownDigest
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
-		return "", fmt.Errorf("convert %s: %w", describe(o), err)
+		return unknownDigest // as what cannot be read
 	}
 	part, ok := ownedPart(fields, content)
 	if !ok {
-		return "", nil
+		return unknownDigest
 	}
-	return digestOf(part), nil
+	return digestOf(part)
 }
 
 // ownedPart is what fields name of a value, list items in the order in which they are.

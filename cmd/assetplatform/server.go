@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -64,11 +63,6 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 	worked := make(chan error, 1)
 	go func() {
 		worked <- jobs.Run(ctx, jobs.Options{Store: db, Bucket: bucket, Log: log, TrashRetention: cfg.TrashRetention}, srv.Started())
-	}()
-	go func() {
-		<-srv.Started()
-		time.Sleep(time.Second) // the first checks of the dependencies belong to the start
-		dropStartPages(log)
 	}()
 	if err := srv.Run(ctx); err != nil {
 		return err

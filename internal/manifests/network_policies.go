@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,10 +50,12 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 	cache := dependency{component: ComponentRedis, name: RedisName(ap), managed: ManagedCache(ap) != nil, port: redisPort, urls: []string{f.Credentials.RedisURL}, defaultPort: 6379}
 	bucket := dependency{component: ComponentS3, name: S3Name(ap), managed: ManagedStorage(ap) != nil, port: s3Port, urls: []string{bucketURL(ap)}, defaultPort: 443}
+	bucket.identity = !bucket.managed && ap.Spec.Storage.CredentialsSecretRef == nil
 	for _, used := range f.InUse {
 		database.former = append(database.former, used.DatabaseURL)
 		cache.former = append(cache.former, used.RedisURL)
 		bucket.former = append(bucket.former, used.S3Endpoint)
+		bucket.identity = bucket.identity || used.Identity
 	}
 
 	policies := []client.Object{
@@ -125,34 +128,38 @@ type dependency struct {
 	port        int32    // of a managed one's container
 	urls        []string // of one that is not managed; a host without a port means defaultPort
 	former      []string // URLs that running pods still use, of before the spec was changed
+	identity    bool     // pods are who their cloud says they are, and ask it for credentials
 	defaultPort int32
 }
 
 // Upstreams are where a server pod finds what it depends on.
-type Upstreams struct{ DatabaseURL, RedisURL, S3Endpoint string }
+type Upstreams struct {
+	DatabaseURL, RedisURL, S3Endpoint string
+	Identity                          bool // it has no credentials of its own for the bucket
+}
 
 // UpstreamsOf reads them from what a pod starts from.
 func UpstreamsOf(settings *corev1.ConfigMap, secret *corev1.Secret) Upstreams {
 	return Upstreams{
 		DatabaseURL: string(secret.Data[config.DatabaseURL.Name]), RedisURL: string(secret.Data[config.RedisURL.Name]),
-		S3Endpoint: cmp.Or(settings.Data[config.S3Endpoint.Name], awsEndpoint),
+		S3Endpoint: cmp.Or(settings.Data[config.S3Endpoint.Name], awsEndpoint), Identity: len(secret.Data[config.S3AccessKey.Name]) == 0,
 	}
 }
 
-// outside are the URLs of servers that are not the platform's, each host and port once.
-func (d dependency) outside(ap *assetv1.AssetPlatform) (urls []string) {
-	seen := map[string]bool{"": true, serviceHost(ap, d.name, d.port): true}
-	all := d.former
+// outside are the rules for servers that are not the platform's.
+func (d dependency) outside(ap *assetv1.AssetPlatform) (rules []networkingv1.NetworkPolicyEgressRule) {
+	urls := d.former
 	if !d.managed {
-		all = slices.Concat(d.urls, d.former)
+		urls = slices.Concat(d.urls, d.former)
 	}
-	for _, text := range all {
-		if u, err := url.Parse(text); err == nil && !seen[u.Host] { // credentials that are no URLs were refused already
-			seen[u.Host] = true
-			urls = append(urls, text)
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || u.Host == serviceHost(ap, d.name, d.port) {
+			continue // credentials that are no URLs were refused already; our own part has a rule
 		}
+		rules = append(rules, outside(ap, u, d.defaultPort)...)
 	}
-	return urls
+	return rules
 }
 
 // egress lets pods ask for names and talk to their dependencies.
@@ -161,15 +168,15 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 	for _, d := range dependencies {
 		// Also where the spec wants no such part any more: pods of the time before may still use it.
 		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
-		for _, text := range d.outside(ap) {
-			rules = append(rules, outside(ap, text, d.defaultPort)...)
+		more := d.outside(ap)
+		if d.identity {
+			more = append(more, networkingv1.NetworkPolicyEgressRule{To: podIdentity, Ports: tcp(80)})
+			more = append(more, networkingv1.NetworkPolicyEgressRule{To: everywhere(), Ports: tcp(443)}) // the token service
 		}
-		if d.managed {
-			continue
-		}
-		if d.component == ComponentS3 && ap.Spec.Storage.CredentialsSecretRef == nil {
-			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: podIdentity, Ports: tcp(80)})
-			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: everywhere(), Ports: tcp(443)}) // the token service
+		for _, rule := range more {
+			if !slices.ContainsFunc(rules, func(r networkingv1.NetworkPolicyEgressRule) bool { return reflect.DeepEqual(r, rule) }) {
+				rules = append(rules, rule)
+			}
 		}
 	}
 	return rules
@@ -178,11 +185,7 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 // outside are the rules for a server that is not the platform's. Policies know no names, so an address that is written
 // out is allowed alone, and for a name every address but those that are nobody's. Policies also see the port of the pod
 // and not that of its Service, so what may be a Service is allowed all ports of its namespace.
-func outside(ap *assetv1.AssetPlatform, text string, defaultPort int32) []networkingv1.NetworkPolicyEgressRule {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil
-	}
+func outside(ap *assetv1.AssetPlatform, u *url.URL, defaultPort int32) []networkingv1.NetworkPolicyEgressRule {
 	number := defaultPort
 	if n, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
 		number = int32(n)

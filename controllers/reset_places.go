@@ -14,12 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// resetPorts makes the lists of ports of an object of ours just those that are wanted, where they are not. The number of
-// a port is its key for server-side apply: one that was edited by hand is another port, somebody else's, and ours beside
-// it has the same name, which the apiserver refuses for ever. A container of ours that was renamed by hand is such another
-// one as well: it goes, for it has our port in the same pod. It says whether there was anything to reset; if not, the
-// refusal has another cause, and is returned.
-func (a *applier) resetPorts(ctx context.Context, uid types.UID, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
+// resetPlaces makes room for the ports and containers of an object of ours where others have their place. The number of a port
+// is its key for server-side apply: one that was edited by hand is another port, somebody else's, and ours beside it has the
+// same name, which the apiserver refuses for ever. A container of ours that was renamed by hand is such another one as well: it
+// goes, for it has our port or runs just what ours runs. It says whether there was anything to reset; if not, the refusal has
+// another cause, and is returned.
+func (a *applier) resetPlaces(ctx context.Context, uid types.UID, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(intent.GroupVersionKind())
 	if err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), live); err != nil {
@@ -29,7 +29,7 @@ func (a *applier) resetPorts(ctx context.Context, uid types.UID, intent *unstruc
 		return false, refusal
 	}
 	before := live.DeepCopy()
-	setPorts(live.Object, intent.Object)
+	setPlaces(live.Object, intent.Object)
 	if reflect.DeepEqual(before.Object, live.Object) {
 		return false, refusal
 	}
@@ -48,8 +48,8 @@ func (a *applier) resetPorts(ctx context.Context, uid types.UID, intent *unstruc
 	return true, nil
 }
 
-// setPorts walks two objects side by side, and gives live the ports that intent has. List items are told by name.
-func setPorts(live, intent any) {
+// setPlaces walks two objects side by side, and gives live the ports that intent has. List items are told by name.
+func setPlaces(live, intent any) {
 	switch wanted := intent.(type) {
 	case map[string]any:
 		is, ok := live.(map[string]any)
@@ -66,14 +66,14 @@ func setPorts(live, intent any) {
 			case key == "containers" && isList && wasList:
 				is[key] = mergeContainers(there, list)
 			}
-			setPorts(is[key], value)
+			setPlaces(is[key], value)
 		}
 	case []any:
 		are, _ := live.([]any)
 		for _, item := range wanted {
 			for _, there := range are {
 				if field(there, "name") != nil && field(there, "name") == field(item, "name") {
-					setPorts(there, item)
+					setPlaces(there, item)
 				}
 			}
 		}
