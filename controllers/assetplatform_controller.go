@@ -149,7 +149,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	images := manifests.TargetImages(p.ap, r.Images)
 	p.facts = manifests.Facts{Images: images, TargetImage: images.Server, Installed: r.optional.Installed()}
-	if p.facts.IngressController, err = r.ingressController(ctx, p.ap); err != nil {
+	if p.facts.IngressController, err = r.ingressController(ctx, p); err != nil {
 		return err
 	}
 	if p.ap.Spec.Suspend {

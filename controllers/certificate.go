@@ -25,7 +25,7 @@ import (
 type certificate struct {
 	problem *finding
 	pending string                     // nothing wrong yet: what is waited for, a sentence
-	life    *assetv1.CertificateStatus // of one that is in force
+	life    *assetv1.CertificateStatus // of the last one, also where it is not in force
 }
 
 // issued is what is read of cert-manager's kinds (cert-manager.io/docs/reference/api-docs): what they have in common.
@@ -73,18 +73,22 @@ func (r *Reconciler) observeCertificate(ctx context.Context, p *pass) (*certific
 		return nil, err
 	}
 	ready := c.condition("Ready")
-	if ready != nil && ready.ObservedGeneration >= object.GetGeneration() && ready.Status == metav1.ConditionTrue && c.Status.NotAfter != nil && c.Status.NotBefore != nil {
-		return &certificate{life: &assetv1.CertificateStatus{NotBefore: *c.Status.NotBefore, NotAfter: *c.Status.NotAfter}}, nil
+	var life *assetv1.CertificateStatus
+	if c.Status.NotAfter != nil && c.Status.NotBefore != nil {
+		life = &assetv1.CertificateStatus{NotBefore: *c.Status.NotBefore, NotAfter: *c.Status.NotAfter}
+	}
+	if ready != nil && ready.ObservedGeneration >= object.GetGeneration() && ready.Status == metav1.ConditionTrue && life != nil {
+		return &certificate{life: life}, nil
 	}
 	p.requeueIn(r.interval()) // what holds it up are objects that are not watched
 	problem, err := r.notIssued(ctx, p.ap, name)
 	if err != nil || problem != nil {
-		return &certificate{problem: problem}, err
+		return &certificate{problem: problem, life: life}, err
 	}
 	if ready == nil {
 		return &certificate{pending: "Certificate " + name + " is not issued yet: if that lasts, see that cert-manager runs"}, nil
 	}
-	return &certificate{pending: fmt.Sprintf("Certificate %s is being issued (%s)", name, outside(strings.TrimSuffix(ready.Message, ".")))}, nil
+	return &certificate{pending: fmt.Sprintf("Certificate %s is being issued (%s)", name, outside(strings.TrimSuffix(ready.Message, "."))), life: life}, nil
 }
 
 // notIssued asks the issuer, and what the issuer was asked, why there is no certificate; nil while nothing is wrong.
@@ -211,11 +215,20 @@ func (r *Reconciler) ownCertificate(ctx context.Context, p *pass, name string) (
 		f.problem = fmt.Sprintf("The certificate in %s is not for %s", where, host)
 	case !now.Before(pair.Leaf.NotAfter):
 		f.problem = fmt.Sprintf("The certificate in %s has expired at %s", where, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(pair.Leaf.NotBefore):
+		f.problem = fmt.Sprintf("The certificate in %s is not in force before %s", where, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		p.requeueIn(pair.Leaf.NotBefore.Sub(now))
 	default:
 		p.requeueIn(pair.Leaf.NotAfter.Sub(now))
-		return &certificate{life: &assetv1.CertificateStatus{NotBefore: metav1.NewTime(pair.Leaf.NotBefore), NotAfter: metav1.NewTime(pair.Leaf.NotAfter)}}, nil
 	}
-	return &certificate{problem: f}, nil
+	found := &certificate{}
+	if err == nil {
+		found.life = &assetv1.CertificateStatus{NotBefore: metav1.NewTime(pair.Leaf.NotBefore), NotAfter: metav1.NewTime(pair.Leaf.NotAfter)}
+	}
+	if f.problem != "" {
+		found.problem = f
+	}
+	return found, nil
 }
 
 func fromUnstructured(o *unstructured.Unstructured, into any) error {

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -232,6 +233,51 @@ func TestDriftOfPortsIsRepaired(t *testing.T) {
 	waitReady(t, ap)
 	if got := servicePorts(); got != "theirs 99, http 8080" && got != "http 8080, theirs 99" {
 		t.Errorf("after a change by the spec the ports are %q", got)
+	}
+}
+
+// A field beside one of ours makes the two invalid together, and every apply refused: it goes. What somebody scales stays.
+func TestDriftThatIsRefusedIsRepaired(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Replicas, s.Autoscaling = nil, &assetv1.AutoscalingSpec{MinReplicas: 2, MaxReplicas: 5}
+	})
+	waitReady(t, ap)
+	server := get(t, ap, "studio-server", &appsv1.Deployment{})
+	if err := retryUpdate(server, func() { server.Spec.Replicas = new(int32(4)) }); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(kind, name, patch string) {
+		t.Helper()
+		mustKubectl(t, "patch", "-n", ap.Namespace, kind, name, "--type=merge", "-p", patch)
+	}
+	edit("pdb", "studio-server", `{"spec":{"maxUnavailable":null,"minAvailable":2}}`)
+	edit("statefulset", "studio-redis", `{"spec":{"template":{"spec":{"containers":[{"name":"redis","image":"x","readinessProbe":{"tcpSocket":{"port":6379}}}]}}}}`)
+	edit("deployment", "studio-server", `{"spec":{"template":{"spec":{"containers":[{"name":"server","image":"x","livenessProbe":{"tcpSocket":{"port":3000}}}]}}}}`)
+	repaired(t, "the disruption budget", func() error {
+		if pdb := get(t, ap, "studio-server", &policyv1.PodDisruptionBudget{}); pdb.Spec.MinAvailable != nil || pdb.Spec.MaxUnavailable == nil {
+			return fmt.Errorf("it is %+v", pdb.Spec)
+		}
+		return nil
+	})
+	repaired(t, "the probes", func() error {
+		redis, server := get(t, ap, "studio-redis", &appsv1.StatefulSet{}).Spec.Template.Spec.Containers[0], get(t, ap, "studio-server", server).Spec.Template.Spec.Containers[0]
+		if redis.ReadinessProbe.TCPSocket != nil || redis.Image == "x" || server.LivenessProbe.TCPSocket != nil || server.Image == "x" {
+			return fmt.Errorf("they are %+v and %+v", redis, server)
+		}
+		return nil
+	})
+	if n := *get(t, ap, "studio-server", server).Spec.Replicas; n != 4 {
+		t.Errorf("%d replicas, want those of the autoscaler", n)
+	}
+	waitReady(t, ap)
+	for _, child := range children(t, ap) {
+		if child.GetKind() == "Deployment" {
+			continue // what is wanted of it depends on who scales
+		}
+		if same, err := ownsExactly(typed(t, child), intentOf(t, ap, child)); err != nil || !same {
+			t.Errorf("%s is not proved to be as applied: %v", describe(child), err)
+		}
 	}
 }
 

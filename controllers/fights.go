@@ -21,7 +21,7 @@ import (
 // is repaired less and less often, and the platform says who that is, until nothing was changed for a while.
 const (
 	fightRepairs = 6
-	fightWindow  = time.Minute
+	fightWindow  = 10 * time.Minute // an autoscaler looks every quarter of a minute, GitOps tools every minute or so
 	firstHold    = 10 * time.Second
 	longestHold  = 5 * time.Minute
 )
@@ -34,7 +34,7 @@ type fight struct {
 	rival   string    // who changes what; empty while it is no fight
 }
 
-// recent are the repairs of the last minute.
+// recent are the repairs within the window.
 func (f *fight) recent(now time.Time) []time.Time {
 	return slices.DeleteFunc(slices.Clone(f.repairs), func(t time.Time) bool { return now.Sub(t) > fightWindow })
 }

@@ -77,10 +77,10 @@ func TestRepairsAreNoFight(t *testing.T) {
 	key := objectKey{kind: "Service"}
 	for range 3 * fightRepairs {
 		if a.isFight(key) {
-			t.Fatal("a repair every quarter of a minute is a fight")
+			t.Fatal("a repair every three minutes is a fight")
 		}
 		a.repaired(key, "")
-		now = now.Add(15 * time.Second)
+		now = now.Add(3 * time.Minute)
 	}
 	now = now.Add(fightWindow)
 	for range fightRepairs {

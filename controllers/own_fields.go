@@ -43,7 +43,7 @@ func dropContent(o client.Object) {
 	case *networkingv1.NetworkPolicy:
 		o.Spec = networkingv1.NetworkPolicySpec{}
 	case *networkingv1.Ingress:
-		o.Spec = networkingv1.IngressSpec{}
+		o.Spec = networkingv1.IngressSpec{IngressClassName: o.Spec.IngressClassName}
 	case *policyv1.PodDisruptionBudget:
 		o.Spec = policyv1.PodDisruptionBudgetSpec{}
 	case *corev1.ConfigMap:

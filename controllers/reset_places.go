@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -30,12 +32,19 @@ func (a *applier) resetPlaces(ctx context.Context, uid types.UID, intent *unstru
 	}
 	before := live.DeepCopy()
 	setPlaces(live.Object, intent.Object)
+	if reflect.DeepEqual(before.Object, live.Object) && refusal != nil {
+		replaceContent(live.Object, intent.Object)
+	}
 	if reflect.DeepEqual(before.Object, live.Object) {
 		return false, refusal
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := a.client.Patch(ctx, live, patch, client.FieldOwner(fieldManager)); err != nil {
-		return false, fmt.Errorf("reset the ports of %s: %w", describe(intent), err)
+	err = a.client.Patch(ctx, live, patch, client.FieldOwner(fieldManager))
+	if apierrors.IsInvalid(err) && refusal != nil {
+		return false, refusal // it is what we want that is refused
+	}
+	if err != nil {
+		return false, fmt.Errorf("reset %s: %w", describe(intent), err)
 	}
 	// A patch makes us a second kind of owner, whose fields an apply would never take back.
 	owners, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(fieldManager), fieldManager)
@@ -46,6 +55,21 @@ func (a *applier) resetPlaces(ctx context.Context, uid types.UID, intent *unstru
 		return false, fmt.Errorf("own the ports of %s: %w", describe(intent), err)
 	}
 	return true, nil
+}
+
+// replaceContent takes everything of others out of an object of ours: a field beside one of ours may be what makes the two
+// invalid, such as minAvailable beside maxUnavailable. The number of replicas stays with whoever scales.
+func replaceContent(live, intent map[string]any) {
+	for key, wanted := range intent {
+		if slices.Contains([]string{"apiVersion", "kind", "metadata", "status"}, key) {
+			continue
+		}
+		replicas, scaled, _ := unstructured.NestedFieldCopy(live, key, "replicas")
+		live[key] = runtime.DeepCopyJSONValue(wanted)
+		if content, ok := live[key].(map[string]any); ok && scaled && content["replicas"] == nil {
+			content["replicas"] = replicas
+		}
+	}
 }
 
 // setPlaces walks two objects side by side, and gives live the ports that intent has. List items are told by name.

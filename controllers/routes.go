@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -127,10 +128,11 @@ func (r *Reconciler) ingressRoute(ctx context.Context, p *pass) (*route, error) 
 	case len(found.addresses) > 0:
 	case p.facts.IngressController != "":
 		found.pending = fmt.Sprintf("Ingress %s has no address yet: if that lasts, see that its controller (%s) runs and publishes its address", ingress.Name, outside(p.facts.IngressController))
-	case n.Ingress.ClassName != "":
+	case ptr.Deref(ingress.Spec.IngressClassName, n.Ingress.ClassName) != "":
+		class := ptr.Deref(ingress.Spec.IngressClassName, n.Ingress.ClassName)
 		found.problem = &finding{
 			reason: assetv1.ReasonNoController, where: "Ingress " + ingress.Name,
-			problem: fmt.Sprintf("There is no IngressClass %s, and nobody serves Ingress %s", n.Ingress.ClassName, ingress.Name),
+			problem: fmt.Sprintf("There is no IngressClass %s, and nobody serves Ingress %s", class, ingress.Name),
 			remedy:  "install its ingress controller, or set spec.networking.ingress.className to a class that kubectl get ingressclass shows",
 		}
 	default:

@@ -38,6 +38,7 @@ func (r *Reconciler) upstreamsInUse(ctx context.Context, p *pass) ([]manifests.U
 			continue
 		}
 		var configMaps, secrets []string
+		p.facts.PlainPods = p.facts.PlainPods || isReady(pod) && !manifests.EndsTLS(pod)
 		for _, c := range pod.Spec.Containers {
 			for _, from := range c.EnvFrom {
 				if from.ConfigMapRef != nil {

@@ -28,7 +28,7 @@ type AssetPlatformStatus struct {
 	// Migration is the newest attempt to migrate the database.
 	// +optional
 	Migration *MigrationStatus `json:"migration,omitempty"`
-	// Certificate is the one for the host, while it is in force.
+	// Certificate is the last one for the host, also where it is in force no more.
 	// +optional
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
 	// Components are the parts that the operator runs, and those that it ran once and may run again.

@@ -25,7 +25,7 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		ServerConfigMap(ap),
 		ServerSecret(ap, f),
 		MigrateSecret(ap, f),
-		Service(ap),
+		Service(ap, f),
 		Certificate(ap, f),
 		Ingress(ap, f),
 		HTTPRoute(ap, f),

@@ -80,6 +80,8 @@ type Facts struct {
 	ServerReplicas int32
 	// InUse are the upstreams of the server's pods, each once; a policy must not cut those that still serve from theirs.
 	InUse []Upstreams
+	// PlainPods says that pods serve which do not end TLS.
+	PlainPods bool
 	// Held is what serves while no image may serve what the spec asks for; nil if nothing does.
 	Held *assetv1.MigratedStatus
 	// Installed are the optional kinds that the cluster has.

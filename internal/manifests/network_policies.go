@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -50,6 +51,7 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 	cache := dependency{component: ComponentRedis, name: RedisName(ap), managed: ManagedCache(ap) != nil, port: redisPort, urls: []string{f.Credentials.RedisURL}, defaultPort: 6379}
 	bucket := dependency{component: ComponentS3, name: S3Name(ap), managed: ManagedStorage(ap) != nil, port: s3Port, urls: []string{bucketURL(ap)}, defaultPort: 443}
+	proxy := dependency{urls: proxyURLs(ap, f.Credentials), defaultPort: 80}
 	bucket.identity = !bucket.managed && ap.Spec.Storage.CredentialsSecretRef == nil
 	for _, used := range f.InUse {
 		database.former = append(database.former, used.DatabaseURL)
@@ -59,7 +61,7 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	}
 
 	policies := []client.Object{
-		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket)),
+		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket, proxy)),
 		networkPolicy(ap, ComponentMigrate, childName(ap, "migrate"), nil, egress(ap, direct)),
 	}
 	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
@@ -122,8 +124,8 @@ func peers(named []assetv1.NetworkPeer) []networkingv1.NetworkPolicyPeer {
 
 // dependency is a server that pods of the platform talk to.
 type dependency struct {
-	component   Component
-	name        string // of a managed one's Service
+	component   Component // empty: never one of the platform's parts
+	name        string    // of a managed one's Service
 	managed     bool
 	port        int32    // of a managed one's container
 	urls        []string // of one that is not managed; a host without a port means defaultPort
@@ -167,7 +169,9 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 	rules := []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)}}}
 	for _, d := range dependencies {
 		// Also where the spec wants no such part any more: pods of the time before may still use it.
-		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
+		if d.component != "" {
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{podsOf(ap, d.component)}, Ports: tcp(d.port)})
+		}
 		more := d.outside(ap)
 		if d.identity {
 			more = append(more, networkingv1.NetworkPolicyEgressRule{To: podIdentity, Ports: tcp(80)})
@@ -214,6 +218,28 @@ func namespaceOf(ap *assetv1.AssetPlatform, host string) string {
 		return labels[1]
 	}
 	return ""
+}
+
+// proxyURLs are those of the proxies that the user's variables name, as HTTP clients read them
+// (pkg.go.dev/golang.org/x/net/http/httpproxy).
+func proxyURLs(ap *assetv1.AssetPlatform, c Credentials) (urls []string) {
+	values := maps.Clone(c.Extra)
+	if values == nil {
+		values = map[string]string{}
+	}
+	for _, v := range ap.Spec.Server.ExtraEnv {
+		if v.Value != nil {
+			values[v.Name] = *v.Value
+		}
+	}
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		if text := values[name]; strings.Contains(text, "://") {
+			urls = append(urls, text)
+		} else if text != "" {
+			urls = append(urls, "http://"+text)
+		}
+	}
+	return urls
 }
 
 // awsEndpoint is where buckets are that name no endpoint.

@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -126,9 +128,9 @@ func ServerServiceAccount(ap *assetv1.AssetPlatform) *corev1.ServiceAccount {
 }
 
 // Service is where the API answers.
-func Service(ap *assetv1.AssetPlatform) *corev1.Service {
+func Service(ap *assetv1.AssetPlatform, f Facts) *corev1.Service {
 	s := ap.Spec.Networking.Service
-	service := service(ap, ComponentServer, ServiceName(ap), servicePorts(ap)...)
+	service := service(ap, ComponentServer, ServiceName(ap), servicePorts(ap, f)...)
 	if s.Type != "" {
 		service.Spec.Type = s.Type
 	}
@@ -138,16 +140,24 @@ func Service(ap *assetv1.AssetPlatform) *corev1.Service {
 	return service
 }
 
-// servicePorts are the ports on which the API answers. Where it ends TLS itself, plain HTTP stays inside of the cluster.
-func servicePorts(ap *assetv1.AssetPlatform) []corev1.ServicePort {
+// servicePorts are the ports on which the API answers. Where it ends TLS itself, plain HTTP stays inside of the cluster, once
+// no pod serves any more that has nothing else.
+func servicePorts(ap *assetv1.AssetPlatform, f Facts) []corev1.ServicePort {
 	var ports []corev1.ServicePort
-	if t := ap.Spec.Networking.Service.Type; !ServesTLS(ap) || t == "" || t == corev1.ServiceTypeClusterIP {
+	if t := ap.Spec.Networking.Service.Type; !ServesTLS(ap) || f.PlainPods || t == "" || t == corev1.ServiceTypeClusterIP {
 		ports = append(ports, corev1.ServicePort{Name: httpPort, Port: ServicePort(ap), TargetPort: intstr.FromString(httpPort), Protocol: corev1.ProtocolTCP})
 	}
 	if ServesTLS(ap) {
 		ports = append(ports, corev1.ServicePort{Name: httpsPort, Port: 443, TargetPort: intstr.FromString(httpsPort), Protocol: corev1.ProtocolTCP})
 	}
 	return ports
+}
+
+// EndsTLS says whether a pod of the API ends TLS itself.
+func EndsTLS(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == httpsPort })
+	})
 }
 
 // ServicePort is the port of the API's Service for plain HTTP.

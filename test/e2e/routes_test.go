@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/test/services"
 )
 
 const host = "assets.example.com"
@@ -118,6 +119,49 @@ func TestRoutes(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Where TLS is asked for and its key pair comes late, the API goes on answering as it did.
+func TestTLSComesLate(t *testing.T) {
+	namespace := newNamespace(t, "late")
+	ap := small(namespace, "studio")
+	ap.Spec.Networking.Service.Type = corev1.ServiceTypeLoadBalancer
+	create(t, ap)
+	waitReady(t, ap)
+	address := addressOf(t, ap)
+	u := &user{url: "http://" + address, http: http.Client{Timeout: 10 * time.Second}}
+	u.session(t, "register", map[string]string{"email": "artist@example.com", "username": "artist", "password": "correct horse battery artist"})
+	content := picture(t)
+	id := u.upload(t, "hero.png", content)
+	load := startLoad(u, id, content, 50*time.Millisecond)
+	defer func() { _, _, _ = load.end() }()
+	edit(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Networking.Host, ap.Spec.Networking.TLS = host, &assetv1.TLSSpec{SecretName: "own"}
+	})
+	waitFor(t, ap, assetv1.ConditionCertificateReady, metav1.ConditionFalse, "Secret own does not exist")
+	time.Sleep(5 * time.Second)
+	if sent, failed, first := load.end(); failed > 0 || sent == 0 {
+		t.Errorf("%d of %d requests failed, the first with: %v", failed, sent, first)
+	}
+	cert, key := services.NewAuthority(t).Issue(t, host, time.Now().Add(time.Hour))
+	create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "own"}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key},
+	})
+	waitReady(t, ap)
+	eventually(t, func() error {
+		conn, err := net.DialTimeout("tcp", address+":80", time.Second)
+		if err == nil {
+			conn.Close()
+			return errors.New("plain HTTP is still to be had from outside")
+		}
+		return nil
+	})
+	conn, err := net.DialTimeout("tcp", address+":443", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 }
 
 // authority is an issuer that signs with a key of its own.
