@@ -87,9 +87,7 @@ func TestRoutes(t *testing.T) {
 	})
 	waitReady(t, ap)
 	address := addressOf(t, ap)
-	if _, err := net.DialTimeout("tcp", address+":80", time.Second); err == nil {
-		t.Error("plain HTTP is to be had from outside")
-	}
+	waitClosed(t, address+":80")
 	direct := visitor(t, namespace, "https://"+host, address+":443")
 	direct.token = u.token
 	eventually(t, func() error { return direct.download(id, picture) })
@@ -149,19 +147,25 @@ func TestTLSComesLate(t *testing.T) {
 		Data: map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key},
 	})
 	waitReady(t, ap)
-	eventually(t, func() error {
-		conn, err := net.DialTimeout("tcp", address+":80", time.Second)
-		if err == nil {
-			conn.Close()
-			return errors.New("plain HTTP is still to be had from outside")
-		}
-		return nil
-	})
+	waitClosed(t, address+":80")
 	conn, err := net.DialTimeout("tcp", address+":443", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
+}
+
+// waitClosed waits until nobody listens at an address any more: plain HTTP goes with the last pod that has nothing else.
+func waitClosed(t *testing.T, address string) {
+	t.Helper()
+	eventually(t, func() error {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			conn.Close()
+			return fmt.Errorf("%s is still open", address)
+		}
+		return nil
+	})
 }
 
 // authority is an issuer that signs with a key of its own.
