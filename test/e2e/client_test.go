@@ -45,10 +45,15 @@ func login(t *testing.T, ap *assetv1.AssetPlatform, name string) *user {
 	return u
 }
 
-// connect waits until the Service answers: kube-proxy follows its endpoints by about a second.
+// connect is a user of the platform's Service, which answers.
 func connect(t *testing.T, ap *assetv1.AssetPlatform) *user {
 	t.Helper()
-	u := &user{url: serviceURL(t, ap), http: http.Client{Timeout: 20 * time.Second}}
+	return (&user{url: serviceURL(t, ap), http: http.Client{Timeout: 20 * time.Second}}).await(t)
+}
+
+// await waits until the API answers: kube-proxy follows the endpoints of a Service by about a second.
+func (u *user) await(t *testing.T) *user {
+	t.Helper()
 	eventually(t, func() error {
 		_, err := u.send(http.MethodGet, "/api/health", "", nil)
 		return err

@@ -86,6 +86,10 @@ func startProxy(t *testing.T, namespace string) *proxy {
 	if err := p.nginx.Start(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, func() error { // before it listens to signals, one to read its configuration again is lost
+		_, err := os.Stat(filepath.Join(p.directory, "pid"))
+		return err
+	})
 	watching, stop := context.WithCancel(ctx)
 	var ended sync.WaitGroup
 	ended.Go(func() {

@@ -127,7 +127,7 @@ func TestTLSComesLate(t *testing.T) {
 	create(t, ap)
 	waitReady(t, ap)
 	address := addressOf(t, ap)
-	u := &user{url: "http://" + address, http: http.Client{Timeout: 10 * time.Second}}
+	u := (&user{url: "http://" + address, http: http.Client{Timeout: 10 * time.Second}}).await(t)
 	u.session(t, "register", map[string]string{"email": "artist@example.com", "username": "artist", "password": "correct horse battery artist"})
 	content := picture(t)
 	id := u.upload(t, "hero.png", content)
@@ -148,11 +148,13 @@ func TestTLSComesLate(t *testing.T) {
 	})
 	waitReady(t, ap)
 	waitClosed(t, address+":80")
-	conn, err := net.DialTimeout("tcp", address+":443", time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
+	eventually(t, func() error {
+		conn, err := net.DialTimeout("tcp", address+":443", time.Second)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }
 
 // waitClosed waits until nobody listens at an address any more: plain HTTP goes with the last pod that has nothing else.
@@ -229,12 +231,12 @@ func visitor(t *testing.T, namespace, url, address string) *user {
 	if !pool.AppendCertsFromPEM(secret.Data[corev1.TLSCertKey]) {
 		t.Fatal("the authority has no certificate")
 	}
-	return &user{url: url, http: http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	return (&user{url: url, http: http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
-	}}}
+	}}}).await(t)
 }
 
 // recording is a sound of noise of a size.
