@@ -19,13 +19,14 @@ import (
 // resetPlaces makes room for the ports and containers of an object of ours where others have their place. The number of a port
 // is its key for server-side apply: one that was edited by hand is another port, somebody else's, and ours beside it has the
 // same name, which the apiserver refuses for ever. A container of ours that was renamed by hand is such another one as well: it
-// goes, for it has our port or runs just what ours runs. It says whether there was anything to reset; if not, the refusal has
-// another cause, and is returned.
+// goes, for it has our port or runs just what ours runs. Where it is neither and an apply was refused, all that others added goes:
+// see replaceContent. It says whether there was anything to reset; if not, it is our own intent that is refused, and the refusal
+// is returned.
 func (a *applier) resetPlaces(ctx context.Context, uid types.UID, intent *unstructured.Unstructured, refusal error) (reset bool, err error) {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(intent.GroupVersionKind())
 	if err := a.uncached.Get(ctx, client.ObjectKeyFromObject(intent), live); err != nil {
-		return false, fmt.Errorf("read the ports of %s: %w", describe(intent), err)
+		return false, fmt.Errorf("read %s: %w", describe(intent), err)
 	}
 	if live.GetUID() != uid {
 		return false, refusal
@@ -52,7 +53,7 @@ func (a *applier) resetPlaces(ctx context.Context, uid types.UID, intent *unstru
 		err = a.client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, owners))
 	}
 	if err != nil {
-		return false, fmt.Errorf("own the ports of %s: %w", describe(intent), err)
+		return false, fmt.Errorf("own what was reset of %s: %w", describe(intent), err)
 	}
 	return true, nil
 }
