@@ -147,6 +147,23 @@ func TestLoadBalancerWithoutAnAddress(t *testing.T) {
 	}
 }
 
+// What a webhook gives a pod beside its settings, and what is not there, does not hide what it depends on.
+func TestUpstreamsBesideOthers(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	from := serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom
+	configMaps := []string{"missing", from[0].ConfigMapRef.Name, "kube-root-ca.crt", "studio-dashboard", "missing"}
+	secrets := []string{"missing", from[1].SecretRef.Name, "studio-auth"}
+	used, err := operator.reconciler.appendUpstreams(ctx, &pass{ap: ap}, nil, configMaps, secrets)
+	if err != nil || len(used) != 1 || !strings.Contains(used[0].DatabaseURL, "studio-postgres") {
+		t.Errorf("%+v: %v", used, err)
+	}
+	if used, err := operator.reconciler.appendUpstreams(ctx, &pass{ap: ap}, nil, nil, secrets); err != nil || len(used) > 0 {
+		t.Errorf("of a pod without our settings: %+v, %v", used, err)
+	}
+}
+
 // databasePorts are the ports of addresses outside that the server's pods may reach for their database.
 func databasePorts(t *testing.T, ap *assetv1.AssetPlatform) string {
 	t.Helper()

@@ -163,6 +163,13 @@ func TestIngress(t *testing.T) {
 		t.Errorf("bodies of %q bytes pass", got)
 	}
 
+	// One that was made with a default class keeps it, whatever is the default now.
+	unnamed := ap.DeepCopy()
+	unnamed.Spec.Networking.Ingress.ClassName = ""
+	if got, err := operator.reconciler.ingressController(ctx, &pass{ap: unnamed}); err != nil || got != "k8s.io/ingress-nginx" {
+		t.Errorf("the controller is %q: %v", got, err)
+	}
+
 	address := func() {
 		t.Helper()
 		eventually(t, func() error {
@@ -217,11 +224,19 @@ func TestIngress(t *testing.T) {
 	expired, in := pair("assets.example.com", time.Now().Add(-time.Hour))
 	put(in)
 	unfit(assetv1.ReasonCertificateUnfit, "has expired at")
+	if c := ap.Status.Certificate; c == nil || c.NotAfter.After(time.Now()) { // the alert about it goes on
+		t.Errorf("status has the certificate %+v", c)
+	}
 	door.serve("assets.example.com", expired)
 	refused(assetv1.ReasonRouteSilent, "has expired")
 	good, in := pair("assets.example.com", time.Now().Add(time.Hour))
 	put(in)
 	waitMessage(t, ap, assetv1.ConditionCertificateReady, metav1.ConditionTrue, assetv1.ReasonIssued, "in force until")
+	early := &Reconciler{Now: func() time.Time { return time.Now().Add(-3 * time.Hour) }}
+	early.secrets.metadata, early.secrets.uncached = admin, admin
+	if c, err := early.ownCertificate(ctx, &pass{ap: ap}, "own"); err != nil || c.problem == nil || !strings.Contains(c.problem.problem, "is not in force before") {
+		t.Errorf("before its time: %+v, %v", c, err)
+	}
 	door.serve("assets.example.com", good)
 	waitReady(t, ap)
 	if ap.Status.URL != "https://assets.example.com" {

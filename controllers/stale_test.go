@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -106,6 +107,18 @@ func TestFailedPassSaysNothing(t *testing.T) {
 	}
 	sent.breakDown(nil)
 	waitReady(t, ap)
+}
+
+// The wait for the cache ends: after a restore of the cluster it shows older versions for long.
+func TestWaitForTheCacheEnds(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	last := writtenStatus{resourceVersion: "1000", at: now}
+	old, fresh := &assetv1.AssetPlatform{}, &assetv1.AssetPlatform{}
+	old.ResourceVersion, fresh.ResourceVersion = "999", "1000"
+	if !last.hides(old, now.Add(time.Second)) || last.hides(fresh, now) || last.hides(old, now.Add(cacheDelay)) {
+		t.Error("an old object is to be waited out for cacheDelay, and no other")
+	}
 }
 
 var errBroken = errors.New("broken by the test")
