@@ -8,7 +8,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /assetplatform ./cmd/assetplatform
+RUN CGO_ENABLED=0 GOFLAGS='-trimpath -gcflags=all=-dwarf=false' go build -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /assetplatform ./cmd/assetplatform
 
 FROM debian:bookworm-slim
 ARG VERSION=dev

@@ -3,6 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Tests, lint and images share what is compiled: the flags are those of go_build in hack/lib.sh. The race detector needs C.
+export GOFLAGS := -trimpath -gcflags=all=-dwarf=false
+export CGO_ENABLED := $(if $(SOAK),1,0)
+
 CACHE := $(or $(ASSETPLATFORM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/assetplatform)
 TOOLS := $(CACHE)/tools
 VERSION ?= dev
@@ -25,7 +29,7 @@ help: ## Show this help
 
 .PHONY: build
 build: ## The binary, in bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/assetplatform ./cmd/assetplatform
+	CGO_ENABLED=0 go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/assetplatform ./cmd/assetplatform
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(SQLC) ## Write everything that is generated

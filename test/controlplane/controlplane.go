@@ -9,12 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/assetplatform/assetplatform/test/checkout"
 )
 
 // controllers are those of the controller-manager that a platform's children need.
@@ -61,7 +62,7 @@ func StartAPI() (*ControlPlane, error) {
 }
 
 func startAPI() (_ *ControlPlane, manager string, err error) {
-	root := repository()
+	root := checkout.Root()
 	binaries, err := binaries(root)
 	if err != nil {
 		return nil, "", err
@@ -104,7 +105,7 @@ func (c *ControlPlane) Kubectl(arguments ...string) (string, error) {
 
 // InstallCRDs installs the CustomResourceDefinitions of a project that hack/crds knows.
 func (c *ControlPlane) InstallCRDs(project string) error {
-	command := exec.Command(filepath.Join(repository(), "hack/crds"), project)
+	command := exec.Command(filepath.Join(checkout.Root(), "hack/crds"), project)
 	command.Stderr = os.Stderr
 	directory, err := command.Output()
 	if err != nil {
@@ -172,10 +173,4 @@ func binaries(root string) (map[string]string, error) {
 		return nil, fmt.Errorf("hack/cluster/binaries printed %q; want two directories", out)
 	}
 	return map[string]string{"kube-apiserver": lines[0], "kube-controller-manager": lines[1]}, nil
-}
-
-// repository is the root of the checkout that this file was compiled from.
-func repository() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "../..")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/test/checkout"
 )
 
 // The keys that every S3 server of the tests accepts. Those of the guest open nothing
@@ -171,7 +172,7 @@ var versitygw = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("VERSITYGW"); path != "" {
 		return path, nil
 	}
-	out, err := exec.Command(filepath.Join(repository(), "hack", "images", "build"), "s3-binary").Output()
+	out, err := exec.Command(filepath.Join(checkout.Root(), "hack", "images", "build"), "s3-binary").Output()
 	if err != nil {
 		return "", fmt.Errorf("build versitygw with hack/images/build s3-binary (hack/deps installs what it needs), or set VERSITYGW: %w", err)
 	}

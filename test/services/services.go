@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -207,12 +206,6 @@ func dataDir(name string, account *user.User) (string, error) {
 	uid, _ := strconv.Atoi(account.Uid)
 	gid, _ := strconv.Atoi(account.Gid)
 	return dir, os.Chown(dir, uid, gid)
-}
-
-// repository is the root of this checkout.
-func repository() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
 // Log collects what programs and loggers print, from several goroutines.
