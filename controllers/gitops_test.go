@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	lua "github.com/yuin/gopher-lua"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 )
@@ -102,9 +104,11 @@ func mustRun(t *testing.T, program string, arguments ...string) string {
 // Argo CD's health check of a platform says what kstatus says.
 func TestArgoHealth(t *testing.T) {
 	t.Parallel()
-	ready, stalled := newPlatform(t, nil), newPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Suspend = true })
+	ready, suspended := newPlatform(t, nil), newPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Suspend = true })
+	stalled := newPlatform(t, specOf(t, "pod: {tolerations: [{key: room, operator: Lt, value: no number}]}"))
 	waiting := newPlatform(t, externalSpec)
 	waitReady(t, ready)
+	waitCondition(t, suspended, assetv1.ConditionStalled, metav1.ConditionTrue, "")
 	waitCondition(t, stalled, assetv1.ConditionStalled, metav1.ConditionTrue, "")
 	waitCondition(t, waiting, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
 	edited := ready.DeepCopy()
@@ -114,7 +118,8 @@ func TestArgoHealth(t *testing.T) {
 		health, says string
 	}{
 		{ready, "Healthy", "Serving"},
-		{stalled, "Degraded", "suspended"},
+		{suspended, "Suspended", "suspended"},
+		{stalled, "Degraded", "spec.pod.tolerations"},
 		{waiting, "Progressing", "backend-secrets"},
 		{edited, "Progressing", "Waiting for the operator"},
 		{&assetv1.AssetPlatform{}, "Progressing", "Waiting for the operator"},
@@ -135,7 +140,15 @@ func argoHealth(t *testing.T, ap *assetv1.AssetPlatform) (health, message string
 	state := lua.NewState()
 	defer state.Close()
 	state.SetGlobal("obj", luaValue(state, content))
-	if err := state.DoFile("../config/gitops/argocd/health.lua"); err != nil {
+	text, err := os.ReadFile("../config/gitops/argocd/argocd-cm.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settings corev1.ConfigMap
+	if err := yaml.UnmarshalStrict(text, &settings); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.DoString(settings.Data["resource.customizations.health.assetplatform.io_AssetPlatform"]); err != nil {
 		t.Fatal(err)
 	}
 	result := state.Get(-1).(*lua.LTable)
@@ -164,4 +177,42 @@ func luaValue(state *lua.LState, value any) lua.LValue {
 		return lua.LString(v)
 	}
 	return lua.LNil
+}
+
+// The samples for Flux and Argo CD are what these take, as strictly as their own definitions can tell; and the image that they
+// set for the operator is also that of the platforms which name none.
+func TestGitOpsSamples(t *testing.T) {
+	t.Parallel()
+	for _, project := range []string{"argo-cd", "flux-kustomize", "flux-source"} {
+		if err := plane.InstallCRDs(project); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for namespace, folder := range map[string]string{"argocd": "argocd", "flux-system": "flux"} {
+		if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error { // the definitions are served a moment after they are made
+			_, err := plane.Kubectl("apply", "--dry-run=server", "--validate=strict", "-f", filepath.Join("..", "config", "gitops", folder))
+			return err
+		})
+	}
+
+	copied := filepath.Join(t.TempDir(), "config")
+	if err := os.CopyFS(copied, os.DirFS("../config")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(copied, "default", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, "\nimages: [{name: ghcr.io/assetplatform/assetplatform, newName: registry.example.com/assetplatform, newTag: main}]\n"...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := mustKubectl(t, "kustomize", filepath.Dir(file))
+	if n := strings.Count(out, "registry.example.com/assetplatform:main"); n != 2 || strings.Contains(out, " ghcr.io/assetplatform/assetplatform:dev") {
+		t.Errorf("the image is set in %d of 2 places: %s", n, out)
+	}
 }
