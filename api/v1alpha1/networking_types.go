@@ -133,6 +133,37 @@ type NetworkPolicySpec struct {
 	// +listType=atomic
 	// +optional
 	MetricsFrom []NetworkPeer `json:"metricsFrom,omitempty"`
+	// Egress are places that the API and the migration may talk to beside those that the spec tells of: database, cache, bucket, a
+	// proxy in the variables, and name servers on port 53, or 5353 in the cluster.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Egress []NetworkEgress `json:"egress,omitempty"`
+}
+
+// NetworkEgress is a rule as in Kubernetes' NetworkPolicy.
+type NetworkEgress struct {
+	// To are the places. Absent: everywhere.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	To []NetworkPeer `json:"to,omitempty"`
+	// Ports there, of the pods where they are in the cluster. Absent: all.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Ports []NetworkPort `json:"ports,omitempty"`
+}
+
+// NetworkPort is a port of a protocol.
+type NetworkPort struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port"`
+	// +kubebuilder:default=TCP
+	// +kubebuilder:validation:Enum=TCP;UDP;SCTP
+	// +optional
+	Protocol corev1.Protocol `json:"protocol,omitempty"`
 }
 
 // NetworkPeer is a peer as in Kubernetes' NetworkPolicy.
@@ -150,6 +181,7 @@ type NetworkPeer struct {
 }
 
 // IPBlock is a range of addresses without some.
+// +kubebuilder:validation:XValidation:rule="!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength())",message="except: write ranges that are smaller than cidr and lie in it, like 10.1.0.0/16 in 10.0.0.0/8"
 type IPBlock struct {
 	// CIDR is the range.
 	CIDR CIDR `json:"cidr"`

@@ -3,7 +3,6 @@ package manifests
 import (
 	"net/url"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -59,7 +58,7 @@ func ServerSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
 		config.DatabaseURL:      c.DatabaseURL,
 		config.RedisURL:         c.RedisURL,
 		config.JWTSecret:        c.JWTSecret,
-		config.JWTVerifySecrets: strings.Join(c.JWTVerifySecrets, ","),
+		config.JWTVerifySecrets: config.JoinKeys(c.JWTVerifySecrets),
 		config.S3AccessKey:      c.S3AccessKey,
 		config.S3SecretKey:      c.S3SecretKey,
 		config.S3CA:             c.S3CA,
@@ -90,6 +89,7 @@ func CopiedCredentials(server, migrate *corev1.Secret) Credentials {
 		DatabaseURL: value(config.DatabaseURL), DatabaseDirectURL: string(migrate.Data[config.DatabaseDirectURL.Name]),
 		RedisURL: value(config.RedisURL), JWTSecret: value(config.JWTSecret),
 		S3AccessKey: value(config.S3AccessKey), S3SecretKey: value(config.S3SecretKey), S3CA: value(config.S3CA),
+		JWTVerifySecrets: config.SplitKeys(value(config.JWTVerifySecrets)),
 	}
 	for name, value := range server.Data {
 		if IsContract(name) {
@@ -99,9 +99,6 @@ func CopiedCredentials(server, migrate *corev1.Secret) Credentials {
 			c.Extra = map[string]string{}
 		}
 		c.Extra[name] = string(value)
-	}
-	if keys := value(config.JWTVerifySecrets); keys != "" {
-		c.JWTVerifySecrets = strings.Split(keys, ",")
 	}
 	return c
 }

@@ -37,6 +37,10 @@ var podIdentity = []networkingv1.NetworkPolicyPeer{
 	{IPBlock: &networkingv1.IPBlock{CIDR: "169.254.170.23/32"}}, {IPBlock: &networkingv1.IPBlock{CIDR: "fd00:ec2::23/128"}},
 }
 
+// clusterDNSPort is on which the name servers of OpenShift's pods listen, whose Service has port 53
+// (docs.openshift.com/container-platform/latest/networking/dns-operator.html): policies see the port of the pod.
+const clusterDNSPort = 5353
+
 // NetworkPolicies let through the flows that the platform consists of; all else to and from its pods is denied. None where
 // the spec switches them off. They select the platform's own pods and never a whole namespace.
 func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
@@ -164,9 +168,22 @@ func (d dependency) outside(ap *assetv1.AssetPlatform) (rules []networkingv1.Net
 	return rules
 }
 
-// egress lets pods ask for names and talk to their dependencies.
+// egress lets pods ask for names, and talk to their dependencies and where else the spec lets them.
 func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv1.NetworkPolicyEgressRule {
-	rules := []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)}}}
+	rules := []networkingv1.NetworkPolicyEgressRule{
+		{Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)}},
+		{
+			To:    []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}},
+			Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, clusterDNSPort), port(corev1.ProtocolTCP, clusterDNSPort)},
+		},
+	}
+	for _, more := range ap.Spec.Networking.NetworkPolicy.Egress {
+		rule := networkingv1.NetworkPolicyEgressRule{To: peers(more.To)}
+		for _, p := range more.Ports {
+			rule.Ports = append(rule.Ports, port(cmp.Or(p.Protocol, corev1.ProtocolTCP), p.Port))
+		}
+		rules = append(rules, rule)
+	}
 	for _, d := range dependencies {
 		// Also where the spec wants no such part any more: pods of the time before may still use it.
 		if d.component != "" {

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,8 @@ const (
 	metricsPort = "metrics"
 	httpsPort   = "https"
 
-	// terminationGraceSeconds covers the drain delay (5 s) and the drain itself (45 s).
-	terminationGraceSeconds = 60
+	// ServerTerminationGrace covers the drain delay (5 s) and the drain itself (45 s).
+	ServerTerminationGrace = time.Minute
 
 	// startupPeriod and startupFailures give a server 60 s to answer, in place of the guide's
 	// blind liveness delay of 30 s.
@@ -60,7 +61,7 @@ func ServerDeployment(ap *assetv1.AssetPlatform, f Facts) *appsv1.Deployment {
 	pod.Spec.ServiceAccountName = ServiceAccountName(ap)
 	pod.Spec.Affinity = ap.Spec.Pod.Affinity
 	pod.Spec.TopologySpreadConstraints = spread(ap, corev1.LabelHostname, corev1.LabelTopologyZone)
-	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](terminationGraceSeconds)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64(ServerTerminationGrace.Seconds()))
 	return &appsv1.Deployment{
 		TypeMeta:   typeMeta(appsv1.SchemeGroupVersion, "Deployment"),
 		ObjectMeta: meta(ap, ComponentServer, ServerName(ap)),
