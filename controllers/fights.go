@@ -30,8 +30,9 @@ const (
 type fight struct {
 	repairs []time.Time // within the window
 	hold    time.Duration
-	until   time.Time // no repair before
-	rival   string    // who changes what; empty while it is no fight
+	until   time.Time     // no repair before
+	pace    time.Duration // between the repairs that made it a fight: how often the other comes by
+	rival   string        // who changes what; empty while it is no fight
 }
 
 // recent are the repairs within the window.
@@ -39,8 +40,8 @@ func (f *fight) recent(now time.Time) []time.Time {
 	return slices.DeleteFunc(slices.Clone(f.repairs), func(t time.Time) bool { return now.Sub(t) > fightWindow })
 }
 
-// over says whether nothing was changed any more since the last repair, and that is a while ago.
-func (f *fight) over(now time.Time) bool { return now.After(f.until.Add(firstHold)) }
+// over says whether nothing was changed any more since the last repair, though the other had the time to.
+func (f *fight) over(now time.Time) bool { return now.After(f.until.Add(max(firstHold, 2*f.pace))) }
 
 // fought is the finding about an object that is fought for; nil if it is not, or no more.
 func (a *applier) fought(key objectKey, what string) *finding {
@@ -95,11 +96,17 @@ func (a *applier) repaired(key objectKey, rival string) {
 	defer a.mu.Unlock()
 	now := a.clock()
 	f := a.fights[key]
-	if f == nil || f.rival != "" && f.over(now) {
+	if f == nil {
 		f = &fight{}
+	}
+	if f.rival != "" && f.over(now) {
+		f = &fight{repairs: f.repairs} // who comes back soon is known at once
 	}
 	f.repairs = append(f.recent(now), now)
 	if rival != "" && len(f.repairs) >= fightRepairs || f.rival != "" {
+		if f.rival == "" {
+			f.pace = now.Sub(f.repairs[0]) / time.Duration(len(f.repairs)-1)
+		}
 		f.rival = rival
 		f.hold = min(max(firstHold, 2*f.hold), longestHold)
 		f.until = now.Add(f.hold)

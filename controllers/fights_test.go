@@ -108,3 +108,31 @@ func TestRepairsAreNoFight(t *testing.T) {
 		t.Error("one repair after a fight is a fight")
 	}
 }
+
+// Somebody who comes by once a minute, as GitOps tools do, is a fight all the time, not by turns, and is over soon after.
+func TestSlowRivals(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	a := &applier{clock: func() time.Time { return now }}
+	key := objectKey{kind: "Service"}
+	const rival = "argocd keeps changing spec.x"
+	for minute := range 30 {
+		for range 60 {
+			now = now.Add(time.Second)
+			if found := a.fought(key, "Service x") != nil; found != (minute >= fightRepairs) {
+				t.Fatalf("in minute %d it is a fight: %t", minute, found)
+			}
+		}
+		if a.holdsBack(key) <= 0 {
+			if a.isFight(key) {
+				a.repaired(key, rival)
+			} else {
+				a.repaired(key, "")
+			}
+		}
+	}
+	now = now.Add(longestHold + 2*time.Minute + time.Second)
+	if a.fought(key, "Service x") != nil {
+		t.Error("it is not over yet")
+	}
+}
