@@ -1,8 +1,11 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,34 +25,59 @@ func platformURL(ap *assetv1.AssetPlatform, o *observed) string {
 		}
 		return o.routes[0].url
 	}
-	return serviceURL(ap, o.service)
+	return serviceURL(ap, o)
 }
 
 // serviceURL names the platform's host; where it has none, the Service's address outside of the cluster, or inside of it.
-func serviceURL(ap *assetv1.AssetPlatform, s *corev1.Service) string {
-	host := ap.Spec.Networking.Host
+func serviceURL(ap *assetv1.AssetPlatform, o *observed) string {
+	s, host := o.service, ap.Spec.Networking.Host
+	scheme, usual, port := "http", int32(80), manifests.ServicePort(ap)
+	if manifests.ServesTLS(ap) {
+		scheme, usual, port = "https", 443, 443
+	}
 	switch {
+	case s.Spec.Type == corev1.ServiceTypeNodePort:
+		port = nodePort(s, port)
+		host = cmp.Or(host, nodeAddress(ap, o.nodes))
 	case host != "":
 	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
-		if len(s.Status.LoadBalancer.Ingress) == 0 {
-			return ""
-		}
-		in := s.Status.LoadBalancer.Ingress[0]
-		host = in.IP
-		if in.Hostname != "" {
-			host = in.Hostname
+		if len(s.Status.LoadBalancer.Ingress) > 0 {
+			in := s.Status.LoadBalancer.Ingress[0]
+			host = cmp.Or(in.Hostname, in.IP)
 		}
 	default:
 		host = fmt.Sprintf("%s.%s.svc", s.Name, s.Namespace)
 	}
-	if manifests.ServesTLS(ap) {
-		return "https://" + host
+	if host == "" || port == 0 {
+		return ""
 	}
-	if port := manifests.ServicePort(ap); port != 80 {
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
+	if port != usual {
+		return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	return "http://" + host
+	return scheme + "://" + host
+}
+
+// nodePort is the port of every node that leads to a port of the Service; 0 while it has none.
+func nodePort(s *corev1.Service, port int32) int32 {
+	for _, p := range s.Spec.Ports {
+		if p.Port == port {
+			return p.NodePort
+		}
+	}
+	return 0
+}
+
+// nodeAddress is the address of one of the nodes, of which each will do: that of the status, as long as it is one of them, or
+// none is known.
+func nodeAddress(ap *assetv1.AssetPlatform, nodes []string) string {
+	if u, err := url.Parse(ap.Status.URL); err == nil && net.ParseIP(u.Hostname()) != nil && (len(nodes) == 0 || slices.Contains(nodes, u.Hostname())) {
+		return u.Hostname()
+	}
+	if len(nodes) == 0 {
+		return ""
+	}
+	return nodes[0]
 }

@@ -73,13 +73,30 @@ func serviceURL(t *testing.T, ap *assetv1.AssetPlatform) string {
 
 func (u *user) session(t *testing.T, route string, body map[string]string) {
 	t.Helper()
-	text, err := json.Marshal(body)
+	token, err := u.tokenOf(route, body)
 	if err != nil {
 		t.Fatal(err)
 	}
+	u.token = token
+}
+
+// login starts another session, and returns its access token.
+func (u *user) login(credentials map[string]string) (string, error) {
+	return u.tokenOf("login", map[string]string{"email": credentials["email"], "password": credentials["password"]})
+}
+
+func (u *user) tokenOf(route string, body map[string]string) (string, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	got, err := u.send(http.MethodPost, "/api/auth/"+route, "application/json", text)
+	if err != nil {
+		return "", err
+	}
 	var answer struct{ Data struct{ AccessToken string } }
-	u.mustSend(t, http.MethodPost, "/api/auth/"+route, "application/json", text, &answer)
-	u.token = answer.Data.AccessToken
+	err = json.Unmarshal(got, &answer)
+	return answer.Data.AccessToken, err
 }
 
 // picture is a PNG that differs from every other.

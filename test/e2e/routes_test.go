@@ -123,8 +123,11 @@ func TestRoutes(t *testing.T) {
 func TestTLSComesLate(t *testing.T) {
 	namespace := newNamespace(t, "late")
 	ap := small(namespace, "studio")
-	ap.Spec.Networking.Service.Type = corev1.ServiceTypeLoadBalancer
+	ap.Spec.Networking.Service.Type = corev1.ServiceTypeNodePort
 	create(t, ap)
+	waitReady(t, ap)
+	(&user{url: ap.Status.URL, http: http.Client{Timeout: 10 * time.Second}}).await(t) // on a node's address
+	edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Networking.Service.Type = corev1.ServiceTypeLoadBalancer })
 	waitReady(t, ap)
 	address := addressOf(t, ap)
 	u := (&user{url: "http://" + address, http: http.Client{Timeout: 10 * time.Second}}).await(t)

@@ -36,7 +36,8 @@ func TestNothingFailsUnderLoad(t *testing.T) {
 	waitReady(t, ap)
 	mustKubectl(t, "uncordon", "node2")
 	u := visitor(t, namespace, ap.Status.URL, addressOf(t, ap)+":443")
-	u.session(t, "register", map[string]string{"email": "artist@example.com", "username": "artist", "password": "correct horse battery artist"})
+	artist := map[string]string{"email": "artist@example.com", "username": "artist", "password": "correct horse battery artist"}
+	u.session(t, "register", artist)
 	content := picture(t)
 	id := u.upload(t, "hero.png", content)
 
@@ -48,12 +49,19 @@ func TestNothingFailsUnderLoad(t *testing.T) {
 		t.Logf("%d requests, %d failed, the slowest took %s", load.sent.Load(), load.failed.Load(), time.Duration(load.slowest.Load()).Round(time.Millisecond))
 	}
 	pods("three pods or more", func(all, _ int) bool { return all >= 3 })
+	sessions := startSessions(u, artist, id, content, 300*time.Millisecond)
+	defer func() { _, _, _ = sessions.end() }()
 	create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tokens"}, StringData: map[string]string{"key": "a new key of more than thirty-two bytes"}})
 	edit(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Auth.JWTSecretRef = &assetv1.SecretKeyRef{Name: "tokens", Key: "key"}
-		ap.Spec.Auth.VerifySecretRefs = []assetv1.SecretKeyRef{{Name: "studio-auth", Key: "jwt-secret"}}
 	})
 	waitReady(t, ap)
+	if sent, failed, first := sessions.end(); failed > 0 || sent == 0 {
+		t.Errorf("while the signing key changed, %d of %d new sessions failed, the first with: %v", failed, sent, first)
+	} else {
+		t.Logf("while the signing key changed, %d new sessions, none refused", sent)
+	}
+	waitFor(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, "tokens of the former signing key are accepted until")
 	pods("pods on both nodes", func(all, second int) bool { return second > 0 && second < all })
 	renewed := renew(t, u, ap, addressOf(t, ap)+":443")
 	t.Logf("%5.1f s until the renewed certificate is served", renewed.Seconds())
@@ -102,7 +110,7 @@ func addressOf(t *testing.T, ap *assetv1.AssetPlatform) string {
 	return service.Status.LoadBalancer.Ingress[0].IP
 }
 
-// load is a number of downloads a second, each over a connection of its own, so that every pod gets its share.
+// load is a number of requests a second, each over a connection of its own, so that every pod gets its share.
 type load struct {
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -114,7 +122,29 @@ type load struct {
 	first   atomic.Pointer[error]
 }
 
+// startLoad downloads an asset again and again.
 func startLoad(u *user, id string, content []byte, every time.Duration) *load {
+	return repeat(u, every, func(client *user) error { return client.download(id, content) })
+}
+
+// startSessions logs in again and again, and downloads an asset with each new token a few times: from pods that did not sign it.
+func startSessions(u *user, credentials map[string]string, id string, content []byte, every time.Duration) *load {
+	return repeat(u, every, func(client *user) error {
+		token, err := client.login(credentials)
+		if err != nil {
+			return err
+		}
+		session := &user{url: client.url, http: client.http, token: token}
+		for range 4 {
+			if err := session.download(id, content); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func repeat(u *user, every time.Duration, request func(client *user) error) *load {
 	l := &load{stop: make(chan struct{})}
 	each := &http.Transport{}
 	if own, ok := u.http.Transport.(*http.Transport); ok {
@@ -134,7 +164,7 @@ func startLoad(u *user, id string, content []byte, every time.Duration) *load {
 			l.ended.Go(func() {
 				l.sent.Add(1)
 				started := time.Now()
-				err := client.download(id, content)
+				err := request(client)
 				for took, longest := int64(time.Since(started)), l.slowest.Load(); took > longest && !l.slowest.CompareAndSwap(longest, took); longest = l.slowest.Load() {
 				}
 				if err != nil {
