@@ -208,6 +208,26 @@ func admissions() []admission {
 			accept: []string{"pod: {nodeSelector: {kubernetes.io/arch: amd64}}"}, reject: []string{"pod: {nodeSelector: {two words: x}}"},
 		},
 		{
+			field: "spec.pod.tolerations", message: "pod.tolerations: operator is Exists or Equal",
+			accept: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exists", "key: team, value: art", "operator: Exists", "key: gpu, operator: Equal, value: ''"), reject: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exsts"),
+		},
+		{
+			field: "spec.pod.tolerations", message: "pod.tolerations: effect is NoSchedule, PreferNoSchedule or NoExecute",
+			accept: each("pod: {tolerations: [{key: gpu, operator: Exists, effect: %s}]}", "NoSchedule", "''"), reject: each("pod: {tolerations: [{key: gpu, operator: Exists, effect: %s}]}", "NoScedule"),
+		},
+		{
+			field: "spec.pod.tolerations", message: "pod.tolerations: write key and value of the taint, or the operator Exists and no value",
+			reject: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exists, value: x", "value: x", "operator: Equal", ""),
+		},
+		{
+			field: "spec.pod.tolerations", message: "pod.tolerations: tolerationSeconds goes with the effect NoExecute alone",
+			accept: each("pod: {tolerations: [{key: gpu, operator: Exists, effect: %s, tolerationSeconds: 60}]}", "NoExecute"), reject: each("pod: {tolerations: [{key: gpu, operator: Exists, effect: %s, tolerationSeconds: 60}]}", "NoSchedule", "''"),
+		},
+		{
+			field: "spec.auth.rotation", message: `supported values: "Graceful", "Immediate"`,
+			accept: each("auth: {rotation: %s}", "Graceful", "Immediate"), reject: each("auth: {rotation: %s}", "Fast", "''"),
+		},
+		{
 			field: "spec.pod.priorityClassName", message: "not the name of a PriorityClass: kubectl get priorityclass lists those of the cluster",
 			accept: []string{"pod: {priorityClassName: high}"}, reject: []string{"pod: {priorityClassName: Very High}"},
 		},
@@ -222,6 +242,19 @@ func admissions() []admission {
 		{
 			field: "spec.networking.networkPolicy.metricsFrom[0]", message: "not a peer: set ipBlock, or podSelector, namespaceSelector or both",
 			accept: []string{"networking: {networkPolicy: {metricsFrom: [{podSelector: {}}]}}"}, reject: []string{"networking: {networkPolicy: {metricsFrom: [{}]}}"},
+		},
+		{
+			field: "spec.networking.networkPolicy.egress[0].to[0]", message: "not a peer: set ipBlock, or podSelector, namespaceSelector or both",
+			accept: each("networking: {networkPolicy: {egress: [%s]}}", "{}", "{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 443}, {port: 5353, protocol: UDP}]}"),
+			reject: each("networking: {networkPolicy: {egress: [%s]}}", "{to: [{}]}"),
+		},
+		{
+			field: "spec.networking.networkPolicy.egress[0].ports[0].port", message: "should be",
+			reject: each("networking: {networkPolicy: {egress: [{ports: [{port: %s}]}]}}", "0", "65536"),
+		},
+		{
+			field: "spec.networking.networkPolicy.egress[0].ports[0].protocol", message: `supported values: "TCP", "UDP", "SCTP"`,
+			reject: each("networking: {networkPolicy: {egress: [{ports: [{port: 53, protocol: %s}]}]}}", "udp"),
 		},
 		{field: "spec.deletionPolicy", message: `supported values: "Retain", "Delete"`, accept: []string{"deletionPolicy: Delete"}, reject: []string{"deletionPolicy: Keep"}},
 	}
@@ -407,6 +440,10 @@ func annotationAdmissions() []admission {
 		list = append(list,
 			admission{field: field + ".cidr", message: message, accept: each(spec, "cidr: 10.0.0.0/8", "cidr: 'fd00::/8'"), reject: each(spec, "cidr: 10.0.0.1")},
 			admission{field: field + ".except[0]", message: message, accept: each(spec, "cidr: 10.0.0.0/8, except: [10.1.0.0/16]"), reject: each(spec, "cidr: 10.0.0.0/8, except: [none]")},
+			admission{
+				field: field, message: "except: write ranges that are smaller than cidr and lie in it, like 10.1.0.0/16 in 10.0.0.0/8", accept: each(spec, "cidr: 'fd00::/8', except: ['fd00:1::/32']"),
+				reject: each(spec, "cidr: 10.0.0.0/8, except: [192.168.0.0/16]", "cidr: 10.0.0.0/8, except: [10.0.0.0/8]", "cidr: 10.0.0.0/8, except: [10.1.0.0/16, 0.0.0.0/0]", "cidr: 10.0.0.0/8, except: ['fd00:1::/32']"),
+			},
 		)
 	}
 	return list

@@ -79,13 +79,14 @@ type pass struct {
 	stored *assetv1.AssetPlatform // as it was read
 	facts  manifests.Facts
 
-	secretsProblem *finding
-	applyProblems  []*finding
+	secretsProblems []*finding
+	applyProblems   []*finding
 	// unsettled are the objects whose cached state may be older than what was just applied.
 	unsettled map[objectKey]bool
 	// databaseStarted is false while a managed database is not ready for the migration.
 	databaseStarted bool
 	migrationPods   []corev1.Pod
+	rotation        *keyRotation // of the signing key; nil while none is under way
 	// migrationRefusal is why the running migration has no pod; empty if it has one, or if nothing is known.
 	migrationRefusal string
 
@@ -155,17 +156,20 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if p.ap.Spec.Suspend {
 		return r.compareAll(ctx, p)
 	}
-	p.facts.Credentials, p.secretsProblem, err = r.resolveCredentials(because(ctx, "secrets"), p.ap)
+	p.facts.Credentials, p.secretsProblems, err = r.resolveCredentials(because(ctx, "secrets"), p.ap)
 	if err != nil {
 		return err
 	}
-	if p.secretsProblem != nil {
+	if len(p.secretsProblems) > 0 {
 		p.requeueIn(r.interval()) // a Secret's arrival wakes us; that one may be made now, a quota raised, does not
 		last, err := r.lastCredentials(ctx, p.ap)
-		if err != nil || last == nil || p.secretsProblem.reason == assetv1.ReasonInvalidSpec {
+		if err != nil || last == nil || p.secretsProblems[0].reason == assetv1.ReasonInvalidSpec {
 			return err // there is nothing that what the spec says could be kept with
 		}
 		p.facts.Credentials = *last
+	}
+	if err := r.rotateKeys(because(ctx, "secrets"), p); err != nil {
+		return err
 	}
 	if err := r.observeChildren(because(ctx, "lookup"), p); err != nil {
 		return err
@@ -223,7 +227,11 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		if isClaim && (apierrors.IsInvalid(err) || apierrors.IsForbidden(err)) {
 			err = r.refusedClaim(ctx, claim, err)
 		}
-		if problem, ok := asFinding(err, describe(object)); ok && !namespaceEnds(err) {
+		problem, ok := wrongField(object, err)
+		if !ok {
+			problem, ok = asFinding(err, describe(object))
+		}
+		if ok && !namespaceEnds(err) {
 			p.refuse(problem, r.recheck(object))
 			// A claim of ours that cannot be changed is no reason to leave what uses it alone, nor is one that is fought for.
 			refused[objectKeyOf(object)] = (!isClaim || problem.reason == assetv1.ReasonNameConflict) && problem.reason != assetv1.ReasonFieldConflict

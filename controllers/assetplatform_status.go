@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -63,69 +64,76 @@ func setStatus(ap *assetv1.AssetPlatform, o *observed) {
 	}
 	s.Components = components(ap, o)
 
-	secrets := secretsResolved(o)
-	migrated := migratedVerdict(ap, o)
-	available := availableVerdict(ap, o)
-	dependencies := []struct {
-		condition string
-		verdict   verdict
-	}{
-		{assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)},
-		{assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })},
-		{assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })},
-	}
-	set := func(condition string, v verdict) {
-		message := v.message
-		if v.finding == nil || !v.finding.former {
-			message = inSpecWords(ap, message)
-		}
-		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-			Type: condition, Status: v.status, Reason: v.reason, Message: message, ObservedGeneration: ap.Generation,
-		})
-	}
-	verdicts := []verdict{secrets, migrated}
-	set(assetv1.ConditionSecretsResolved, secrets)
-	set(assetv1.ConditionMigrated, migrated)
-	for _, d := range dependencies {
-		set(d.condition, d.verdict)
-		verdicts = append(verdicts, d.verdict)
-	}
-	set(assetv1.ConditionAvailable, available)
-	verdicts = append(verdicts, available, addressed(o))
 	s.Certificate = nil
 	if o.certificate != nil {
 		s.Certificate = o.certificate.life
 	}
-	for _, asked := range []struct {
-		condition string
-		verdict   *verdict // nil: the spec does not ask for it, and there is no such condition
-		counts    bool     // for Ready
-	}{
-		{assetv1.ConditionCertificateReady, certificateVerdict(o.certificate), true},
-		{assetv1.ConditionRoutesReady, routesVerdict(ap, o), true},
-		{assetv1.ConditionMonitoringReady, monitoringVerdict(ap, o), false},
-	} {
-		if asked.verdict == nil {
-			meta.RemoveStatusCondition(&s.Conditions, asked.condition)
+	var all, counting []verdict
+	for _, part := range parts(ap, o) {
+		if part.condition != "" {
+			setCondition(ap, part.condition, part.verdict)
+		}
+		if part.verdict == nil {
 			continue
 		}
-		set(asked.condition, *asked.verdict)
-		if asked.counts {
-			verdicts = append(verdicts, *asked.verdict)
+		all = append(all, *part.verdict)
+		if part.counts {
+			counting = append(counting, *part.verdict)
 		}
 	}
-
-	s.Problems = problems(ap, o, verdicts)
-	ready := readyVerdict(ap, o, verdicts)
+	s.Problems = problems(ap, o, all)
+	ready := readyVerdict(ap, o, counting)
 	if ready.status == metav1.ConditionTrue && !ap.Spec.Hibernate {
 		s.Image = o.facts.TargetImage
 		s.Version = version(s.Image)
 	}
-	set(assetv1.ConditionReady, ready)
-	set(assetv1.ConditionStalled, stalledVerdict(ready))
-	set(assetv1.ConditionReconciling, reconcilingVerdict(ready))
-	set(assetv1.ConditionUpdateAvailable, updateVerdict(ap, o))
+	for condition, v := range map[string]verdict{
+		assetv1.ConditionReady: ready, assetv1.ConditionStalled: stalledVerdict(ready), assetv1.ConditionReconciling: reconcilingVerdict(ready),
+		assetv1.ConditionUpdateAvailable: updateVerdict(ap, o),
+	} {
+		setCondition(ap, condition, &v)
+	}
 	slices.SortFunc(s.Conditions, func(a, b metav1.Condition) int { return conditionOrder(a.Type) - conditionOrder(b.Type) })
+}
+
+// part is something that Ready is made of, with its condition.
+type part struct {
+	condition string   // empty: none tells of it alone
+	verdict   *verdict // nil: the spec does not ask for it, and there is no such condition
+	counts    bool     // for Ready
+}
+
+// parts come in the order in which Ready speaks of them.
+func parts(ap *assetv1.AssetPlatform, o *observed) []part {
+	always := func(condition string, v verdict) part { return part{condition, &v, true} }
+	return []part{
+		always(assetv1.ConditionSecretsResolved, secretsResolved(o)),
+		always(assetv1.ConditionMigrated, migratedVerdict(ap, o)),
+		always(assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)),
+		always(assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })),
+		always(assetv1.ConditionCacheReady, dependencyVerdict(ap, o, manifests.ComponentRedis, assetv1.ReasonCacheDown, cacheText(ap), func(c config.Checks) config.Check { return c.Cache })),
+		always(assetv1.ConditionAvailable, availableVerdict(ap, o)),
+		always("", addressed(o)),
+		{assetv1.ConditionCertificateReady, certificateVerdict(o.certificate), true},
+		{assetv1.ConditionRoutesReady, routesVerdict(ap, o), true},
+		{assetv1.ConditionMonitoringReady, monitoringVerdict(ap, o), false},
+		{assetv1.ConditionAutoscalingReady, o.autoscaling, false},
+	}
+}
+
+// setCondition writes a condition, or removes it where there is no verdict.
+func setCondition(ap *assetv1.AssetPlatform, condition string, v *verdict) {
+	if v == nil {
+		meta.RemoveStatusCondition(&ap.Status.Conditions, condition)
+		return
+	}
+	message := v.message
+	if v.finding == nil || !v.finding.former {
+		message = inSpecWords(ap, message)
+	}
+	meta.SetStatusCondition(&ap.Status.Conditions, metav1.Condition{
+		Type: condition, Status: v.status, Reason: v.reason, Message: message, ObservedGeneration: ap.Generation,
+	})
 }
 
 // conditionOrder puts what people look for first.
@@ -133,15 +141,29 @@ func conditionOrder(conditionType string) int {
 	return slices.Index([]string{
 		assetv1.ConditionReady, assetv1.ConditionReconciling, assetv1.ConditionStalled, assetv1.ConditionSecretsResolved,
 		assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady,
-		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionMonitoringReady, assetv1.ConditionUpdateAvailable,
+		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionMonitoringReady, assetv1.ConditionAutoscalingReady, assetv1.ConditionUpdateAvailable,
 	}, conditionType)
 }
 
 func secretsResolved(o *observed) verdict {
-	if o.secretsProblem != nil {
-		return no(o.secretsProblem)
+	if len(o.secretsProblems) > 0 {
+		v := no(o.secretsProblems[0])
+		for _, more := range o.secretsProblems[1:min(maxProblems, len(o.secretsProblems))] {
+			v.message += ". " + more.message()
+		}
+		return v
 	}
-	return yes(assetv1.ReasonResolved, "Every Secret and key is there")
+	message := "Every Secret and key is there"
+	switch rotation := o.rotation; {
+	case rotation == nil:
+	case rotation.accepting:
+		message += "; the signing key changes: every pod accepts the new one before any signs with it"
+	case rotation.until.IsZero():
+		message += "; the signing key changes: every pod accepts the former one as well"
+	default:
+		message += "; tokens of the former signing key are accepted until " + rotation.until.UTC().Format(time.RFC3339)
+	}
+	return yes(assetv1.ReasonResolved, message)
 }
 
 // migratedVerdict speaks of the image that the spec asks for.
@@ -204,6 +226,11 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		}
 		return waiting(assetv1.ReasonNotCreated, "The server's Deployment is being made")
 	}
+	for _, f := range o.applyProblems {
+		if f.where == describe(o.server) && f.reason != assetv1.ReasonFieldConflict {
+			return no(f)
+		}
+	}
 	wanted, have := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status
 	seen := o.serverSettled && have.ObservedGeneration >= o.server.Generation
 	rolled := have.UpdatedReplicas == have.Replicas
@@ -217,6 +244,8 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		rolled = rolled && have.Replicas == wanted && have.AvailableReplicas == wanted && seen
 	}
 	switch {
+	case rolled && o.rotation != nil && o.rotation.accepting:
+		return waiting(assetv1.ReasonRollingOut, "Every new pod accepts the new signing key; once the old ones have ended, they are rolled again to sign with it")
 	case rolled && wanted == 0:
 		return yes(assetv1.ReasonScaledToZero, "Scaled to zero: nothing serves, as asked")
 	case rolled && ap.Spec.Autoscaling != nil:
@@ -287,7 +316,7 @@ func addressed(o *observed) verdict {
 
 // problems are the findings behind the verdicts, the worst first, each once.
 func problems(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) []assetv1.Problem {
-	findings := slices.Clone(o.applyProblems)
+	findings := slices.Concat(o.applyProblems, o.secretsProblems)
 	for _, v := range verdicts {
 		if v.finding != nil {
 			findings = append(findings, v.finding)

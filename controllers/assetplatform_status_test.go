@@ -112,7 +112,7 @@ func TestSetStatus(t *testing.T) {
 	}{
 		"all is well": {func(*scene) {}, assetv1.ConditionAvailable, "True", assetv1.ReasonRolledOut, "True", false},
 		"a Secret is missing": {func(s *scene) {
-			s.o.secretsProblem = &finding{reason: assetv1.ReasonSecretNotFound, problem: "Secret x", where: "Secret x", remedy: "create it"}
+			s.o.secretsProblems = []*finding{{reason: assetv1.ReasonSecretNotFound, problem: "Secret x", where: "Secret x", remedy: "create it"}}
 		}, assetv1.ConditionSecretsResolved, "False", assetv1.ReasonSecretNotFound, "False", false},
 		"a name is taken": {func(s *scene) {
 			s.o.applyProblems = []*finding{{reason: assetv1.ReasonNameConflict, problem: "x", where: "x", remedy: "y"}}
@@ -299,6 +299,20 @@ func TestURL(t *testing.T) {
 		s.o.service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{ingress}
 		if setStatus(s.ap, s.o); s.ap.Status.URL != want {
 			t.Errorf("URL %s, want %s", s.ap.Status.URL, want)
+		}
+	}
+	n := newScene()
+	n.o.service.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31080}}}
+	for _, test := range []struct {
+		nodes []string
+		want  string
+	}{
+		{nil, ""}, {[]string{"10.0.0.2"}, "http://10.0.0.2:31080"}, {[]string{"10.0.0.1", "10.0.0.2"}, "http://10.0.0.2:31080"},
+		{nil, "http://10.0.0.2:31080"}, {[]string{"10.0.0.3"}, "http://10.0.0.3:31080"},
+	} {
+		n.o.nodes = test.nodes
+		if setStatus(n.ap, n.o); n.ap.Status.URL != test.want {
+			t.Errorf("nodes %v: URL %q, want %q", test.nodes, n.ap.Status.URL, test.want)
 		}
 	}
 	s := newScene()

@@ -43,16 +43,24 @@ func severity(f *finding) int { return slices.Index(severities, f.reason) }
 
 func diagnosePod(pod *corev1.Pod) *finding {
 	where := "Pod " + stablePodName(pod)
-	for _, c := range pod.Status.ContainerStatuses {
-		if f := diagnoseContainer(pod, c, where); f != nil {
-			return f
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		f := diagnoseContainer(pod, c, where)
+		if f == nil {
+			continue
 		}
+		if c.Name != string(componentOf(pod)) {
+			return foreignContainer(f, c, where)
+		}
+		return f
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 			remedy := "add nodes, or free some"
 			if componentOf(pod) == manifests.ComponentServer {
 				remedy = "add nodes, or lower spec.resources.requests or spec.replicas"
+			}
+			if fields := placement(componentOf(pod), c.Message); fields != "" {
+				remedy += "; or let other nodes do, in " + fields
 			}
 			if strings.Contains(c.Message, "unbound immediate PersistentVolumeClaims") {
 				remedy = "see why the claim has no volume with kubectl describe pvc"
@@ -65,6 +73,15 @@ func diagnosePod(pod *corev1.Pod) *finding {
 		}
 	}
 	return nil
+}
+
+// foreignContainer is the finding about a container that is not ours: that of a sidecar injector, say.
+func foreignContainer(f *finding, c corev1.ContainerStatus, where string) *finding {
+	name := fmt.Sprintf("container %s of %s", c.Name, where)
+	foreign := *f
+	foreign.problem = strings.Replace(f.problem, where, "C"+name[1:], 1)
+	foreign.remedy = "correct it where it comes from: " + name + " is not the operator's"
+	return &foreign
 }
 
 func diagnoseContainer(pod *corev1.Pod, c corev1.ContainerStatus, where string) *finding {

@@ -96,6 +96,32 @@ func TestDiagnose(t *testing.T) {
 	if found := diagnose([]corev1.Pod{pod}); len(found) != 1 || found[0].message() != "Pod studio-server-… fits on no node (0/3 nodes are available: 3 Insufficient cpu): add nodes, or lower spec.resources.requests or spec.replicas" {
 		t.Errorf("unschedulable: %v", found)
 	}
+	for words, want := range map[string]string{
+		"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.":                                         "in spec.pod.nodeSelector or spec.pod.affinity",
+		"0/2 nodes are available: 1 node(s) had untolerated taint {gpu: true}, 1 node(s) didn't match pod anti-affinity rules.": "in spec.pod.affinity or spec.pod.tolerations",
+	} {
+		pod.Status.Conditions[0].Message = words
+		if found := diagnose([]corev1.Pod{pod}); len(found) != 1 || !strings.HasSuffix(found[0].remedy, want) {
+			t.Errorf("%s: %v", words, found)
+		}
+	}
+}
+
+// A container that somebody else has put into our pods is named, and no field of the spec is blamed for it.
+func TestDiagnoseOfForeignContainers(t *testing.T) {
+	t.Parallel()
+	status := waits("CrashLoopBackOff", "")
+	status.LastTerminationState.Terminated = ended(3, "Error", "no certificate")
+	for name, pod := range map[string]corev1.Pod{"a container": podOf(manifests.ComponentServer, status), "a sidecar": podOf(manifests.ComponentServer, status)} {
+		pod.Status.ContainerStatuses[0].Name = "injected"
+		if name == "a sidecar" {
+			pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses = pod.Status.ContainerStatuses, nil
+		}
+		const want = "Container injected of Pod studio-server-… ended with exit code 3 (no certificate): correct it where it comes from: container injected of Pod studio-server-… is not the operator's"
+		if found := diagnose([]corev1.Pod{pod}); len(found) != 1 || found[0].message() != want {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
 }
 
 // Pods that start, run, and end as they should give no finding.

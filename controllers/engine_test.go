@@ -398,13 +398,16 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	ap = ap.DeepCopy()
 	r := &Reconciler{Client: admin, APIReader: admin, Images: manifests.DefaultImages}
 	r.secrets.metadata, r.secrets.uncached, r.applier.client = admin, admin, admin
-	credentials, problem, err := r.resolveCredentials(context.Background(), ap)
-	if err != nil || problem != nil {
-		t.Fatal(err, problem)
+	credentials, problems, err := r.resolveCredentials(context.Background(), ap)
+	if err != nil || problems != nil {
+		t.Fatal(err, problems)
 	}
 	images := manifests.TargetImages(ap, manifests.DefaultImages)
 	p := &pass{ap: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server, Installed: operator.reconciler.optional.Installed()}}
 	if err := r.observeClaims(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rotateKeys(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}
 	if p.facts.Left, err = r.leftData(context.Background(), ap); err != nil {

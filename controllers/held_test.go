@@ -14,6 +14,7 @@ import (
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
 	"github.com/assetplatform/assetplatform/test/controlplane"
 )
 
@@ -155,12 +156,12 @@ func TestUpstreamsBesideOthers(t *testing.T) {
 	from := serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom
 	configMaps := []string{"missing", from[0].ConfigMapRef.Name, "kube-root-ca.crt", "studio-dashboard", "missing"}
 	secrets := []string{"missing", from[1].SecretRef.Name, "studio-auth"}
-	used, err := operator.reconciler.appendUpstreams(ctx, &pass{ap: ap}, nil, configMaps, secrets)
-	if err != nil || len(used) != 1 || !strings.Contains(used[0].DatabaseURL, "studio-postgres") {
-		t.Errorf("%+v: %v", used, err)
+	settings, secret, err := operator.reconciler.environment(ctx, &pass{ap: ap}, configMaps, secrets)
+	if err != nil || settings == nil || secret == nil || !strings.Contains(manifests.UpstreamsOf(settings, secret).DatabaseURL, "studio-postgres") {
+		t.Errorf("%v, %v: %v", settings, secret, err)
 	}
-	if used, err := operator.reconciler.appendUpstreams(ctx, &pass{ap: ap}, nil, nil, secrets); err != nil || len(used) > 0 {
-		t.Errorf("of a pod without our settings: %+v, %v", used, err)
+	if settings, _, err := operator.reconciler.environment(ctx, &pass{ap: ap}, nil, secrets); err != nil || settings != nil {
+		t.Errorf("of a pod without our settings: %v, %v", settings, err)
 	}
 }
 

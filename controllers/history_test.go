@@ -204,6 +204,9 @@ func checkConditions(ap *assetv1.AssetPlatform) error {
 	if manifests.WantsServiceMonitor(ap) || manifests.WantsRules(ap) {
 		want++
 	}
+	if ap.Spec.Autoscaling != nil && !ap.Spec.Hibernate {
+		want++
+	}
 	if got := len(ap.Status.Conditions); got != want {
 		wrong = append(wrong, fmt.Errorf("%s/%s has %d conditions, want %d or none", ap.Namespace, ap.Name, got, want))
 	}

@@ -19,10 +19,11 @@ import (
 
 // observed is everything that the status is made from.
 type observed struct {
-	secretsProblem *finding
-	applyProblems  []*finding
-	facts          manifests.Facts
-	operatorImages manifests.Images
+	secretsProblems []*finding
+	applyProblems   []*finding
+	facts           manifests.Facts
+	operatorImages  manifests.Images
+	rotation        *keyRotation // of the signing key; nil while none is under way
 
 	server        *appsv1.Deployment // nil: not there
 	serverSettled bool               // server is no older than what was applied last
@@ -32,7 +33,9 @@ type observed struct {
 	serviceSettled bool
 	routes         []*route
 	certificate    *certificate // nil: the spec asks for none
+	autoscaling    *verdict     // nil: the spec asks for none
 	readiness      []config.Readiness
+	nodes          []string   // addresses of those that server pods are on, sorted
 	podFindings    []*finding // of all pods, the worst first
 	migration      []*finding // of the running migration's pods
 	// migrationRefusal is why the running migration has no pod.
@@ -47,7 +50,9 @@ type managedState struct {
 	spec      assetv1.ManagedVolumeSpec
 	set       *appsv1.StatefulSet // nil: not there
 	settled   bool
-	claim     *corev1.PersistentVolumeClaim
+	// refused says that the cluster would not have the set as it is wanted: as it was before, it may run on.
+	refused bool
+	claim   *corev1.PersistentVolumeClaim
 	// podRefusal is why it has no pod, claimRefusal why it has no volume.
 	podRefusal, claimRefusal string
 }
@@ -77,7 +82,7 @@ func (s managedState) runs(image string) bool {
 // observe reads from the cache, and from the server pods, what the status is made from.
 func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err error) {
 	o := &observed{
-		secretsProblem: p.secretsProblem, applyProblems: p.applyProblems, facts: p.facts,
+		secretsProblems: p.secretsProblems, applyProblems: p.applyProblems, facts: p.facts, rotation: p.rotation,
 		operatorImages: r.Images, databaseUp: p.databaseStarted,
 	}
 	if o.server, err = child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{}); err != nil {
@@ -97,10 +102,19 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	if o.certificate, err = r.observeCertificate(ctx, p); err != nil {
 		return nil, err
 	}
+	if o.autoscaling, err = r.observeAutoscaling(ctx, p); err != nil {
+		return nil, err
+	}
 	serverPods, managedPods, err := r.ownPods(ctx, p, o)
 	if err != nil {
 		return nil, err
 	}
+	for _, pod := range serverPods {
+		if ip := pod.Status.HostIP; ip != "" && !slices.Contains(o.nodes, ip) {
+			o.nodes = append(o.nodes, ip)
+		}
+	}
+	slices.Sort(o.nodes)
 	o.migration, o.migrationRefusal = diagnose(p.migrationPods), p.migrationRefusal
 	o.podFindings = diagnose(managedPods)
 	for _, f := range diagnose(serverPods) {
@@ -187,6 +201,7 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]
+		state.refused = state.set != nil && slices.ContainsFunc(p.applyProblems, func(f *finding) bool { return f.where == describe(state.set) })
 		if state.unbound() && !state.ready() && !p.ap.Spec.Hibernate {
 			if state.claimRefusal, err = r.refusalOf(ctx, p, state.claim); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +30,9 @@ type choice struct {
 
 type object = map[string]any
 
+// randomPriority is a PriorityClass that is there.
+const randomPriority = "random-specs"
+
 // choices are what the generator draws from, by the path of the field.
 var choices = map[string][]choice{
 	"replicas":                  {{}, {value: int64(0)}, {value: int64(2)}, {value: int64(-1), bad: true}, {value: "three", bad: true}},
@@ -40,11 +44,23 @@ var choices = map[string][]choice{
 	"disruption.maxUnavailable": {{}, {value: int64(2)}, {value: "50%"}, {value: int64(0), bad: true}},
 	"serviceAccount":            {{}, {value: object{"name": "default"}}, {value: object{"annotations": object{"example.com/role": "x"}}}, {value: object{"name": "x", "annotations": object{}}, bad: true}},
 	"pod.labels":                {{}, {value: object{"example.com/team": "art"}}, {value: object{"two words": "x"}, bad: true}},
+	"pod.annotations":           {{}, {value: object{"example.com/owner": "any text"}}, {value: object{"a/b/c": "x"}, bad: true}},
+	"pod.nodeSelector":          {{}, {}, {value: object{"kubernetes.io/arch": "amd64"}}, {value: object{"two words": "x"}, bad: true}},
+	"pod.tolerations":           {{}, {value: []any{object{"key": "gpu", "operator": "Exists"}}}, {value: []any{object{"key": "gpu", "operator": "Is"}}, bad: true}},
+	"pod.affinity":              {{}, {value: object{"podAntiAffinity": object{"preferredDuringSchedulingIgnoredDuringExecution": []any{object{"weight": int64(1), "podAffinityTerm": object{"topologyKey": "zone"}}}}}}},
+	"pod.priorityClassName":     {{}, {}, {value: randomPriority}, {value: "Very High", bad: true}},
+	"imagePullSecrets":          {{}, {value: []any{object{"name": "registry"}}}, {value: []any{object{"name": "a b"}}, bad: true}},
+	"resources":                 {{}, {value: object{"requests": object{"cpu": "100m"}}}, {value: object{"limits": object{"memory": "1Gi"}}}, {value: object{"requests": object{"cpu": int64(2)}, "limits": object{"cpu": int64(1)}}, bad: true}},
+	"server.allowedOrigins":     {{}, {value: []any{"https://*.example.com"}}, {value: []any{"example.com/x"}, bad: true}},
+	"server.trustedProxies":     {{}, {value: []any{"10.0.0.0/8"}}, {value: []any{"10.0.0.1"}, bad: true}},
+	"server.trashRetention":     {{}, {value: "48h"}, {value: "soon", bad: true}},
+	"server.rateLimits":         {{}, {value: object{"loginAccount": int64(0)}}, {value: object{"loginAddress": int64(-1)}, bad: true}},
 	"database": {
 		{},
 		{},
 		{value: object{"managed": object{}}},
 		{value: object{"secretRef": object{"name": "backend-secrets", "key": "database-url"}}},
+		{value: object{"secretRef": object{"name": "backend-secrets", "key": "database-url"}, "directSecretRef": object{"name": "backend-secrets", "key": "database-url"}}},
 		{value: object{"managed": object{}, "secretRef": object{"name": "backend-secrets", "key": "database-url"}}, bad: true},
 		{value: object{}, bad: true},
 	},
@@ -54,23 +70,37 @@ var choices = map[string][]choice{
 		{},
 		{value: object{"bucket": "assets", "credentialsSecretRef": object{"name": "backend-secrets"}}},
 		{value: object{"bucket": "assets"}},
+		{value: object{"bucket": "assets", "prefix": "studio/", "region": "eu-central-1", "endpoint": "https://s3.example.com"}},
 		{value: object{"bucket": "Assets"}, bad: true},
 		{value: object{"managed": object{}, "region": "x"}, bad: true},
 	},
-	"auth.jwtSecretRef":         {{}, {}, {value: object{"name": "backend-secrets", "key": "jwt-secret"}}},
-	"networking.service.type":   {{}, {value: "NodePort"}, {value: "ExternalName", bad: true}},
-	"networking.service.port":   {{}, {value: int64(8080)}, {value: int64(443)}, {value: int64(0), bad: true}},
-	"networking.host":           {{}, {value: "a.example.com"}, {value: "b.example.com"}, {value: "https://a.example.com", bad: true}},
-	"networking.ingress":        {{}, {}, {value: object{}}, {value: object{"className": "any"}}},
-	"networking.gateway":        {{}, {}, {value: object{"parentRefs": []any{object{"name": "public"}}}}, {value: object{"parentRefs": []any{}}, bad: true}},
-	"networking.tls":            {{}, {}, {value: object{"issuerRef": object{"name": "any"}}}, {value: object{"secretName": "own"}}, {value: object{}, bad: true}},
-	"networking.networkPolicy":  {{}, {}, {value: object{"enabled": false}}},
-	"monitoring.serviceMonitor": {{}, {value: false}},
-	"monitoring.rules":          {{}, {value: false}},
-	"monitoring.dashboard":      {{}, {value: false}},
-	"deletionPolicy":            {{}, {value: "Delete"}, {value: "Keep", bad: true}},
-	"hibernate":                 {{}, {}, {}, {value: true}},
-	"migrations.backoffLimit":   {{}, {value: int64(0)}, {value: int64(11), bad: true}},
+	"auth.jwtSecretRef":       {{}, {}, {value: object{"name": "backend-secrets", "key": "jwt-secret"}}},
+	"auth.verifySecretRefs":   {{}, {}, {value: []any{object{"name": "backend-secrets", "key": "jwt-secret"}}}, {value: []any{object{"name": "backend-secrets"}}, bad: true}},
+	"auth.rotation":           {{}, {}, {value: "Immediate"}, {value: "Fast", bad: true}},
+	"networking.service.type": {{}, {value: "NodePort"}, {value: "ExternalName", bad: true}},
+	"networking.service.port": {{}, {value: int64(8080)}, {value: int64(443)}, {value: int64(0), bad: true}},
+	"networking.host":         {{}, {value: "a.example.com"}, {value: "b.example.com"}, {value: "https://a.example.com", bad: true}},
+	"networking.ingress":      {{}, {}, {value: object{}}, {value: object{"className": "any"}}},
+	"networking.gateway":      {{}, {}, {value: object{"parentRefs": []any{object{"name": "public"}}}}, {value: object{"parentRefs": []any{}}, bad: true}},
+	"networking.tls":          {{}, {}, {value: object{"issuerRef": object{"name": "any"}}}, {value: object{"secretName": "own"}}, {value: object{}, bad: true}},
+	"networking.networkPolicy": {
+		{},
+		{},
+		{value: object{"enabled": false}},
+		{value: object{"ingressFrom": []any{object{"podSelector": object{}}}, "metricsFrom": []any{object{"namespaceSelector": object{}}}}},
+		{value: object{"egress": []any{object{"to": []any{object{"ipBlock": object{"cidr": "10.0.0.0/8"}}}, "ports": []any{object{"port": int64(443)}}}}}},
+		{value: object{"egress": []any{object{"ports": []any{object{"port": int64(0)}}}}}, bad: true},
+	},
+	"networking.service.annotations": {{}, {value: object{"example.com/kind": "x"}}, {value: object{"a/b/c": "x"}, bad: true}},
+	"monitoring.labels":              {{}, {value: object{"release": "prometheus"}}, {value: object{"two words": "x"}, bad: true}},
+	"monitoring.scrapeInterval":      {{}, {value: "30s"}, {value: "0s", bad: true}},
+	"suspend":                        {{}, {}, {}, {}, {value: true}},
+	"monitoring.serviceMonitor":      {{}, {value: false}},
+	"monitoring.rules":               {{}, {value: false}},
+	"monitoring.dashboard":           {{}, {value: false}},
+	"deletionPolicy":                 {{}, {value: "Delete"}, {value: "Keep", bad: true}},
+	"hibernate":                      {{}, {}, {}, {value: true}},
+	"migrations.backoffLimit":        {{}, {value: int64(0)}, {value: int64(11), bad: true}},
 }
 
 // randomSpec draws a spec, and says whether admission should take it. Most draws take no bad value: else few would be good.
@@ -94,8 +124,10 @@ func randomSpec(random *rand.Rand) (spec object, good bool) {
 	n, _, _ := unstructured.NestedMap(spec, "networking")
 	has := func(field string) bool { return n[field] != nil }
 	port, _, _ := unstructured.NestedInt64(n, "service", "port")
+	_, cpu, _ := unstructured.NestedFieldNoCopy(spec, "resources", "requests", "cpu")
 	switch {
-	case (has("ingress") || has("gateway") || has("tls")) && !has("host"),
+	case spec["autoscaling"] != nil && spec["resources"] != nil && !cpu,
+		(has("ingress") || has("gateway") || has("tls")) && !has("host"),
 		has("tls") && has("gateway") && !has("ingress"),
 		has("tls") && !has("ingress") && port == 443:
 		good = false
@@ -125,6 +157,10 @@ func TestRandomSpecs(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
+	priority := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: randomPriority}, Value: 1}
+	if err := admin.Create(ctx, priority); client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
 	for i := range platforms {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -180,6 +216,13 @@ func converges(t *testing.T, ap *assetv1.AssetPlatform, spec object) {
 		if ap.Status.ObservedGeneration != ap.Generation {
 			return fmt.Errorf("generation %d was not looked at", ap.Generation)
 		}
+		ready := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionReady)
+		if ap.Spec.Suspend { // it says whether what is there is what the spec asks for
+			if ready.Status == metav1.ConditionTrue || ready.Reason == assetv1.ReasonSuspended {
+				return nil
+			}
+			return fmt.Errorf("suspended: %v: %s", spec, describeStatus(ap))
+		}
 		if err := autoscale(ap); err != nil {
 			return err
 		}
@@ -187,7 +230,6 @@ func converges(t *testing.T, ap *assetv1.AssetPlatform, spec object) {
 		if ap.Spec.Hibernate {
 			rests = assetv1.ConditionReady
 		}
-		ready := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionReady)
 		waitsForOthers := ap.Spec.Networking.TLS != nil || ap.Spec.Networking.Ingress != nil || ap.Spec.Networking.Gateway != nil
 		switch {
 		case !meta.IsStatusConditionTrue(ap.Status.Conditions, rests):

@@ -72,6 +72,11 @@ func podsRefused(where, whose, message string) *finding {
 		problem: fmt.Sprintf("The cluster refuses the pods of %s (%s)", whose, message),
 		remedy:  "raise the quota, or change what it names",
 	}
+	for _, name := range missingNames {
+		if name.said.MatchString(message) {
+			f.remedy = name.make + ", or correct " + name.field
+		}
+	}
 	if strings.Contains(message, "must specify limits") || strings.Contains(message, "must specify requests") {
 		f.remedy = "add a LimitRange with defaults to the namespace, so that the quota can count them"
 	}

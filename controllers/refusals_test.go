@@ -209,3 +209,38 @@ func TestPausedRollout(t *testing.T) {
 	pause(false)
 	waitReady(t, ap)
 }
+
+// What the cluster refuses for a value of the spec is said of the field that has it, and waits for an edit; what runs, runs on
+// and is said to.
+func TestRefusedValuesNameTheirFields(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Pod.Tolerations = []corev1.Toleration{{Key: "room", Operator: "Lt", Value: "no number"}}
+	})
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonInvalidSpec, "spec.pod.tolerations[0]", "correct spec.pod.tolerations[0]")
+	waitCondition(t, ap, assetv1.ConditionStalled, metav1.ConditionTrue, assetv1.ReasonInvalidSpec)
+	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionFalse, assetv1.ReasonInvalidSpec)
+	for _, condition := range []string{assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady} {
+		waitCondition(t, ap, condition, metav1.ConditionTrue, assetv1.ReasonAnswers)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Pod.Tolerations = nil })
+	waitReady(t, ap)
+}
+
+// Names of what is not in the cluster are no mistake of the spec alone: either can be mended.
+func TestNamesOfWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	waitReady(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Pod.PriorityClassName = "urgent" })
+	waitSays(t, ap, assetv1.ConditionAvailable, assetv1.ReasonPodsRefused, "make the PriorityClass, or correct spec.pod.priorityClassName")
+	waitCondition(t, ap, assetv1.ConditionDatabaseReady, metav1.ConditionTrue, assetv1.ReasonAnswers) // as the pods before say
+
+	// What looks for accounts does not run here; it says this.
+	f := podsRefused("Deployment studio-server", "the server", `pods "studio-server-5d9c7b8f46-" is forbidden: error looking up service account games/robot: serviceaccount "robot" not found`)
+	if f.remedy != "make the ServiceAccount, or correct spec.serviceAccount.name" {
+		t.Errorf("of an account: %s", f.message())
+	}
+}

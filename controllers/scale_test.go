@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -112,6 +113,52 @@ func TestAutoscalingDoesNotFlap(t *testing.T) {
 		if !meta.IsStatusConditionTrue(version.Status.Conditions, assetv1.ConditionReady) {
 			t.Fatalf("not Ready while it was scaled: %s", describeStatus(&version))
 		}
+	}
+}
+
+// An autoscaler that cannot do its work is a problem with a remedy, once it has had the time that measurements take; what
+// serves stays Ready. That kubectl scale changes nothing meanwhile is said, too.
+func TestAutoscalerThatCannotScale(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Autoscaling = &assetv1.AutoscalingSpec{MinReplicas: 2, MaxReplicas: 8}
+	})
+	waitReady(t, ap)
+	says := func(kind autoscalingv2.HorizontalPodAutoscalerConditionType, status corev1.ConditionStatus, since time.Duration, message string) {
+		t.Helper()
+		eventually(t, func() error {
+			scaler := get(t, ap, "studio-server", &autoscalingv2.HorizontalPodAutoscaler{})
+			scaler.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{
+				Type: kind, Status: status, Reason: "x", Message: message, LastTransitionTime: metav1.NewTime(time.Now().Add(-since)),
+			}}
+			return admin.Status().Update(ctx, scaler)
+		})
+	}
+	waitCondition(t, ap, assetv1.ConditionAutoscalingReady, metav1.ConditionFalse, assetv1.ReasonProgressing)
+	const noMetrics = "failed to get cpu utilization: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"
+	says(autoscalingv2.ScalingActive, corev1.ConditionFalse, autoscalerPatience-5*time.Second, noMetrics)
+	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, noMetrics, "such as metrics-server") // by itself, when the time is over
+	if p := ap.Status.Problems; len(p) != 1 || p[0].Where != "HorizontalPodAutoscaler studio-server" {
+		t.Errorf("problems %+v", p)
+	}
+	waitReady(t, ap)
+	says(autoscalingv2.ScalingActive, corev1.ConditionFalse, time.Hour, "failed to get cpu utilization: missing request for cpu in container proxy of Pod studio-server-x")
+	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, "set spec.resources.requests.cpu")
+	says(autoscalingv2.AbleToScale, corev1.ConditionFalse, time.Hour, "the HPA controller was unable to get the target's current scale")
+	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, "see kubectl describe hpa")
+	says(autoscalingv2.ScalingActive, corev1.ConditionTrue, 0, "")
+	c := waitCondition(t, ap, assetv1.ConditionAutoscalingReady, metav1.ConditionTrue, assetv1.ReasonScales)
+	if c.Message != "Scales from 2 to 8 replicas at 75 % of the CPU that they request" {
+		t.Errorf("message %q", c.Message)
+	}
+	if _, err := plane.Kubectl("-n", ap.Namespace, "scale", "ap/studio", "--replicas=5"); err != nil {
+		t.Fatal(err)
+	}
+	waitMessage(t, ap, assetv1.ConditionAutoscalingReady, metav1.ConditionTrue, assetv1.ReasonScales, "spec.replicas (5), which kubectl scale sets, counts again without spec.autoscaling")
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Autoscaling = nil })
+	waitReady(t, ap)
+	if c := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionAutoscalingReady); c != nil {
+		t.Errorf("without an autoscaler: %+v", c)
 	}
 }
 

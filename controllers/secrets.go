@@ -114,36 +114,37 @@ func referencedSecrets(ap *assetv1.AssetPlatform) []string {
 }
 
 // resolveCredentials generates what is to be generated, reads what the spec names,
-// and returns either all credentials or the finding that says what is missing.
-func (r *Reconciler) resolveCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (manifests.Credentials, *finding, error) {
+// and returns either all credentials or findings that say what is missing.
+func (r *Reconciler) resolveCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (manifests.Credentials, []*finding, error) {
 	generated, err := r.generateSecrets(ctx, ap)
 	if err != nil {
-		problem, ok := asFinding(err, "Secret")
-		if ok {
-			err = nil
+		if problem, ok := asFinding(err, "Secret"); ok {
+			return manifests.Credentials{}, []*finding{problem}, nil
 		}
-		return manifests.Credentials{}, problem, err
+		return manifests.Credentials{}, nil, err
 	}
 	r.secrets.retain(client.ObjectKeyFromObject(ap), referencedSecrets(ap))
 	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(ap), generated: generated}
 	c := l.credentials(ap)
-	if l.err != nil || l.problem != nil {
-		return manifests.Credentials{}, l.problem, l.err
+	if l.err != nil {
+		return manifests.Credentials{}, nil, l.err
 	}
-	if problem := invalidCredentials(ap, c); problem != nil {
-		return manifests.Credentials{}, problem, nil
+	var problems []*finding
+	for _, lack := range l.lacks {
+		problems = append(problems, lack.finding(ap.Namespace))
+	}
+	if len(problems) == 0 {
+		problems = invalidCredentials(ap, c)
+	}
+	if len(problems) > 0 {
+		return manifests.Credentials{}, problems, nil
 	}
 	return c, nil, nil
 }
 
 // invalidCredentials loads the settings as the server and the migration will, and
-// says what is wrong with the first that is; no message repeats a value.
-func invalidCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) *finding {
-	for i, key := range c.JWTVerifySecrets {
-		if strings.Contains(key, ",") {
-			return invalidSecret(&ap.Spec.Auth.VerifySecretRefs[i], "holds a comma, which separates keys")
-		}
-	}
+// says what is wrong with them; no message repeats a value.
+func invalidCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) []*finding {
 	f := manifests.Facts{Credentials: c}
 	values := manifests.ServerConfigMap(ap).Data
 	secret := manifests.ServerSecret(ap, f).Data
@@ -160,14 +161,22 @@ func invalidCredentials(ap *assetv1.AssetPlatform, c manifests.Credentials) *fin
 	if err == nil {
 		return nil
 	}
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	variable, wrong, _ := strings.Cut(first, ": ")
+	var problems []*finding
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		problems = append(problems, invalidVariable(ap, line))
+	}
+	return problems
+}
+
+// invalidVariable is the finding behind a line of what config says.
+func invalidVariable(ap *assetv1.AssetPlatform, line string) *finding {
+	variable, wrong, _ := strings.Cut(line, ": ")
 	if ref := sourceOf(ap, variable); ref != nil {
 		return invalidSecret(ref, wrong)
 	}
 	return &finding{
 		reason: assetv1.ReasonInvalidSpec, where: "AssetPlatform " + ap.Name, stalled: true,
-		problem: fmt.Sprintf("The server cannot start with what the spec says (%s)", strings.TrimSuffix(first, ".")),
+		problem: fmt.Sprintf("The server cannot start with what the spec says (%s)", strings.TrimSuffix(line, ".")),
 		remedy:  "correct the field that sets " + variable,
 	}
 }
@@ -204,15 +213,15 @@ func sourceOf(ap *assetv1.AssetPlatform, variable string) *assetv1.SecretKeyRef 
 	return nil
 }
 
-// credentialLookup reads keys until one is missing.
+// credentialLookup reads keys, and keeps which are missing.
 type credentialLookup struct {
 	ctx       context.Context
 	reader    *secretReader
 	platform  types.NamespacedName
 	generated map[string]map[string][]byte
 
-	problem *finding
-	err     error
+	lacks []lack // in the order of the spec
+	err   error
 }
 
 func (l *credentialLookup) credentials(ap *assetv1.AssetPlatform) manifests.Credentials {
@@ -275,40 +284,75 @@ func (l *credentialLookup) extra(ap *assetv1.AssetPlatform) map[string]string {
 
 func (l *credentialLookup) own(secret, key string) string { return string(l.generated[secret][key]) }
 
-// all reads a Secret that a field of the spec names; the first problem stays. with says what should be in it.
-func (l *credentialLookup) all(field, name string, with ...string) map[string][]byte {
-	if l.problem != nil || l.err != nil {
+// all reads a Secret that a field of the spec names, nil if it is not there. keys are those that should be in it.
+func (l *credentialLookup) all(field, name string, keys ...string) map[string][]byte {
+	if l.err != nil {
 		return nil
 	}
 	data, err := l.reader.data(l.ctx, l.platform, name)
 	if apierrors.IsNotFound(err) {
-		l.problem = &finding{
-			reason:  assetv1.ReasonSecretNotFound,
-			problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", name, field, l.platform.Namespace),
-			where:   "Secret " + name, remedy: "create it" + strings.Join(with, "") + ", or correct " + field,
-		}
+		l.lack(lack{secret: name, absent: true}, field, keys...)
 	} else if err != nil {
 		l.err = fmt.Errorf("read Secret %s: %w", name, err)
 	}
 	return data
 }
 
-// key reads one key that a field of the spec names; the first problem stays.
+// key reads one key that a field of the spec names, empty if it is not there.
 func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
 	if ref == nil {
 		return ""
 	}
-	data := l.all(field, ref.Name, " with the key "+ref.Key)
-	if l.problem != nil || l.err != nil {
-		return ""
-	}
+	data := l.all(field, ref.Name, ref.Key)
 	value := strings.TrimSpace(string(data[ref.Key])) // files made with an editor end in a newline
-	if value == "" {
-		l.problem = &finding{
-			reason:  assetv1.ReasonSecretKeyMissing,
-			problem: fmt.Sprintf("Secret %s has no value under the key %s, named by %s", ref.Name, ref.Key, field),
-			where:   "Secret " + ref.Name, remedy: "add the key to the Secret, or correct " + field,
-		}
+	if value == "" && data != nil {
+		l.lack(lack{secret: ref.Name}, field, ref.Key)
 	}
 	return value
+}
+
+// lack is a Secret that is absent, or keys that are not in it, and the fields of the spec that name them.
+type lack struct {
+	secret       string
+	absent       bool
+	fields, keys []string
+}
+
+func (l *credentialLookup) lack(what lack, field string, keys ...string) {
+	i := slices.IndexFunc(l.lacks, func(k lack) bool { return k.secret == what.secret && k.absent == what.absent })
+	if i < 0 {
+		i, l.lacks = len(l.lacks), append(l.lacks, what)
+	}
+	k := &l.lacks[i]
+	if !slices.Contains(k.fields, field) {
+		k.fields = append(k.fields, field)
+	}
+	for _, key := range keys {
+		if !slices.Contains(k.keys, key) {
+			k.keys = append(k.keys, key)
+		}
+	}
+}
+
+// finding says what to do, for all that is wrong with a Secret at once.
+func (k lack) finding(namespace string) *finding {
+	keys := "the key" + plural(k.keys) + " " + listed(k.keys, "and")
+	where, correct := "Secret "+k.secret, ", or correct "+listed(k.fields, "and")
+	if !k.absent {
+		return &finding{
+			reason: assetv1.ReasonSecretKeyMissing, where: where,
+			problem: fmt.Sprintf("Secret %s has no value under %s, named by %s", k.secret, keys, listed(k.fields, "and")),
+			remedy:  "add the key" + plural(k.keys) + " to the Secret" + correct,
+		}
+	}
+	f := &finding{
+		reason: assetv1.ReasonSecretNotFound, where: where,
+		problem: fmt.Sprintf("Secret %s, named by %s, does not exist in namespace %s", k.secret, listed(k.fields, "and"), namespace),
+		remedy:  "create it",
+	}
+	if len(k.keys) > 0 {
+		f.remedy += " with " + keys
+	}
+	f.remedy += correct
+	return f
 }

@@ -42,6 +42,23 @@ func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
 	return strings.NewReplacer(words...).Replace(text)
 }
 
+// plural is the ending of a word that stands for a list.
+func plural(list []string) string {
+	if len(list) == 1 {
+		return ""
+	}
+	return "s"
+}
+
+// listed writes a list as a sentence does: a, b and c.
+func listed(list []string, and string) string {
+	if len(list) < 2 {
+		return strings.Join(list, "")
+	}
+	last := len(list) - 1
+	return strings.Join(list[:last], ", ") + " " + and + " " + list[last]
+}
+
 // counted is a number of things; one of them takes no plural.
 func counted[T int | int32](n T, thing string) string {
 	if n == 1 {

@@ -27,29 +27,23 @@ func (r *Reconciler) upstreamsInUse(ctx context.Context, p *pass) ([]manifests.U
 		return nil, err
 	}
 	var used []manifests.Upstreams
+	add := func(settings *corev1.ConfigMap, secret *corev1.Secret, err error) error {
+		if err == nil && settings != nil && secret != nil {
+			used = append(used, manifests.UpstreamsOf(settings, secret))
+		}
+		return err
+	}
 	if m := p.stored.Status.Migration; m != nil && m.Migrated != nil { // what is held starts anew from it
-		used, err = r.appendUpstreams(ctx, p, used, []string{m.Migrated.ConfigMap}, []string{m.Migrated.Secret})
-		if err != nil {
+		if err := add(r.environment(ctx, p, []string{m.Migrated.ConfigMap}, []string{m.Migrated.Secret})); err != nil {
 			return nil, err
 		}
 	}
 	for _, pod := range pods {
-		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		if over(pod) {
 			continue
 		}
-		var configMaps, secrets []string
 		p.facts.PlainPods = p.facts.PlainPods || isReady(pod) && !manifests.EndsTLS(pod)
-		for _, c := range pod.Spec.Containers {
-			for _, from := range c.EnvFrom {
-				if from.ConfigMapRef != nil {
-					configMaps = append(configMaps, from.ConfigMapRef.Name)
-				}
-				if from.SecretRef != nil {
-					secrets = append(secrets, from.SecretRef.Name)
-				}
-			}
-		}
-		if used, err = r.appendUpstreams(ctx, p, used, configMaps, secrets); err != nil {
+		if err := add(r.environmentOf(ctx, p, pod.Spec)); err != nil {
 			return nil, err
 		}
 	}
@@ -59,14 +53,33 @@ func (r *Reconciler) upstreamsInUse(ctx context.Context, p *pass) ([]manifests.U
 	return slices.Compact(used), nil
 }
 
-// appendUpstreams reads the settings and the Secret of ours among those of these names: a webhook may have given a pod others.
-func (r *Reconciler) appendUpstreams(ctx context.Context, p *pass, used []manifests.Upstreams, configMaps, secrets []string) ([]manifests.Upstreams, error) {
-	var settings *corev1.ConfigMap
-	var secret *corev1.Secret
+// over says whether nothing of a pod runs any more.
+func over(pod corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// environmentOf are the settings and the Secret of ours that a pod of the server takes its variables from; nil if it has none.
+func (r *Reconciler) environmentOf(ctx context.Context, p *pass, pod corev1.PodSpec) (*corev1.ConfigMap, *corev1.Secret, error) {
+	var configMaps, secrets []string
+	for _, c := range pod.Containers {
+		for _, from := range c.EnvFrom {
+			if from.ConfigMapRef != nil {
+				configMaps = append(configMaps, from.ConfigMapRef.Name)
+			}
+			if from.SecretRef != nil {
+				secrets = append(secrets, from.SecretRef.Name)
+			}
+		}
+	}
+	return r.environment(ctx, p, configMaps, secrets)
+}
+
+// environment reads the settings and the Secret of ours among those of these names: a webhook may have given a pod others.
+func (r *Reconciler) environment(ctx context.Context, p *pass, configMaps, secrets []string) (settings *corev1.ConfigMap, secret *corev1.Secret, err error) {
 	for _, name := range configMaps {
 		found, err := child(ctx, r, p, name, &corev1.ConfigMap{})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if found != nil && ptr.Deref(found.Immutable, false) {
 			settings = found
@@ -75,16 +88,13 @@ func (r *Reconciler) appendUpstreams(ctx context.Context, p *pass, used []manife
 	for _, name := range secrets {
 		found, err := child(ctx, r, p, name, &corev1.Secret{})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if found != nil && !isData(found) {
 			secret = found
 		}
 	}
-	if settings == nil || secret == nil {
-		return used, nil
-	}
-	return append(used, manifests.UpstreamsOf(settings, secret)), nil
+	return settings, secret, nil
 }
 
 // serverPods are the pods that the server's Deployment made: anybody may give a pod our labels.

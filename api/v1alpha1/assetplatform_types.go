@@ -215,6 +215,10 @@ type PodSpec struct {
 	NodeSelector Labels `json:"nodeSelector,omitempty"`
 	// Tolerations of node taints.
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.operator) || t.operator in ['', 'Exists', 'Equal', 'Lt', 'Gt'])",message="pod.tolerations: operator is Exists or Equal, which is meant where it is left out"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.effect) || t.effect in ['', 'NoSchedule', 'PreferNoSchedule', 'NoExecute'])",message="pod.tolerations: effect is NoSchedule, PreferNoSchedule or NoExecute; leave it out for all of them"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, has(t.operator) && t.operator == 'Exists' ? !has(t.value) || t.value == '' : has(t.key) && t.key != '')",message="pod.tolerations: write key and value of the taint, or the operator Exists and no value"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.tolerationSeconds) || has(t.effect) && t.effect == 'NoExecute')",message="pod.tolerations: tolerationSeconds goes with the effect NoExecute alone"
 	// +listType=atomic
 	// +optional
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
@@ -386,12 +390,28 @@ type ManagedVolumeSpec struct {
 	Image ImageReference `json:"image,omitempty"`
 }
 
+// KeyRotation says how another signing key takes over.
+// +kubebuilder:validation:Enum=Graceful;Immediate
+type KeyRotation string
+
+// Ways for another signing key to take over.
+const (
+	RotationGraceful  KeyRotation = "Graceful"
+	RotationImmediate KeyRotation = "Immediate"
+)
+
 // AuthSpec has the keys that sign access tokens.
 type AuthSpec struct {
 	// JWTSecretRef holds the key that signs. Absent: one is generated once and kept.
 	// +optional
 	JWTSecretRef *SecretKeyRef `json:"jwtSecretRef,omitempty"`
-	// VerifySecretRefs hold keys whose tokens are still accepted, for a rotation that logs nobody out.
+	// Rotation says how another signing key takes over. Graceful: every pod first accepts its tokens, then every pod signs with
+	// it, and tokens of the former key are accepted until the last has expired, so that nobody is logged out. Immediate: the
+	// former key is given up at once, as it must be once others know it; tokens that it signed, and for the time of the
+	// rollout those of the pods that are ahead, are refused, and apps refresh them. Absent: Graceful.
+	// +optional
+	Rotation KeyRotation `json:"rotation,omitempty"`
+	// VerifySecretRefs hold keys beside it whose tokens are accepted as well, such as those of another platform.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=atomic
 	// +optional

@@ -27,6 +27,8 @@ const (
 	// ConditionMonitoringReady is true when the ServiceMonitor and the PrometheusRule that the spec asks for are there. It does
 	// not hurt Ready.
 	ConditionMonitoringReady = "MonitoringReady"
+	// ConditionAutoscalingReady is true when the autoscaler that the spec asks for can scale. It does not hurt Ready.
+	ConditionAutoscalingReady = "AutoscalingReady"
 	// ConditionUpdateAvailable is true when this operator offers another image than a pinned one, of the server or of a managed part.
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
@@ -91,6 +93,9 @@ const (
 	ReasonCertificateUnfit = "CertificateUnfit" // for the host, or expired
 	ReasonIssued           = "Issued"
 	ReasonApplied          = "Applied"
+
+	ReasonScales      = "Scales"
+	ReasonCannotScale = "CannotScale"
 )
 
 // Annotations that the operator reads or writes; anything else under its domain is a mistake.

@@ -69,7 +69,7 @@ var (
 	RedisURL          = Var{Name: "REDIS_URL", Required: true, Secret: true, Doc: "Redis URL, redis://:password@host:6379/0 (rediss:// for TLS). Redis holds only what may be lost."}
 
 	JWTSecret        = Var{Name: "JWT_SECRET", Required: true, Secret: true, Doc: "Key that signs access tokens (HS256); under 32 bytes a warning is logged."}
-	JWTVerifySecrets = Var{Name: "JWT_VERIFY_SECRETS", Secret: true, Doc: "Comma list of further keys whose tokens are still accepted, for a rotation without logging anyone out."}
+	JWTVerifySecrets = Var{Name: "JWT_VERIFY_SECRETS", Secret: true, Doc: "Comma list of further keys whose tokens are accepted, for a rotation without logging anyone out; a key that holds a comma is written in base64, as base64:aGksIHlvdQ==."}
 
 	S3Bucket    = Var{Name: "S3_BUCKET_NAME", Required: true, Doc: "Bucket that holds the asset bytes. It must exist."}
 	S3Prefix    = Var{Name: "S3_PREFIX", Doc: "Prefix of every object key, such as studio/; empty: none."}
@@ -153,7 +153,7 @@ func LoadServer(getenv func(string) string) (Server, error) {
 		DatabaseURL:      l.url(DatabaseURL, "postgres", "postgresql"),
 		RedisURL:         l.url(RedisURL, "redis", "rediss"),
 		JWTSecret:        l.text(JWTSecret),
-		JWTVerifySecrets: l.list(JWTVerifySecrets),
+		JWTVerifySecrets: l.keys(JWTVerifySecrets),
 		Bucket: Bucket{
 			Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
 			Endpoint: l.url(S3Endpoint, "http", "https"), CA: l.certificates(S3CA), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
@@ -222,6 +222,14 @@ func (l *loader) list(v Var) []string {
 		}
 	}
 	return out
+}
+
+func (l *loader) keys(v Var) []string {
+	keys, ok := splitKeys(l.text(v))
+	if !ok {
+		l.fail(v, "has an item that begins with %s but is not base64", encodedKey)
+	}
+	return keys
 }
 
 func (l *loader) integer(v Var, least int64) int64 {

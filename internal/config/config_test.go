@@ -114,3 +114,20 @@ func TestTerminationStaysWithinTheKubeletsLimit(t *testing.T) {
 		t.Error("took a stack trace for a termination message")
 	}
 }
+
+// Keys come back as they were, whatever is in them, and a list that a person has written is read as it looks.
+func TestKeys(t *testing.T) {
+	for _, keys := range [][]string{nil, {"one"}, {"one", "two"}, {"a,b", ",", "base64:x", "three"}} {
+		if got := SplitKeys(JoinKeys(keys)); !slices.Equal(got, keys) {
+			t.Errorf("%q came back as %q", keys, got)
+		}
+	}
+	if got := SplitKeys("one, two,"); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("got %q", got)
+	}
+	values := minimal()
+	values["JWT_VERIFY_SECRETS"] = "one,base64:???"
+	if _, err := LoadServer(env(values)); err == nil || !strings.Contains(err.Error(), "JWT_VERIFY_SECRETS") {
+		t.Errorf("what is no base64 was taken: %v", err)
+	}
+}

@@ -11,11 +11,13 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // Lifetimes of tokens. A refresh token is used up by its first use, which hands out the next.
 const (
-	accessLifetime  = 15 * time.Minute
+	accessLifetime  = config.AccessTokenLifetime
 	refreshLifetime = 7 * 24 * time.Hour
 )
 

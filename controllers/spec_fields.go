@@ -1,0 +1,127 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// specFields are the fields of the spec that fields of our objects come from, the longest path first.
+var specFields = []struct{ kind, field, spec string }{
+	{"", "spec.template.spec.serviceAccountName", "spec.serviceAccount.name"},
+	{"", "spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"},
+	{"", "spec.template.spec.priorityClassName", "spec.pod.priorityClassName"},
+	{"", "spec.template.spec.nodeSelector", "spec.pod.nodeSelector"},
+	{"", "spec.template.spec.tolerations", "spec.pod.tolerations"},
+	{"", "spec.template.spec.affinity", "spec.pod.affinity"},
+	{"", "spec.template.annotations", "spec.pod.annotations"},
+	{"", "spec.template.labels", "spec.pod.labels"},
+	{"Service", "spec.externalName", "spec.networking.service"},
+	{"Service", "spec.ports", "spec.networking.service.port"},
+	{"Service", "metadata.annotations", "spec.networking.service.annotations"},
+	{"Ingress", "metadata.annotations", "spec.networking.ingress.annotations"},
+	{"Ingress", "spec.ingressClassName", "spec.networking.ingress.className"},
+	{"Ingress", "spec.rules", "spec.networking.host"},
+	{"HTTPRoute", "spec.parentRefs", "spec.networking.gateway.parentRefs"},
+	{"HTTPRoute", "spec.hostnames", "spec.networking.host"},
+	{"Certificate", "spec.issuerRef", "spec.networking.tls.issuerRef"},
+	{"NetworkPolicy", "spec.ingress", "spec.networking.networkPolicy"},
+	{"NetworkPolicy", "spec.egress", "spec.networking.networkPolicy"},
+	{"HorizontalPodAutoscaler", "spec", "spec.autoscaling"},
+	{"ServiceAccount", "metadata.annotations", "spec.serviceAccount.annotations"},
+}
+
+// containerFields are those of our containers.
+var containerFields = regexp.MustCompile(`^spec\.template\.spec\.containers\[\d+\]\.(resources|image|env)\b(.*)$`)
+
+// specField is the field of the spec that a field of one of our objects comes from; empty if it is the operator's own.
+func specField(o client.Object, field string) string {
+	if m := containerFields.FindStringSubmatch(field); m != nil {
+		part := managedField(componentOf(o))
+		switch {
+		case m[1] == "image" && part != "":
+			return part + ".image"
+		case m[1] == "image":
+			return "spec.image"
+		case m[1] == "env" && part == "":
+			return "spec.server.extraEnv"
+		case m[1] == "resources" && part == "":
+			return "spec.resources" + m[2]
+		}
+		return ""
+	}
+	for _, known := range specFields {
+		rest, ok := strings.CutPrefix(field, known.field)
+		if ok && (known.kind == "" || known.kind == kindOf(o)) && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			if known.kind != "" {
+				rest = "" // the paths differ below
+			}
+			return known.spec + rest
+		}
+	}
+	return ""
+}
+
+// wrongField makes of the refusal of an object, where it is for values of the spec, a finding that names its fields: nothing but
+// an edit of the spec helps.
+func wrongField(o client.Object, refusal error) (*finding, bool) {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(refusal) || !errors.As(refusal, &status) || status.Status().Details == nil {
+		return nil, false
+	}
+	var fields, why []string
+	for _, cause := range status.Status().Details.Causes {
+		field := specField(o, cause.Field)
+		if field == "" {
+			return nil, false
+		}
+		if !slices.Contains(fields, field) {
+			fields = append(fields, field)
+			why = append(why, cause.Message)
+		}
+	}
+	if len(fields) == 0 {
+		return nil, false
+	}
+	return &finding{
+		reason: assetv1.ReasonInvalidSpec, where: describe(o), stalled: true,
+		problem: fmt.Sprintf("The cluster refuses %s for %s (%s)", describe(o), listed(fields, "and"), outside(strings.Join(why, "; "))),
+		remedy:  "correct " + listed(fields, "and"),
+	}, true
+}
+
+// missingNames are what the cluster says of pods whose spec names what is not there, and the field that names it.
+var missingNames = []struct {
+	said  *regexp.Regexp
+	field string
+	make  string
+}{
+	{regexp.MustCompile(`no PriorityClass with name \S+`), "spec.pod.priorityClassName", "make the PriorityClass"},
+	{regexp.MustCompile(`serviceaccount "?\S+?"? not found`), "spec.serviceAccount.name", "make the ServiceAccount"},
+}
+
+// placement says which field of the spec may keep pods from the nodes that are there, going by the scheduler's words.
+func placement(c manifests.Component, words string) string {
+	var fields []string
+	if strings.Contains(words, "node affinity") || strings.Contains(words, "node selector") {
+		fields = append(fields, "spec.pod.nodeSelector")
+		if c == manifests.ComponentServer {
+			fields = append(fields, "spec.pod.affinity")
+		}
+	}
+	if strings.Contains(words, "pod affinity") || strings.Contains(words, "anti-affinity") {
+		fields = append(fields, "spec.pod.affinity")
+	}
+	if strings.Contains(words, "taint") {
+		fields = append(fields, "spec.pod.tolerations")
+	}
+	return listed(slices.Compact(fields), "or")
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"encoding/base64"
+	"strings"
+	"time"
+)
+
+// AccessTokenLifetime is how long a token is accepted that the server has signed.
+const AccessTokenLifetime = 15 * time.Minute
+
+// encodedKey comes before a key of JWT_VERIFY_SECRETS that a comma list could not hold as it is.
+const encodedKey = "base64:"
+
+// JoinKeys writes keys as the value of JWT_VERIFY_SECRETS.
+func JoinKeys(keys []string) string {
+	items := make([]string, len(keys))
+	for i, key := range keys {
+		items[i] = key
+		if strings.Contains(key, ",") || strings.HasPrefix(key, encodedKey) {
+			items[i] = encodedKey + base64.StdEncoding.EncodeToString([]byte(key))
+		}
+	}
+	return strings.Join(items, ",")
+}
+
+// SplitKeys reads what JoinKeys has written. An item that is not base64, though it says so, is left out.
+func SplitKeys(list string) []string {
+	keys, _ := splitKeys(list)
+	return keys
+}
+
+// splitKeys also says whether every item could be read.
+func splitKeys(list string) (keys []string, ok bool) {
+	ok = true
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if text, encoded := strings.CutPrefix(item, encodedKey); encoded {
+			key, err := base64.StdEncoding.DecodeString(text)
+			ok = ok && err == nil
+			item = string(key)
+		}
+		if item != "" {
+			keys = append(keys, item)
+		}
+	}
+	return keys, ok
+}
