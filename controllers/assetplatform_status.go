@@ -226,23 +226,10 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		}
 		return waiting(assetv1.ReasonNotCreated, "The server's Deployment is being made")
 	}
-	for _, f := range o.applyProblems {
-		if f.where == describe(o.server) && f.reason != assetv1.ReasonFieldConflict {
-			return no(f)
-		}
+	if f := refusedServer(o); f != nil {
+		return no(f)
 	}
-	wanted, have := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status
-	seen := o.serverSettled && have.ObservedGeneration >= o.server.Generation
-	rolled := have.UpdatedReplicas == have.Replicas
-	if a := ap.Spec.Autoscaling; a != nil {
-		// Pods that the autoscaler has just asked for are not missed, nor those that it dismissed; and a
-		// change that is not ours is its.
-		last := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionAvailable)
-		unchanged := last != nil && last.Status == metav1.ConditionTrue && last.ObservedGeneration == ap.Generation
-		rolled = rolled && have.AvailableReplicas >= a.MinReplicas && (seen || o.serverSettled && unchanged)
-	} else {
-		rolled = rolled && have.Replicas == wanted && have.AvailableReplicas == wanted && seen
-	}
+	wanted, have, rolled := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status, isRolledOut(ap, o)
 	switch {
 	case rolled && o.rotation != nil && o.rotation.accepting:
 		return waiting(assetv1.ReasonRollingOut, "Every new pod accepts the new signing key; once the old ones have ended, they are rolled again to sign with it")
@@ -257,6 +244,33 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		return no(f)
 	}
 	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
+}
+
+// refusedServer is why the cluster would not have the server's Deployment as it is wanted; nil if it would.
+func refusedServer(o *observed) *finding {
+	for _, f := range o.applyProblems {
+		if f.where == describe(o.server) && f.reason != assetv1.ReasonFieldConflict {
+			return f
+		}
+	}
+	return nil
+}
+
+// isRolledOut says whether just the wanted pods run, and all are ready.
+func isRolledOut(ap *assetv1.AssetPlatform, o *observed) bool {
+	wanted, have := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status
+	seen := o.serverSettled && have.ObservedGeneration >= o.server.Generation
+	if have.UpdatedReplicas != have.Replicas {
+		return false
+	}
+	if a := ap.Spec.Autoscaling; a != nil {
+		// Pods that the autoscaler has just asked for are not missed, nor those that it dismissed; and a
+		// change that is not ours is its.
+		last := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionAvailable)
+		unchanged := last != nil && last.Status == metav1.ConditionTrue && last.ObservedGeneration == ap.Generation
+		return have.AvailableReplicas >= a.MinReplicas && (seen || o.serverSettled && unchanged)
+	}
+	return have.Replicas == wanted && have.AvailableReplicas == wanted && seen
 }
 
 // rolloutProblem is what keeps the server's rollout from its end; nil while it only takes its time.

@@ -307,8 +307,11 @@ func TestURL(t *testing.T) {
 		nodes []string
 		want  string
 	}{
-		{nil, ""}, {[]string{"10.0.0.2"}, "http://10.0.0.2:31080"}, {[]string{"10.0.0.1", "10.0.0.2"}, "http://10.0.0.2:31080"},
-		{nil, "http://10.0.0.2:31080"}, {[]string{"10.0.0.3"}, "http://10.0.0.3:31080"},
+		{nil, ""},
+		{[]string{"10.0.0.2"}, "http://10.0.0.2:31080"},
+		{[]string{"10.0.0.1", "10.0.0.2"}, "http://10.0.0.2:31080"},
+		{nil, "http://10.0.0.2:31080"},
+		{[]string{"10.0.0.3"}, "http://10.0.0.3:31080"},
 	} {
 		n.o.nodes = test.nodes
 		if setStatus(n.ap, n.o); n.ap.Status.URL != test.want {

@@ -63,7 +63,7 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 	if i := slices.IndexFunc(o.managed, func(m managedState) bool { return m.component == part }); i >= 0 {
 		if m := o.managed[i]; m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
 			return no(volumeLeaving(m.claim, text))
-		} else if !m.ready() && !(m.refused && m.set.Status.ReadyReplicas == 1) {
+		} else if !m.ready() && (!m.refused || m.set.Status.ReadyReplicas != 1) {
 			return managedVerdict(m, o, text)
 		}
 	}

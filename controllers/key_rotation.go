@@ -47,7 +47,7 @@ func (k signingKeys) next(want signingKeys, since, now time.Time) (signingKeys, 
 		}
 	}
 	switch {
-	case k.sign != want.sign && !(slices.Contains(k.verify, want.sign) && !since.IsZero()):
+	case k.sign != want.sign && (since.IsZero() || !slices.Contains(k.verify, want.sign)):
 		verify := slices.DeleteFunc(slices.Clone(want.verify), func(key string) bool { return key == k.sign || key == want.sign })
 		return signingKeys{k.sign, slices.Concat(verify, kept, []string{want.sign})}, &keyRotation{accepting: true}
 	case k.sign != want.sign:
