@@ -217,7 +217,7 @@ func admissions() []admission {
 		},
 		{
 			field: "spec.pod.tolerations", message: "pod.tolerations: write key and value of the taint, or the operator Exists and no value",
-			reject: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exists, value: x", "value: x", "operator: Equal", ""),
+			accept: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exists, value: ''"), reject: each("pod: {tolerations: [{%s}]}", "key: gpu, operator: Exists, value: x", "value: x", "operator: Equal", ""),
 		},
 		{
 			field: "spec.pod.tolerations", message: "pod.tolerations: tolerationSeconds goes with the effect NoExecute alone",
@@ -434,8 +434,10 @@ func annotationAdmissions() []admission {
 			accept: each("monitoring: {scrapeInterval: %s}", "15s", "1m30s", "1h"), reject: each("monitoring: {scrapeInterval: %s}", "0s", "61m", "soon", "500ms"),
 		},
 	)
-	for _, from := range []string{"ingressFrom", "metricsFrom"} {
-		field, spec := "spec.networking.networkPolicy."+from+"[0].ipBlock", "networking: {networkPolicy: {"+from+": [{ipBlock: {%s}}]}}"
+	for from, spec := range map[string]string{
+		"ingressFrom[0]": "ingressFrom: [{ipBlock: {%s}}]", "metricsFrom[0]": "metricsFrom: [{ipBlock: {%s}}]", "egress[0].to[0]": "egress: [{to: [{ipBlock: {%s}}]}]",
+	} {
+		field, spec := "spec.networking.networkPolicy."+from+".ipBlock", "networking: {networkPolicy: {"+spec+"}}"
 		const message = "not a CIDR: write an address and a prefix length, like 10.0.0.0/8"
 		list = append(list,
 			admission{field: field + ".cidr", message: message, accept: each(spec, "cidr: 10.0.0.0/8", "cidr: 'fd00::/8'"), reject: each(spec, "cidr: 10.0.0.1")},

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -52,8 +53,13 @@ type objectKey struct {
 
 type proof struct {
 	resourceVersion string
-	intent          string // its digest
+	intent          string    // its digest
+	applied         time.Time // the last time; not when it was merely seen to be so
 }
+
+// errNotSeen says that the cache does not show yet what was applied a moment ago. Until it does, another apply of the same would
+// be a guess: it could not be told from a repair of what somebody else has changed since.
+var errNotSeen = errors.New("the cache is behind")
 
 // apply makes the cluster hold desired. It says whether the cached object was
 // already proved to be so; if not, what the cache holds may be older than desired.
@@ -62,6 +68,9 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 	c, err := a.compare(ctx, ap, desired)
 	if err != nil {
 		return false, err
+	}
+	if c.awaited {
+		return false, errNotSeen
 	}
 	if c.same {
 		return c.live.GetDeletionTimestamp() == nil, asError(a.fought(c.key, describe(c.intent)))
@@ -98,7 +107,7 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 	if c.proved && applied.GetResourceVersion() != c.live.GetResourceVersion() {
 		a.repaired(c.key, rival)
 	}
-	c.want.resourceVersion = applied.GetResourceVersion()
+	c.want.resourceVersion, c.want.applied = applied.GetResourceVersion(), a.clock()
 	a.remember(ap, c.key, c.want)
 	return false, asError(a.fought(c.key, describe(c.intent)))
 }
@@ -154,6 +163,8 @@ type comparison struct {
 	uid    types.UID // of the object that an apply would change; empty while the cache shows none
 	same   bool      // live is proved to be as wanted
 	proved bool      // it was so before, with the same intent
+	// awaited says that just this was applied a moment ago, and that the cache does not show it yet.
+	awaited bool
 }
 
 // cause is why an apply is needed, for the metrics.
@@ -188,11 +199,12 @@ func (a *applier) compare(ctx context.Context, ap *assetv1.AssetPlatform, desire
 	}
 	c.uid = c.live.GetUID()
 	if applied && olderThan(c.live, known.resourceVersion) {
+		c.awaited = known.intent == c.want.intent && a.clock().Sub(known.applied) < cacheDelay
 		return c, nil // the cache does not show our last apply yet: it proves nothing
 	}
 	c.proved = applied && known.intent == c.want.intent
-	c.want.resourceVersion = c.live.GetResourceVersion()
-	c.same = applied && known == c.want
+	c.want.resourceVersion, c.want.applied = c.live.GetResourceVersion(), known.applied
+	c.same = c.proved && known.resourceVersion == c.want.resourceVersion
 	if !c.same {
 		if c.same, err = ownsExactly(c.live, c.intent); err != nil {
 			return c, err

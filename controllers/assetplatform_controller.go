@@ -223,6 +223,10 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true
 		}
+		if errors.Is(err, errNotSeen) {
+			p.requeueIn(cacheDelay) // its own event comes before that
+			continue
+		}
 		claim, isClaim := object.(*corev1.PersistentVolumeClaim)
 		if isClaim && (apierrors.IsInvalid(err) || apierrors.IsForbidden(err)) {
 			err = r.refusedClaim(ctx, claim, err)

@@ -159,9 +159,9 @@ func secretsResolved(o *observed) verdict {
 	case rotation.accepting:
 		message += "; the signing key changes: every pod accepts the new one before any signs with it"
 	case rotation.until.IsZero():
-		message += "; the signing key changes: every pod accepts the former one as well"
+		message += "; tokens of the signing keys before are accepted until a quarter of an hour after this rollout"
 	default:
-		message += "; tokens of the former signing key are accepted until " + rotation.until.UTC().Format(time.RFC3339)
+		message += "; tokens of the signing keys before are accepted until " + rotation.until.UTC().Format(time.RFC3339)
 	}
 	return yes(assetv1.ReasonResolved, message)
 }
@@ -230,9 +230,11 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		return no(f)
 	}
 	wanted, have, rolled := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status, isRolledOut(ap, o)
+	accepting := o.rotation != nil && o.rotation.accepting && o.facts.Held == nil
 	switch {
-	case rolled && o.rotation != nil && o.rotation.accepting:
+	case rolled && accepting && !o.server.Spec.Paused:
 		return waiting(assetv1.ReasonRollingOut, "Every new pod accepts the new signing key; once the old ones have ended, they are rolled again to sign with it")
+	case accepting:
 	case rolled && wanted == 0:
 		return yes(assetv1.ReasonScaledToZero, "Scaled to zero: nothing serves, as asked")
 	case rolled && ap.Spec.Autoscaling != nil:

@@ -3,9 +3,11 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 
@@ -31,9 +33,13 @@ func (r *Reconciler) observeAutoscaling(ctx context.Context, p *pass) (*verdict,
 	if err != nil {
 		return nil, err
 	}
+	server, err := child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{})
+	if err != nil {
+		return nil, err
+	}
 	v := waiting(assetv1.ReasonProgressing, "The autoscaler has measured nothing yet")
 	switch c := cannotScale(scaler); {
-	case scaler == nil || len(scaler.Status.Conditions) == 0:
+	case server == nil || scaler == nil || len(scaler.Status.Conditions) == 0:
 	case c == nil:
 		v = yes(assetv1.ReasonScales, fmt.Sprintf("Scales from %d to %s at %d %% of the CPU that they request", a.MinReplicas, counted(a.MaxReplicas, "replica"), a.TargetCPUUtilizationPercentage))
 		if n := p.ap.Spec.Replicas; n != nil && *n != defaultReplicas {
@@ -44,11 +50,14 @@ func (r *Reconciler) observeAutoscaling(ctx context.Context, p *pass) (*verdict,
 	default:
 		v = no(&finding{
 			reason: assetv1.ReasonCannotScale, where: "HorizontalPodAutoscaler " + scaler.Name,
-			problem: fmt.Sprintf("The autoscaler cannot scale (%s)", outside(c.Message)), remedy: scalingRemedy(c.Message),
+			problem: fmt.Sprintf("The autoscaler cannot scale (%s)", outside(podNames.ReplaceAllString(c.Message, "${1}-…"))), remedy: scalingRemedy(c.Message),
 		})
 	}
 	return &v, nil
 }
+
+// podNames matches the random part of them: a status that has it would change with every restart.
+var podNames = regexp.MustCompile(`(Pod \S+)-[a-z0-9]+-[a-z0-9]{5}\b`)
 
 // cannotScale is what an autoscaler says that keeps it from its work; nil while nothing does.
 func cannotScale(scaler *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscalerCondition {

@@ -43,15 +43,19 @@ func severity(f *finding) int { return slices.Index(severities, f.reason) }
 
 func diagnosePod(pod *corev1.Pod) *finding {
 	where := "Pod " + stablePodName(pod)
+	var foreign *finding
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		f := diagnoseContainer(pod, c, where)
-		if f == nil {
-			continue
+		switch {
+		case f == nil:
+		case c.Name == string(componentOf(pod)):
+			return f
+		case foreign == nil:
+			foreign = foreignContainer(f, c, where)
 		}
-		if c.Name != string(componentOf(pod)) {
-			return foreignContainer(f, c, where)
-		}
-		return f
+	}
+	if foreign != nil {
+		return foreign
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {

@@ -403,7 +403,7 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 		t.Fatal(err, problems)
 	}
 	images := manifests.TargetImages(ap, manifests.DefaultImages)
-	p := &pass{ap: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server, Installed: operator.reconciler.optional.Installed()}}
+	p := &pass{ap: ap, stored: ap, facts: manifests.Facts{Images: images, Credentials: credentials, TargetImage: images.Server, Installed: operator.reconciler.optional.Installed()}}
 	if err := r.observeClaims(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}

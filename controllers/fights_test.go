@@ -3,13 +3,15 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -22,6 +24,7 @@ func TestFieldFight(t *testing.T) {
 	t.Parallel()
 	ap := newPlatform(t, nil)
 	waitReady(t, ap)
+	_, start := sent.since(0)
 	fighting, stop := context.WithCancel(ctx)
 	name := client.ObjectKey{Namespace: ap.Namespace, Name: "studio-server"}
 	var rival sync.WaitGroup
@@ -40,19 +43,29 @@ func TestFieldFight(t *testing.T) {
 	})
 	defer rival.Wait()
 	defer stop()
-	waitMessage(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonFieldConflict, "tuner keeps changing spec.revisionHistoryLimit of Deployment studio-server", "stop the other")
-	_, start := sent.since(0)
+	repairs := func(since int) (n int) {
+		requests, _ := sent.since(since)
+		for _, r := range requests {
+			if r.namespace == ap.Namespace && r.verb == "patch" && r.resource == "deployments.apps" {
+				n++
+			}
+		}
+		return n
+	}
+	// A busy operator takes its time for six repairs; it is their number that counts.
+	began := time.Now()
+	for !isNamed(t, ap, "tuner keeps changing spec.revisionHistoryLimit of Deployment studio-server", "stop the other") {
+		if n := repairs(start); n > 2*fightRepairs || time.Since(began) > 4*patience {
+			t.Fatalf("nobody is named after %d repairs in %s: %s", n, time.Since(began), describeStatus(ap))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Logf("named after %d repairs in %s", repairs(start), time.Since(began))
+	_, start = sent.since(0)
 	const watched = 5 * time.Second // in which there may be one more repair
 	time.Sleep(watched)
-	requests, _ := sent.since(start)
-	repairs := 0
-	for _, r := range requests {
-		if r.namespace == ap.Namespace && r.verb == "patch" && r.resource == "deployments.apps" {
-			repairs++
-		}
-	}
-	if repairs > 1 {
-		t.Errorf("%d repairs in %s", repairs, watched)
+	if n := repairs(start); n > 1 {
+		t.Errorf("%d repairs in %s", n, watched)
 	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Server.LogLevel = "debug" }) // an edit of the platform is not held back
 	eventually(t, func() error {
@@ -67,6 +80,16 @@ func TestFieldFight(t *testing.T) {
 	if got := *serving(t, ap).Spec.RevisionHistoryLimit; got != 5 {
 		t.Errorf("revisionHistoryLimit is %d", got)
 	}
+}
+
+// isNamed says whether Ready tells of a field conflict in these words.
+func isNamed(t *testing.T, ap *assetv1.AssetPlatform, words ...string) bool {
+	t.Helper()
+	if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+		t.Fatal(err)
+	}
+	c := meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionReady)
+	return c.Reason == assetv1.ReasonFieldConflict && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(c.Message, word) })
 }
 
 // What is done by hand a few times is no fight.

@@ -20,7 +20,7 @@ import (
 // be read, taken from the copies that were made of them; nil if none were. A platform
 // whose Secret is away is kept with these: a Secret that is lost must not stop repair.
 func (r *Reconciler) lastCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (*manifests.Credentials, error) {
-	servers, err := r.copies(ctx, ap, manifests.ComponentServer)
+	servers, err := r.copiesNamed(ctx, ap, manifests.ComponentServer)
 	if err != nil || len(servers) == 0 {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (r *Reconciler) lastCredentials(ctx context.Context, ap *assetv1.AssetPlatf
 			server = copied
 		}
 	}
-	migrates, err := r.copies(ctx, ap, manifests.ComponentMigrate)
+	migrates, err := r.copiesNamed(ctx, ap, manifests.ComponentMigrate)
 	if err != nil {
 		return nil, err
 	}
@@ -50,15 +50,22 @@ func (r *Reconciler) lastCredentials(ctx context.Context, ap *assetv1.AssetPlatf
 	return nil, nil
 }
 
-// copies are the copies of credentials for a component that were made from just what
+// copiesNamed are the copies of credentials for a component that were made from just what
 // the spec names now, the newest first.
-func (r *Reconciler) copies(ctx context.Context, ap *assetv1.AssetPlatform, c manifests.Component) ([]corev1.Secret, error) {
+func (r *Reconciler) copiesNamed(ctx context.Context, ap *assetv1.AssetPlatform, c manifests.Component) ([]corev1.Secret, error) {
+	return r.copies(ctx, ap, client.MatchingLabels{manifests.LabelComponent: string(c), manifests.LabelCredentialsOf: manifests.CredentialsOf(ap)})
+}
+
+// copies are the platform's copies of credentials with these labels, the newest first.
+func (r *Reconciler) copies(ctx context.Context, ap *assetv1.AssetPlatform, with client.MatchingLabels) ([]corev1.Secret, error) {
 	var secrets corev1.SecretList
-	made := client.MatchingLabels{manifests.LabelComponent: string(c), manifests.LabelCredentialsOf: manifests.CredentialsOf(ap)}
-	if err := r.List(ctx, &secrets, append(inPlatform(ap), made)...); err != nil {
+	if err := r.List(ctx, &secrets, append(inPlatform(ap), with)...); err != nil {
 		return nil, fmt.Errorf("list copies of credentials: %w", err)
 	}
-	own := slices.DeleteFunc(secrets.Items, func(s corev1.Secret) bool { return !metav1.IsControlledBy(&s, ap) })
+	own := slices.DeleteFunc(secrets.Items, func(s corev1.Secret) bool {
+		_, isCopy := s.Labels[manifests.LabelCredentialsOf]
+		return !isCopy || !metav1.IsControlledBy(&s, ap)
+	})
 	slices.SortFunc(own, func(a, b corev1.Secret) int {
 		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})

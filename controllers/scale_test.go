@@ -142,8 +142,8 @@ func TestAutoscalerThatCannotScale(t *testing.T) {
 		t.Errorf("problems %+v", p)
 	}
 	waitReady(t, ap)
-	says(autoscalingv2.ScalingActive, corev1.ConditionFalse, time.Hour, "failed to get cpu utilization: missing request for cpu in container proxy of Pod studio-server-x")
-	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, "set spec.resources.requests.cpu")
+	says(autoscalingv2.ScalingActive, corev1.ConditionFalse, time.Hour, "failed to get cpu utilization: missing request for cpu in container proxy of Pod studio-server-5d9c7b8f46-x2k9q")
+	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, "of Pod studio-server-…)", "set spec.resources.requests.cpu")
 	says(autoscalingv2.AbleToScale, corev1.ConditionFalse, time.Hour, "the HPA controller was unable to get the target's current scale")
 	waitSays(t, ap, assetv1.ConditionAutoscalingReady, assetv1.ReasonCannotScale, "see kubectl describe hpa")
 	says(autoscalingv2.ScalingActive, corev1.ConditionTrue, 0, "")

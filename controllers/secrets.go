@@ -247,7 +247,7 @@ func (l *credentialLookup) credentials(ap *assetv1.AssetPlatform) manifests.Cred
 	if ref := ap.Spec.Auth.JWTSecretRef; ref != nil {
 		c.JWTSecret = l.key("spec.auth.jwtSecretRef", ref)
 	} else {
-		c.JWTSecret = l.own(manifests.AuthSecretName(ap), manifests.KeyJWTSecret)
+		c.JWTSecret = strings.TrimSpace(l.own(manifests.AuthSecretName(ap), manifests.KeyJWTSecret)) // as the server does
 	}
 	if s := ap.Spec.Storage; s != nil {
 		c.S3CA = l.key("spec.storage.caSecretRef", s.CASecretRef)
@@ -264,7 +264,8 @@ func (l *credentialLookup) credentials(ap *assetv1.AssetPlatform) manifests.Cred
 func (l *credentialLookup) extra(ap *assetv1.AssetPlatform) map[string]string {
 	variables := map[string]string{}
 	for i, from := range ap.Spec.Server.EnvFrom {
-		for name, value := range l.all(fmt.Sprintf("spec.server.envFrom[%d]", i), from.SecretRef.Name) {
+		all, _ := l.all(fmt.Sprintf("spec.server.envFrom[%d]", i), from.SecretRef.Name)
+		for name, value := range all {
 			if !manifests.IsContract(name) {
 				variables[name] = string(value)
 			}
@@ -284,10 +285,10 @@ func (l *credentialLookup) extra(ap *assetv1.AssetPlatform) map[string]string {
 
 func (l *credentialLookup) own(secret, key string) string { return string(l.generated[secret][key]) }
 
-// all reads a Secret that a field of the spec names, nil if it is not there. keys are those that should be in it.
-func (l *credentialLookup) all(field, name string, keys ...string) map[string][]byte {
+// all reads a Secret that a field of the spec names, if it is there. keys are those that should be in it.
+func (l *credentialLookup) all(field, name string, keys ...string) (data map[string][]byte, found bool) {
 	if l.err != nil {
-		return nil
+		return nil, false
 	}
 	data, err := l.reader.data(l.ctx, l.platform, name)
 	if apierrors.IsNotFound(err) {
@@ -295,7 +296,7 @@ func (l *credentialLookup) all(field, name string, keys ...string) map[string][]
 	} else if err != nil {
 		l.err = fmt.Errorf("read Secret %s: %w", name, err)
 	}
-	return data
+	return data, err == nil
 }
 
 // key reads one key that a field of the spec names, empty if it is not there.
@@ -303,9 +304,9 @@ func (l *credentialLookup) key(field string, ref *assetv1.SecretKeyRef) string {
 	if ref == nil {
 		return ""
 	}
-	data := l.all(field, ref.Name, ref.Key)
+	data, found := l.all(field, ref.Name, ref.Key)
 	value := strings.TrimSpace(string(data[ref.Key])) // files made with an editor end in a newline
-	if value == "" && data != nil {
+	if value == "" && found {
 		l.lack(lack{secret: ref.Name}, field, ref.Key)
 	}
 	return value

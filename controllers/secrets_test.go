@@ -61,6 +61,20 @@ func TestSecretsThatAreMissingOrWrong(t *testing.T) {
 	}
 }
 
+// A Secret that is there and holds nothing lacks all that it should hold, whether or not the server could do without.
+func TestSecretsWithoutData(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Storage.CredentialsSecretRef.Name = "empty"
+		s.Database.DirectSecretRef = &assetv1.SecretKeyRef{Name: "empty", Key: "direct-url"}
+	})
+	if err := admin.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "empty", Namespace: ap.Namespace}}); err != nil {
+		t.Fatal(err)
+	}
+	waitSays(t, ap, assetv1.ConditionSecretsResolved, assetv1.ReasonSecretKeyMissing, "Secret empty has no value under the keys direct-url, s3-access-key and s3-secret-key",
+		"named by spec.database.directSecretRef and spec.storage.credentialsSecretRef", "add the keys to the Secret")
+}
+
 // What runs goes on while a Secret is away, and is kept as the spec says with the values
 // that the Secret had last; a spec that names another one waits for that.
 func TestPlatformIsKeptWhileASecretIsAway(t *testing.T) {

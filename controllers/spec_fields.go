@@ -24,7 +24,6 @@ var specFields = []struct{ kind, field, spec string }{
 	{"", "spec.template.spec.affinity", "spec.pod.affinity"},
 	{"", "spec.template.annotations", "spec.pod.annotations"},
 	{"", "spec.template.labels", "spec.pod.labels"},
-	{"Service", "spec.externalName", "spec.networking.service"},
 	{"Service", "spec.ports", "spec.networking.service.port"},
 	{"Service", "metadata.annotations", "spec.networking.service.annotations"},
 	{"Ingress", "metadata.annotations", "spec.networking.ingress.annotations"},
@@ -111,17 +110,18 @@ var missingNames = []struct {
 // placement says which field of the spec may keep pods from the nodes that are there, going by the scheduler's words.
 func placement(c manifests.Component, words string) string {
 	var fields []string
-	if strings.Contains(words, "node affinity") || strings.Contains(words, "node selector") {
+	server := c == manifests.ComponentServer // affinity is its alone
+	if strings.Contains(words, "Pod's node affinity/selector") {
 		fields = append(fields, "spec.pod.nodeSelector")
-		if c == manifests.ComponentServer {
-			fields = append(fields, "spec.pod.affinity")
-		}
 	}
-	if strings.Contains(words, "pod affinity") || strings.Contains(words, "anti-affinity") {
+	if server && (len(fields) > 0 || strings.Contains(words, "match pod affinity") || strings.Contains(words, "match pod anti-affinity")) {
 		fields = append(fields, "spec.pod.affinity")
 	}
-	if strings.Contains(words, "taint") {
+	if slices.ContainsFunc(taints.FindAllStringSubmatch(words, -1), func(taint []string) bool { return !strings.HasPrefix(taint[1], "node.kubernetes.io/") }) {
 		fields = append(fields, "spec.pod.tolerations")
 	}
-	return listed(slices.Compact(fields), "or")
+	return listed(fields, "or")
 }
+
+// taints matches the keys of those that a pod does not tolerate. One of node.kubernetes.io tells of a node that has a problem.
+var taints = regexp.MustCompile(`taint \{([^}:]*)`)

@@ -40,7 +40,8 @@ func TestStaleCacheProvesNothing(t *testing.T) {
 	t.Parallel()
 	ap := newPlatform(t, nil)
 	stale := staleClient{Client: admin}
-	a := &applier{client: &stale, uncached: admin, secrets: admin}
+	now := time.Now()
+	a := &applier{client: &stale, uncached: admin, secrets: admin, clock: func() time.Time { return now }}
 	apply := func(note string) bool {
 		t.Helper()
 		account := manifests.ServerServiceAccount(ap)
@@ -65,6 +66,23 @@ func TestStaleCacheProvesNothing(t *testing.T) {
 	}
 	if got := live().Annotations["example.com/note"]; got != "one" {
 		t.Errorf("the cluster holds %q", got)
+	}
+	// Nor is the same applied again while the cache catches up: it would undo, unnoticed, what somebody has changed since.
+	theirs := live()
+	if err := retryUpdate(theirs, func() { theirs.Annotations["example.com/note"] = "theirs" }); err != nil {
+		t.Fatal(err)
+	}
+	account := manifests.ServerServiceAccount(ap)
+	account.Name, account.Annotations = "of-the-test", map[string]string{"example.com/note": "one"}
+	if _, err := a.apply(ctx, ap, account); !errors.Is(err, errNotSeen) {
+		t.Errorf("while the cache is behind: %v", err)
+	}
+	if got := live().Annotations["example.com/note"]; got != "theirs" {
+		t.Errorf("the cluster holds %q", got)
+	}
+	now = now.Add(cacheDelay) // but that ends
+	if apply("one"); live().Annotations["example.com/note"] != "one" {
+		t.Errorf("the cluster holds %q", live().Annotations["example.com/note"])
 	}
 	stale.was = nil
 	if !apply("one") {

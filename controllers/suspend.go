@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
@@ -22,6 +23,14 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 		return nil
 	}
 	p.facts.Credentials = *last
+	if present, err := r.presentCredentials(ctx, p.ap); err != nil {
+		return err
+	} else if present != nil {
+		p.facts.Credentials = *present
+		if err := r.rotateKeys(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := r.observeChildren(ctx, p); err != nil {
 		return err
 	}
@@ -50,6 +59,25 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 		p.applyProblems = []*finding{suspended(p.ap, fmt.Sprintf("%s differs from what the spec asks for, %d in all", describe(first), differ))}
 	}
 	return nil
+}
+
+// presentCredentials are those that the spec names and that were generated, as they are now; nil if one is not there or cannot
+// be right.
+func (r *Reconciler) presentCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (*manifests.Credentials, error) {
+	generated := map[string]map[string][]byte{}
+	for _, wanted := range manifests.GeneratedSecrets(ap) {
+		secret := &corev1.Secret{}
+		if err := r.Get(ctx, client.ObjectKeyFromObject(wanted), secret); err != nil || !belongsTo(ap, secret) {
+			return nil, client.IgnoreNotFound(err)
+		}
+		generated[secret.Name] = secret.Data
+	}
+	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(ap), generated: generated}
+	c := l.credentials(ap)
+	if l.err != nil || len(l.lacks) > 0 || len(invalidCredentials(ap, c)) > 0 {
+		return nil, l.err
+	}
+	return &c, nil
 }
 
 // suspended is the finding that the operator would have something to do and may not.

@@ -36,10 +36,9 @@ func serviceURL(ap *assetv1.AssetPlatform, o *observed) string {
 		scheme, usual, port = "https", 443, 443
 	}
 	switch {
+	case host != "": // what leads from its usual ports to those of the nodes, say, is somebody else's
 	case s.Spec.Type == corev1.ServiceTypeNodePort:
-		port = nodePort(s, port)
-		host = cmp.Or(host, nodeAddress(ap, o.nodes))
-	case host != "":
+		port, host = nodePort(s, port), nodeAddress(ap, o.nodes)
 	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		if len(s.Status.LoadBalancer.Ingress) > 0 {
 			in := s.Status.LoadBalancer.Ingress[0]

@@ -36,7 +36,7 @@ type AssetPlatformStatus struct {
 	// +listMapKey=name
 	// +optional
 	Components []ComponentStatus `json:"components,omitempty"`
-	// Problems that keep the platform from being ready, the worst first, at most five.
+	// Problems with the platform, the worst first, at most five; those of the autoscaler do not keep it from being ready.
 	// +listType=atomic
 	// +optional
 	Problems []Problem `json:"problems,omitempty"`

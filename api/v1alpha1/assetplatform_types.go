@@ -411,7 +411,8 @@ type AuthSpec struct {
 	// rollout those of the pods that are ahead, are refused, and apps refresh them. Absent: Graceful.
 	// +optional
 	Rotation KeyRotation `json:"rotation,omitempty"`
-	// VerifySecretRefs hold keys beside it whose tokens are accepted as well, such as those of another platform.
+	// VerifySecretRefs hold keys beside it whose tokens are accepted as well. One that is taken out is accepted for another
+	// quarter of an hour where pods were rolled out just before, unless rotation is Immediate.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=atomic
 	// +optional

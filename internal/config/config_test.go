@@ -122,6 +122,9 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%q came back as %q", keys, got)
 		}
 	}
+	if got := SplitKeys(JoinKeys([]string{" a key\n", "an\nother"})); !slices.Equal(got, []string{"a key", "an\nother"}) {
+		t.Errorf("got %q", got)
+	}
 	if got := SplitKeys("one, two,"); !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("got %q", got)
 	}

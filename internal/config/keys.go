@@ -12,10 +12,11 @@ const AccessTokenLifetime = 15 * time.Minute
 // encodedKey comes before a key of JWT_VERIFY_SECRETS that a comma list could not hold as it is.
 const encodedKey = "base64:"
 
-// JoinKeys writes keys as the value of JWT_VERIFY_SECRETS.
+// JoinKeys writes keys as the value of JWT_VERIFY_SECRETS, without the blanks around them that JWT_SECRET does not count either.
 func JoinKeys(keys []string) string {
 	items := make([]string, len(keys))
 	for i, key := range keys {
+		key = strings.TrimSpace(key)
 		items[i] = key
 		if strings.Contains(key, ",") || strings.HasPrefix(key, encodedKey) {
 			items[i] = encodedKey + base64.StdEncoding.EncodeToString([]byte(key))

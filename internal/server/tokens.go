@@ -25,6 +25,7 @@ const (
 var (
 	errNoToken      = newProblem(http.StatusUnauthorized, "UNAUTHORIZED", "Log in, and send the access token as: Authorization: Bearer TOKEN.")
 	errBadToken     = newProblem(http.StatusUnauthorized, "UNAUTHORIZED", "This access token is not valid: log in again.")
+	errKeyGone      = newProblem(http.StatusUnauthorized, "TOKEN_EXPIRED", "The key that signed this access token is not accepted any more: refresh the session.")
 	errTokenExpired = newProblem(http.StatusUnauthorized, "TOKEN_EXPIRED", "The access token has expired: refresh the session.")
 )
 
@@ -76,10 +77,13 @@ func (t *tokens) verify(token string) (userID, session uuid.UUID, err error) {
 		kid, _ := token.Header["kid"].(string)
 		key, ok := t.keys[kid]
 		if !ok {
-			return nil, errors.New("unknown kid")
+			return nil, errKeyGone
 		}
 		return key, nil
 	})
+	if errors.Is(err, errKeyGone) {
+		return uuid.Nil, uuid.Nil, errKeyGone
+	}
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return uuid.Nil, uuid.Nil, errTokenExpired
 	}

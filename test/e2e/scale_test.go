@@ -61,7 +61,7 @@ func TestNothingFailsUnderLoad(t *testing.T) {
 	} else {
 		t.Logf("while the signing key changed, %d new sessions, none refused", sent)
 	}
-	waitFor(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, "tokens of the former signing key are accepted until")
+	waitFor(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, "tokens of the signing keys before are accepted until 20")
 	pods("pods on both nodes", func(all, second int) bool { return second > 0 && second < all })
 	renewed := renew(t, u, ap, addressOf(t, ap)+":443")
 	t.Logf("%5.1f s until the renewed certificate is served", renewed.Seconds())
