@@ -264,7 +264,7 @@ func (a *applier) forget(platform types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.proved, platform)
-	maps.DeleteFunc(a.fights, func(key objectKey, f *fight) bool { return a.clock().After(f.until.Add(longestHold)) })
+	maps.DeleteFunc(a.fights, func(_ objectKey, f *fight) bool { return f.forgotten(a.clock()) })
 }
 
 // olderThan says whether an object is from before a resource version.

@@ -81,6 +81,8 @@ type pass struct {
 
 	secretsProblems []*finding
 	applyProblems   []*finding
+	// leaving are the volume claims of managed parts that are being deleted.
+	leaving map[objectKey]bool
 	// unsettled are the objects whose cached state may be older than what was just applied.
 	unsettled map[objectKey]bool
 	// databaseStarted is false while a managed database is not ready for the migration.
@@ -219,6 +221,11 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 			p.unsettled[objectKeyOf(object)] = true
 			continue // its pods would write into somebody else's volume, or read somebody else's Secret
 		}
+		if waits, err := r.waitsForItsVolume(ctx, p, object); err != nil || waits {
+			p.unsettled[objectKeyOf(object)] = true
+			failed = append(failed, err)
+			continue
+		}
 		settled, err := r.applier.apply(ctx, p.ap, object)
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true
@@ -245,6 +252,16 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 	}
 	r.applier.retain(p.ap, wanted)
 	return errors.Join(failed...)
+}
+
+// waitsForItsVolume says whether a managed part is to start anew on a volume that is being deleted: its pod would keep that from
+// going, and lose it with its next restart.
+func (r *Reconciler) waitsForItsVolume(ctx context.Context, p *pass, object client.Object) (bool, error) {
+	if _, ok := object.(*appsv1.StatefulSet); !ok || !startsFrom(object, p.leaving) {
+		return false, nil
+	}
+	set, err := child(ctx, r, p, object.GetName(), &appsv1.StatefulSet{})
+	return set == nil, err
 }
 
 // recheck is how soon an object that could not be made, or is fought for, is looked at again.
@@ -300,7 +317,7 @@ func (r *Reconciler) leftData(ctx context.Context, ap *assetv1.AssetPlatform) ([
 
 // observeClaims finds out which volumes managed parts have, and which one the database has.
 func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
-	p.facts.Claims = map[string]*corev1.PersistentVolumeClaim{}
+	p.facts.Claims, p.leaving = map[string]*corev1.PersistentVolumeClaim{}, map[objectKey]bool{}
 	for _, part := range manifests.Parts(p.ap) {
 		if part.Spec == nil {
 			continue
@@ -315,6 +332,9 @@ func (r *Reconciler) observeClaims(ctx context.Context, p *pass) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", describe(claim), err)
+		}
+		if claim.DeletionTimestamp != nil {
+			p.leaving[objectKeyOf(claim)] = true
 		}
 		if !isUnbound(claim) {
 			p.facts.Claims[part.Name] = claim

@@ -341,3 +341,46 @@ func TestVolumeThatCannotShrink(t *testing.T) {
 		t.Errorf("the claim asks for %s", &got)
 	}
 }
+
+// A part that is managed again while its former volume is still being deleted waits for a new one: on the old one its pod would
+// keep that from going, and lose it one day.
+func TestManagedAgainWhileItsVolumeLeaves(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, &fakeReadiness{})
+	if err := admin.Create(ctx, backendSecrets(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	ap := newPlatformIn(t, namespace, nil)
+	waitReady(t, ap)
+	hold := func(finalizers ...string) *corev1.PersistentVolumeClaim {
+		t.Helper()
+		claim := get(t, ap, "studio-s3", &corev1.PersistentVolumeClaim{})
+		if err := retryUpdate(claim, func() { claim.Finalizers = finalizers }); err != nil {
+			t.Fatal(err)
+		}
+		return claim
+	}
+	was := hold("example.com/hold")
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Storage = &assetv1.StorageSpec{Bucket: "assets", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"}}
+	})
+	if err := admin.Delete(ctx, was); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "studio-s3"}, &appsv1.StatefulSet{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the S3 server is there: %v", err)
+		}
+		return nil
+	})
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Storage = nil })
+	waitSays(t, ap, assetv1.ConditionStorageReady, assetv1.ReasonWaitingForManaged, "starts when its former volume, which is being deleted, is gone")
+	if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "studio-s3"}, &appsv1.StatefulSet{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the S3 server is there: %v", err)
+	}
+	hold()
+	waitReady(t, ap)
+	if now := get(t, ap, "studio-s3", &corev1.PersistentVolumeClaim{}); now.UID == was.UID {
+		t.Error("it is on its former volume")
+	}
+}

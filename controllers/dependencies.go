@@ -61,7 +61,9 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		return unknown("Nothing runs that could tell: the platform hibernates")
 	}
 	if i := slices.IndexFunc(o.managed, func(m managedState) bool { return m.component == part }); i >= 0 {
-		if m := o.managed[i]; m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
+		if m := o.managed[i]; m.claim != nil && m.claim.DeletionTimestamp != nil && m.set == nil {
+			return waiting(assetv1.ReasonWaitingForManaged, text.name+" starts when its former volume, which is being deleted, is gone")
+		} else if m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
 			return no(volumeLeaving(m.claim, text))
 		} else if !m.ready() && (!m.refused || m.set.Status.ReadyReplicas != 1) {
 			return managedVerdict(m, o, text)

@@ -43,6 +43,11 @@ func (f *fight) recent(now time.Time) []time.Time {
 // over says whether nothing was changed any more since the last repair, though the other had the time to.
 func (f *fight) over(now time.Time) bool { return now.After(f.until.Add(max(firstHold, 2*f.pace))) }
 
+// forgotten says whether all that is remembered is so long ago that it means nothing any more.
+func (f *fight) forgotten(now time.Time) bool {
+	return len(f.recent(now)) == 0 && now.After(f.until.Add(longestHold))
+}
+
 // fought is the finding about an object that is fought for; nil if it is not, or no more.
 func (a *applier) fought(key objectKey, what string) *finding {
 	a.mu.Lock()

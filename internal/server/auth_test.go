@@ -181,9 +181,9 @@ func TestAccessTokens(t *testing.T) {
 		"none":               {"", "UNAUTHORIZED"},
 		"not a token":        {"abc", "UNAUTHORIZED"},
 		"expired":            {expired, "TOKEN_EXPIRED"},
-		"no such session":    {sign(key, keyID(key), jwt.SigningMethodHS256, good), "TOKEN_EXPIRED"}, // the refresh token decides
+		"no such session":    {sign(key, keyID(key), jwt.SigningMethodHS256, good), "UNAUTHORIZED"},
 		"another key":        {sign("another key", keyID(key), jwt.SigningMethodHS256, good), "UNAUTHORIZED"},
-		"unknown kid":        {sign("another key", keyID("another key"), jwt.SigningMethodHS256, good), "UNAUTHORIZED"},
+		"unknown kid":        {sign("another key", keyID("another key"), jwt.SigningMethodHS256, good), "TOKEN_EXPIRED"}, // the refresh token decides
 		"no algorithm":       {sign("", keyID(key), jwt.SigningMethodNone, good), "UNAUTHORIZED"},
 		"another algorithm":  {sign(key, keyID(key), jwt.SigningMethodHS512, good), "UNAUTHORIZED"},
 		"without expiry":     {sign(key, keyID(key), jwt.SigningMethodHS256, endless), "UNAUTHORIZED"},
