@@ -61,12 +61,8 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		return unknown("Nothing runs that could tell: the platform hibernates")
 	}
 	if i := slices.IndexFunc(o.managed, func(m managedState) bool { return m.component == part }); i >= 0 {
-		if m := o.managed[i]; m.claim != nil && m.claim.DeletionTimestamp != nil && m.set == nil {
-			return waiting(assetv1.ReasonWaitingForManaged, text.name+" starts when its former volume, which is being deleted, is gone")
-		} else if m.claim != nil && m.claim.DeletionTimestamp != nil && !m.unbound() {
-			return no(volumeLeaving(m.claim, text))
-		} else if !m.ready() && (!m.refused || m.set.Status.ReadyReplicas != 1) {
-			return managedVerdict(m, o, text)
+		if v := managedVerdict(o.managed[i], o, text); v != nil {
+			return *v
 		}
 	}
 	former := asksFormer(ap, o, part)
@@ -142,8 +138,24 @@ func unreported(o *observed) string {
 	return "No server pod has reported yet"
 }
 
-// managedVerdict says why a managed part is not ready.
-func managedVerdict(m managedState, o *observed, text dependencyText) verdict {
+// managedVerdict says what is wrong with a managed part itself; nil where its users are to be asked.
+func managedVerdict(m managedState, o *observed, text dependencyText) *verdict {
+	var v verdict
+	switch leaving := m.claim != nil && m.claim.DeletionTimestamp != nil; {
+	case leaving && m.set == nil:
+		v = waiting(assetv1.ReasonWaitingForManaged, text.name+" starts when its former volume, which is being deleted, is gone")
+	case leaving && !m.unbound():
+		v = no(volumeLeaving(m.claim, text))
+	case !m.ready() && (!m.refused || m.set.Status.ReadyReplicas != 1):
+		v = startingVerdict(m, o, text)
+	default:
+		return nil
+	}
+	return &v
+}
+
+// startingVerdict says why a managed part is not ready.
+func startingVerdict(m managedState, o *observed, text dependencyText) verdict {
 	if m.claimRefusal != "" {
 		return no(volumeRefused(m.claim, text, managedField(m.component), m.claimRefusal))
 	}
