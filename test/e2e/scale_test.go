@@ -75,7 +75,7 @@ func TestNothingFailsUnderLoad(t *testing.T) {
 	if failed > 0 {
 		t.Errorf("%d of %d requests failed, the first with: %v", failed, sent, first)
 	}
-	if rate := float64(sent) / time.Since(began).Seconds(); rate < 50 { // a busy machine drops ticks
+	if rate := float64(sent) / time.Since(began).Seconds(); rate < 80 {
 		t.Errorf("only %.0f requests a second were sent", rate)
 	}
 }
