@@ -181,6 +181,38 @@ func TestChangedSigningKeyRollsInSteps(t *testing.T) {
 	}
 }
 
+// A pod that still ends its last requests refuses tokens of the new key, so that none signs with it yet. One that is still there
+// a minute after it must have ended is on a node that nobody reaches, and is not waited for.
+func TestKeyRotationWaitsForPodsThatEnd(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	const former, key = "a key of forty characters, or near to it", "another key, of forty characters or so !"
+	waitReady(t, ap)
+	first := serving(t, ap)
+	var pods corev1.PodList
+	if err := admin.List(ctx, &pods, client.InNamespace(ap.Namespace), client.MatchingLabels(first.Spec.Selector.MatchLabels)); err != nil {
+		t.Fatal(err)
+	}
+	last := &pods.Items[0]
+	if err := retryUpdate(last, func() { last.Finalizers = []string{"example.com/requests"} }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := retryUpdate(last, func() { last.Finalizers = nil }); err != nil {
+			t.Error(err)
+		}
+	}()
+	setSecret(t, ap, "jwt-secret", key)
+	waitMessage(t, ap, assetv1.ConditionAvailable, metav1.ConditionFalse, assetv1.ReasonRollingOut, "once the old ones have ended")
+	waitKeys(t, ap, signingKeys{former, []string{key}}, first.Generation+1)
+	waitKeys(t, ap, signingKeys{key, []string{former}}, first.Generation+2)
+	get(t, ap, last.Name, last)
+	if went := time.Since(last.DeletionTimestamp.Time); went < time.Minute {
+		t.Errorf("pods sign with the new key %s after the end of the last that does not accept it", went)
+	}
+	waitReady(t, ap)
+}
+
 // A key that others know is given up at once, if the spec says so.
 func TestImmediateRotation(t *testing.T) {
 	t.Parallel()

@@ -55,7 +55,7 @@ func TestSecretsThatAreMissingOrWrong(t *testing.T) {
 	expect(assetv1.ReasonSecretInvalid, "key database-url in Secret backend-secrets", "is not a URL")
 	setSecret(t, ap, "database-url", "postgres://backend:sesame@postgres.example.com:5432/game_assets\n") // as an editor saves it
 	waitReady(t, ap)
-	server := get(t, ap, serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name, &corev1.Secret{})
+	server := get(t, ap, copyOf(serving(t, ap)), &corev1.Secret{})
 	if got := string(server.Data["DATABASE_URL"]); strings.HasSuffix(got, "\n") {
 		t.Errorf("the server reads %q", got)
 	}
@@ -81,7 +81,7 @@ func TestPlatformIsKeptWhileASecretIsAway(t *testing.T) {
 	t.Parallel()
 	ap := newExternalPlatform(t, nil)
 	waitReady(t, ap)
-	copied := serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name
+	copied := copyOf(serving(t, ap))
 	if err := admin.Delete(ctx, backendSecrets(ap.Namespace)); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestPlatformIsKeptWhileASecretIsAway(t *testing.T) {
 	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Replicas = new(int32(2)) })
 	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, "")
-	if d := serving(t, ap); d.Status.AvailableReplicas != 2 || d.Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name != copied {
+	if d := serving(t, ap); d.Status.AvailableReplicas != 2 || copyOf(d) != copied {
 		t.Errorf("%d replicas, environment %+v", d.Status.AvailableReplicas, d.Spec.Template.Spec.Containers[0].EnvFrom)
 	}
 
@@ -154,7 +154,7 @@ func TestVerifyKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitReady(t, ap)
-	server := get(t, ap, serving(t, ap).Spec.Template.Spec.Containers[0].EnvFrom[1].SecretRef.Name, &corev1.Secret{})
+	server := get(t, ap, copyOf(serving(t, ap)), &corev1.Secret{})
 	if got := string(server.Data["JWT_VERIFY_SECRETS"]); !slices.Equal(config.SplitKeys(got), []string{"three", "one,two"}) {
 		t.Errorf("the server reads %q", got)
 	}

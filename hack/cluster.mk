@@ -11,7 +11,7 @@ endif
 
 .PHONY: cluster-up cluster-down cluster-status images demo demo-down
 
-cluster-up: ## Start a one-node Kubernetes on this machine (10 to 12 min cold, seconds warm)
+cluster-up: ## Start a one-node Kubernetes on this machine (about 12 min cold on 2 cores, seconds warm)
 	@hack/cluster/cluster up
 
 cluster-down: ## Stop it; its state stays (hack/cluster/cluster down --purge removes it)

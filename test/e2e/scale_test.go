@@ -144,6 +144,8 @@ func startSessions(u *user, credentials map[string]string, id string, content []
 	})
 }
 
+// repeat makes a request whenever it is due, whether or not those before have been answered. What is late on a busy machine is
+// sent as soon as it can be, not left out.
 func repeat(u *user, every time.Duration, request func(client *user) error) *load {
 	l := &load{stop: make(chan struct{})}
 	each := &http.Transport{}
@@ -153,13 +155,11 @@ func repeat(u *user, every time.Duration, request func(client *user) error) *loa
 	each.DisableKeepAlives = true
 	client := &user{url: u.url, token: u.token, http: http.Client{Timeout: 20 * time.Second, Transport: each}}
 	l.ended.Go(func() {
-		ticks := time.NewTicker(every)
-		defer ticks.Stop()
-		for {
+		for due := time.Now(); ; due = due.Add(every) {
 			select {
 			case <-l.stop:
 				return
-			case <-ticks.C:
+			case <-time.After(time.Until(due)):
 			}
 			l.ended.Go(func() {
 				l.sent.Add(1)
