@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,6 +26,7 @@ func TestNothingFailsUnderLoad(t *testing.T) {
 	apply(t, namespace, authority)
 	ap := small(namespace, "studio")
 	ap.Spec.Replicas = nil
+	ap.Spec.Resources.Requests[corev1.ResourceCPU] = resource.MustParse("100m") // or the nodes' own programs leave them nothing
 	ap.Spec.Autoscaling = &assetv1.AutoscalingSpec{MinReplicas: 2, MaxReplicas: 4, TargetCPUUtilizationPercentage: 50}
 	ap.Spec.Networking = assetv1.NetworkingSpec{
 		Host: host, Service: assetv1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}, TLS: &assetv1.TLSSpec{IssuerRef: &assetv1.IssuerRef{Name: "studio-ca"}},
@@ -110,7 +112,7 @@ func addressOf(t *testing.T, ap *assetv1.AssetPlatform) string {
 	return service.Status.LoadBalancer.Ingress[0].IP
 }
 
-// load is a number of requests a second, each over a connection of its own, so that every pod gets its share.
+// load is a number of requests a second.
 type load struct {
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -122,49 +124,76 @@ type load struct {
 	first   atomic.Pointer[error]
 }
 
+// Apps keep their connections, and take new ones now and then: so every pod gets its share, and pods that end have connections in
+// use.
+const (
+	loadConnections       = 10
+	requestsPerConnection = 20
+)
+
 // startLoad downloads an asset again and again.
 func startLoad(u *user, id string, content []byte, every time.Duration) *load {
-	return repeat(u, every, func(client *user) error { return client.download(id, content) })
+	connections := make([]*user, loadConnections)
+	return repeat(every, func(n int) func() error {
+		used := &connections[n%loadConnections]
+		if n/loadConnections%requestsPerConnection == 0 {
+			if *used != nil {
+				(*used).http.CloseIdleConnections()
+			}
+			*used = u.reconnected(true)
+		}
+		client := *used
+		return func() error { return client.download(id, content) }
+	})
 }
 
 // startSessions logs in again and again, and downloads an asset with each new token a few times: from pods that did not sign it.
 func startSessions(u *user, credentials map[string]string, id string, content []byte, every time.Duration) *load {
-	return repeat(u, every, func(client *user) error {
-		token, err := client.login(credentials)
-		if err != nil {
-			return err
-		}
-		session := &user{url: client.url, http: client.http, token: token}
-		for range 4 {
-			if err := session.download(id, content); err != nil {
+	client := u.reconnected(false)
+	return repeat(every, func(int) func() error {
+		return func() error {
+			token, err := client.login(credentials)
+			if err != nil {
 				return err
 			}
+			session := &user{url: client.url, http: client.http, token: token}
+			for range 4 {
+				if err := session.download(id, content); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-		return nil
 	})
 }
 
-// repeat makes a request whenever it is due, whether or not those before have been answered. What is late on a busy machine is
-// sent as soon as it can be, not left out.
-func repeat(u *user, every time.Duration, request func(client *user) error) *load {
-	l := &load{stop: make(chan struct{})}
-	each := &http.Transport{}
-	if own, ok := u.http.Transport.(*http.Transport); ok {
-		each = own.Clone()
+// reconnected is the same user with a connection of its own, or with one for each request.
+func (u *user) reconnected(keep bool) *user {
+	own := &http.Transport{}
+	if t, ok := u.http.Transport.(*http.Transport); ok {
+		own = t.Clone()
 	}
-	each.DisableKeepAlives = true
-	client := &user{url: u.url, token: u.token, http: http.Client{Timeout: 20 * time.Second, Transport: each}}
+	own.DisableKeepAlives, own.IdleConnTimeout = !keep, 10*time.Second
+	return &user{url: u.url, token: u.token, http: http.Client{Timeout: 20 * time.Second, Transport: own}}
+}
+
+// repeat makes a request whenever it is due, whether or not those before have been answered. What is late on a busy machine is
+// sent as soon as it can be, not left out. next is told the number of the request.
+func repeat(every time.Duration, next func(n int) (request func() error)) *load {
+	l := &load{stop: make(chan struct{})}
 	l.ended.Go(func() {
-		for due := time.Now(); ; due = due.Add(every) {
+		began := time.Now()
+		for n := 0; ; n++ {
 			select {
 			case <-l.stop:
 				return
-			case <-time.After(time.Until(due)):
+			case <-time.After(time.Until(began.Add(time.Duration(n) * every))):
 			}
+			request := next(n)
 			l.ended.Go(func() {
 				l.sent.Add(1)
 				started := time.Now()
-				err := request(client)
+				err := request()
 				for took, longest := int64(time.Since(started)), l.slowest.Load(); took > longest && !l.slowest.CompareAndSwap(longest, took); longest = l.slowest.Load() {
 				}
 				if err != nil {
