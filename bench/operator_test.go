@@ -46,6 +46,7 @@ const (
 	limitPerPlatform = 0.25    // MiB of its memory per settled platform of 25 children
 	limitRepair      = 1.0     // seconds until a hand edit is put back, 99 of 100 times
 	limitForeign     = 5 << 20 // bytes of its memory for 300 Secrets of others of 1 MB
+	limitGrowth      = 1.5     // what a look at a settled platform costs among 500 in its namespace, over that among 50
 
 	rollout = 50 // platforms made at once
 	settled = 500
@@ -80,6 +81,7 @@ func BenchmarkOperator(b *testing.B) {
 		sent[request] -= count
 	}
 	b.Logf("requests of the operator by cause and verb: %v", sent)
+	few := o.passCost(b)
 	o.stop(b) // it would look at the objects of the others, for they have its labels
 	o.namespace(b, "raw")
 	raw := o.raw(b, o.objects("raw", rollout))
@@ -111,6 +113,9 @@ func BenchmarkOperator(b *testing.B) {
 		b.Errorf("%d writes after a restart with %d settled platforms: %v", writes, settled, o.requests(b))
 	}
 	b.ReportMetric(float64(writes), "writes-after-restart")
+	many := o.passCost(b)
+	b.ReportMetric(few, "settled-pass-ms")
+	report(b, "pass-among-many", "ratio", many/few, limitGrowth)
 
 	o.foreignSecrets(b, 300)
 	time.Sleep(5 * time.Second)
@@ -178,10 +183,34 @@ func (o *operatorBench) memory(b *testing.B) int64 {
 	return memory(b, o.process.Process.Pid, "VmRSS")
 }
 
-var apiRequest = regexp.MustCompile(`(?m)^assetplatform_api_requests_total\{cause="([a-z]+)".*verb="([a-z]+)"\} (\d+)$`)
+// passCost is the CPU time that a look at a settled platform takes, in milliseconds.
+func (o *operatorBench) passCost(b *testing.B) float64 {
+	b.Helper()
+	time.Sleep(10 * time.Second) // what has just been made settles
+	cpu, passes := o.metric(b, "process_cpu_seconds_total"), o.metric(b, `controller_runtime_reconcile_total{controller="assetplatform"`)
+	time.Sleep(65 * time.Second) // more than two intervals
+	cpu, passes = o.metric(b, "process_cpu_seconds_total")-cpu, o.metric(b, `controller_runtime_reconcile_total{controller="assetplatform"`)-passes
+	b.Logf("%.0f passes took %.2f s of CPU", passes, cpu)
+	return cpu / passes * 1000
+}
 
-// requests are those of the running operator, by cause and verb.
-func (o *operatorBench) requests(b *testing.B) map[string]int {
+// metric sums the series of the operator's that begin like this.
+func (o *operatorBench) metric(b *testing.B, begin string) (sum float64) {
+	b.Helper()
+	for line := range strings.Lines(o.page(b)) {
+		if strings.HasPrefix(line, begin) {
+			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " ")+1:]), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += value
+		}
+	}
+	return sum
+}
+
+// page is what the running operator's /metrics says.
+func (o *operatorBench) page(b *testing.B) string {
 	b.Helper()
 	resp, err := http.Get(o.metrics)
 	if err != nil {
@@ -192,14 +221,22 @@ func (o *operatorBench) requests(b *testing.B) map[string]int {
 	if err != nil {
 		b.Fatal(err)
 	}
-	lines := apiRequest.FindAllSubmatch(page, -1)
+	return string(page)
+}
+
+var apiRequest = regexp.MustCompile(`(?m)^assetplatform_api_requests_total\{cause="([a-z]+)".*verb="([a-z]+)"\} (\d+)$`)
+
+// requests are those of the running operator, by cause and verb.
+func (o *operatorBench) requests(b *testing.B) map[string]int {
+	b.Helper()
+	lines := apiRequest.FindAllStringSubmatch(o.page(b), -1)
 	if len(lines) == 0 {
 		b.Fatal("the operator counts no requests")
 	}
 	counts := map[string]int{}
 	for _, line := range lines {
-		count, _ := strconv.Atoi(string(line[3]))
-		counts[string(line[1])+" "+string(line[2])] += count
+		count, _ := strconv.Atoi(line[3])
+		counts[line[1]+" "+line[2]] += count
 	}
 	return counts
 }

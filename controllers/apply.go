@@ -308,12 +308,6 @@ func conflict(ap *assetv1.AssetPlatform, wanted, found client.Object) *finding {
 	return f
 }
 
-func inPlatform(ap *assetv1.AssetPlatform) []client.ListOption {
-	return []client.ListOption{client.InNamespace(ap.Namespace), client.MatchingLabels{
-		manifests.LabelInstance: ap.Name, manifests.LabelManagedBy: manifests.ManagedBy,
-	}}
-}
-
 func objectKeyOf(o client.Object) objectKey {
 	return objectKey{kind: kindOf(o), name: client.ObjectKeyFromObject(o)}
 }

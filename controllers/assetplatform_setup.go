@@ -155,13 +155,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	return r.optional.setup(mgr)
 }
 
-// RegisterInformers makes both caches know every kind before they start: only then does
+// RegisterInformers makes both caches know every kind, and how it is looked for, before they start: only then does
 // "synced" mean that everything is there.
 func (r *Reconciler) RegisterInformers(ctx context.Context, mgr ctrl.Manager) error {
-	for _, kind := range append(slices.Concat(ownedKinds(), seenKinds()), &assetv1.AssetPlatform{}) {
-		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+	for _, kind := range slices.Concat(ownedKinds(), seenKinds()) {
+		if err := indexChildren(ctx, mgr.GetCache(), kind); err != nil {
 			return err
 		}
+	}
+	if err := indexPlatforms(ctx, mgr.GetCache()); err != nil {
+		return err
 	}
 	for _, kind := range []client.Object{secretMetadata(), definitionMetadata(), &networkingv1.IngressClass{}} {
 		if _, err := r.others.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
@@ -201,10 +204,7 @@ func platformOf(_ context.Context, o client.Object) []reconcile.Request {
 // platformsNaming are the platforms whose spec names a Secret, or that make or made one of this
 // name: somebody else's may be in the way, or one that was lost come back without our label.
 func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	return r.platformsWhere(ctx, func(ap *assetv1.AssetPlatform) bool {
-		generated := []string{manifests.PostgresName(ap), manifests.RedisName(ap), manifests.S3Name(ap), manifests.AuthSecretName(ap)}
-		return slices.Contains(append(referencedSecrets(ap), generated...), secret.Name)
-	}, client.InNamespace(secret.Namespace))
+	return r.platformsWhere(ctx, func(*assetv1.AssetPlatform) bool { return true }, client.InNamespace(secret.Namespace), client.MatchingFields{bySecret: secret.Name})
 }
 
 // platformsOfClass are the platforms whose Ingress may be of a class, which is the default one where they name none.

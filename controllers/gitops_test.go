@@ -42,7 +42,8 @@ func TestGitOps(t *testing.T) {
 			t.Parallel()
 			ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: newNamespace(t, &fakeReadiness{})}}
 			file := filepath.Join(t.TempDir(), "platform.yaml")
-			text := fmt.Sprintf("apiVersion: assetplatform.io/v1alpha1\nkind: AssetPlatform\nmetadata: {name: studio, namespace: %s}\nspec:\n  replicas: 2\n  server: {logLevel: debug}\n  networking: {service: {port: 8080}}\n", ap.Namespace)
+			// Without monitoring, whose condition changes while other tests install its kinds.
+			text := fmt.Sprintf("apiVersion: assetplatform.io/v1alpha1\nkind: AssetPlatform\nmetadata: {name: studio, namespace: %s}\nspec:\n  replicas: 2\n  server: {logLevel: debug}\n  networking: {service: {port: 8080}}\n  monitoring: {serviceMonitor: false, rules: false}\n", ap.Namespace)
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -59,7 +59,7 @@ func (r *Reconciler) copiesNamed(ctx context.Context, ap *assetv1.AssetPlatform,
 // copies are the platform's copies of credentials with these labels, the newest first.
 func (r *Reconciler) copies(ctx context.Context, ap *assetv1.AssetPlatform, with client.MatchingLabels) ([]corev1.Secret, error) {
 	var secrets corev1.SecretList
-	if err := r.List(ctx, &secrets, append(inPlatform(ap), with)...); err != nil {
+	if err := r.List(ctx, &secrets, append(cachedInPlatform(ap), with)...); err != nil {
 		return nil, fmt.Errorf("list copies of credentials: %w", err)
 	}
 	own := slices.DeleteFunc(secrets.Items, func(s corev1.Secret) bool {

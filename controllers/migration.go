@@ -268,7 +268,7 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 		return err
 	}
 	// The cache may not show a Job that was made a moment ago: two at once must never be.
-	jobs, err := r.migrationJobs(ctx, r.APIReader, p)
+	jobs, err := r.migrationJobs(ctx, r.APIReader, p, inPlatform(p.ap))
 	if err != nil {
 		return err
 	}
@@ -304,10 +304,10 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 }
 
 // migrationJobs are the platform's migration Jobs, the newest first.
-func (r *Reconciler) migrationJobs(ctx context.Context, from client.Reader, p *pass) ([]batchv1.Job, error) {
+func (r *Reconciler) migrationJobs(ctx context.Context, from client.Reader, p *pass, within []client.ListOption) ([]batchv1.Job, error) {
 	var jobs batchv1.JobList
 	selector := client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentMigrate)}
-	if err := from.List(ctx, &jobs, append(inPlatform(p.ap), selector)...); err != nil {
+	if err := from.List(ctx, &jobs, append(within, selector)...); err != nil {
 		return nil, fmt.Errorf("list migration Jobs: %w", err)
 	}
 	own := slices.DeleteFunc(jobs.Items, func(job batchv1.Job) bool { return !metav1.IsControlledBy(&job, p.ap) })
@@ -352,7 +352,7 @@ func (r *Reconciler) forgetOldJobs(ctx context.Context, p *pass) error {
 	if m == nil {
 		return nil // a managed database has no volume yet
 	}
-	jobs, err := r.migrationJobs(ctx, r, p)
+	jobs, err := r.migrationJobs(ctx, r, p, cachedInPlatform(p.ap))
 	if err != nil {
 		return err
 	}

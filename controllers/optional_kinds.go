@@ -120,7 +120,12 @@ func (k *optionalKinds) look(ctx context.Context, kind schema.GroupVersionKind) 
 		k.remember(kind, false) // first, so that no pass brings the watch back
 		return true, in.RemoveInformer(ctx, object)
 	}
-	if _, err := in.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+	if kind == kindGateway {
+		_, err = in.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	} else {
+		err = indexChildren(ctx, in, object)
+	}
+	if err != nil {
 		return false, fmt.Errorf("watch %s: %w", kind.GroupKind(), err)
 	}
 	if err := k.controller.Watch(source.Kind[client.Object](in, object, k.handle[kind])); err != nil {

@@ -158,10 +158,10 @@ func podSpec(o client.Object) corev1.PodSpec {
 	return corev1.PodSpec{}
 }
 
-// children calls each with every cached object of the platform's label, kind by kind.
+// children calls each with every cached object of the platform's label, kind by kind. These are the cache's own, only to be read.
 func (a *applier) children(ctx context.Context, ap *assetv1.AssetPlatform, lists []client.ObjectList, each func(client.Object)) error {
 	for _, list := range lists {
-		if err := a.client.List(ctx, list, inPlatform(ap)...); err != nil {
+		if err := a.client.List(ctx, list, append(cachedInPlatform(ap), client.UnsafeDisableDeepCopy)...); err != nil {
 			return fmt.Errorf("list children: %w", err)
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {

@@ -103,7 +103,7 @@ func (r *Reconciler) serverPods(ctx context.Context, p *pass, server *appsv1.Dep
 		return nil, nil
 	}
 	var sets appsv1.ReplicaSetList
-	if err := r.List(ctx, &sets, inPlatform(p.ap)...); err != nil {
+	if err := r.List(ctx, &sets, cachedInPlatform(p.ap)...); err != nil {
 		return nil, fmt.Errorf("list ReplicaSets: %w", err)
 	}
 	makers := map[types.UID]bool{}
@@ -116,7 +116,7 @@ func (r *Reconciler) serverPods(ctx context.Context, p *pass, server *appsv1.Dep
 // podsOf are the platform's pods that these objects made.
 func (r *Reconciler) podsOf(ctx context.Context, p *pass, makers map[types.UID]bool) ([]corev1.Pod, error) {
 	var pods corev1.PodList
-	if err := r.List(ctx, &pods, inPlatform(p.ap)...); err != nil {
+	if err := r.List(ctx, &pods, cachedInPlatform(p.ap)...); err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}
 	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool {
