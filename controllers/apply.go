@@ -70,7 +70,7 @@ func (a *applier) apply(ctx context.Context, ap *assetv1.AssetPlatform, desired 
 		return false, err
 	}
 	if c.awaited {
-		return false, errNotSeen
+		return false, errors.Join(errNotSeen, asError(a.fought(c.key, describe(c.intent))))
 	}
 	if c.same {
 		return c.live.GetDeletionTimestamp() == nil, asError(a.fought(c.key, describe(c.intent)))

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -164,11 +165,9 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	}
 	if len(p.secretsProblems) > 0 {
 		p.requeueIn(r.interval()) // a Secret's arrival wakes us; that one may be made now, a quota raised, does not
-		last, err := r.lastCredentials(ctx, p.ap)
-		if err != nil || last == nil || p.secretsProblems[0].reason == assetv1.ReasonInvalidSpec {
-			return err // there is nothing that what the spec says could be kept with
+		if known, err := r.useLastCredentials(ctx, p); err != nil || !known {
+			return err
 		}
-		p.facts.Credentials = *last
 	}
 	if err := r.rotateKeys(because(ctx, "secrets"), p); err != nil {
 		return err
@@ -202,6 +201,25 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	return r.applier.prune(because(ctx, "prune"), p.ap, wanted, oldPods)
 }
 
+// useLastCredentials puts those that the server has had in place of those that are missing or wrong, and says whether the platform
+// can be kept with them: not where there are none, nor where the spec has a value that no server would start with.
+func (r *Reconciler) useLastCredentials(ctx context.Context, p *pass) (bool, error) {
+	last, err := r.lastCredentials(ctx, p.ap)
+	if err != nil || last == nil {
+		return false, err
+	}
+	wrong := func(f *finding) bool { return f.reason == assetv1.ReasonInvalidSpec }
+	if slices.ContainsFunc(p.secretsProblems, wrong) {
+		return false, nil
+	}
+	more := slices.DeleteFunc(invalidCredentials(p.ap, *last), func(f *finding) bool { return !wrong(f) })
+	if p.secretsProblems = append(p.secretsProblems, more...); len(more) > 0 {
+		return false, nil
+	}
+	p.facts.Credentials = *last
+	return true, nil
+}
+
 // oldPodsServe says whether pods from before the present spec may still serve: they need what they were made with.
 func (r *Reconciler) oldPodsServe(ctx context.Context, p *pass) (bool, error) {
 	d, err := child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{})
@@ -232,21 +250,16 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 		}
 		if errors.Is(err, errNotSeen) {
 			p.requeueIn(cacheDelay) // its own event comes before that
-			continue
 		}
 		claim, isClaim := object.(*corev1.PersistentVolumeClaim)
 		if isClaim && (apierrors.IsInvalid(err) || apierrors.IsForbidden(err)) {
 			err = r.refusedClaim(ctx, claim, err)
 		}
-		problem, ok := wrongField(object, err)
-		if !ok {
-			problem, ok = asFinding(err, describe(object))
-		}
-		if ok && !namespaceEnds(err) {
+		if problem, ok := refusalOfObject(object, err); ok {
 			p.refuse(problem, r.recheck(object))
 			// A claim of ours that cannot be changed is no reason to leave what uses it alone, nor is one that is fought for.
 			refused[objectKeyOf(object)] = (!isClaim || problem.reason == assetv1.ReasonNameConflict) && problem.reason != assetv1.ReasonFieldConflict
-		} else if err != nil {
+		} else if err != nil && !errors.Is(err, errNotSeen) {
 			failed = append(failed, err)
 		}
 	}

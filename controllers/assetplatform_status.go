@@ -269,7 +269,7 @@ func components(ap *assetv1.AssetPlatform, o *observed) []assetv1.ComponentStatu
 			list = append(list, assetv1.ComponentStatus{Name: last.Name, Image: last.Image})
 		}
 	}
-	c := assetv1.ComponentStatus{Name: string(manifests.ComponentServer), Desired: ptr.Deref(ap.Spec.Replicas, 3)}
+	c := assetv1.ComponentStatus{Name: string(manifests.ComponentServer), Desired: ptr.Deref(ap.Spec.Replicas, defaultReplicas)}
 	if o.server != nil {
 		c.Ready, c.Desired = o.server.Status.ReadyReplicas, ptr.Deref(o.server.Spec.Replicas, 1)
 	}

@@ -41,6 +41,9 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if f := rolloutProblem(o); f != nil {
 		return no(f)
 	}
+	if wanted == 0 {
+		return waiting(assetv1.ReasonRollingOut, "Scaled to zero: "+counted(have.Replicas, "pod")+" left")
+	}
 	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
 }
 
@@ -80,7 +83,7 @@ func rolloutProblem(o *observed) *finding {
 		}
 	}
 	if c := deploymentCondition(o.server, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
-		return podsRefused(where, "the server", c.Message)
+		return podsRefused(where, serverPods, c.Message)
 	}
 	for _, r := range o.readiness {
 		if r.Status == config.StatusUnavailable && r.Checks.Schema.Reason != "" {

@@ -143,7 +143,7 @@ func managedVerdict(m managedState, o *observed, text dependencyText) *verdict {
 	var v verdict
 	switch leaving := m.claim != nil && m.claim.DeletionTimestamp != nil; {
 	case leaving && m.set == nil:
-		v = waiting(assetv1.ReasonWaitingForManaged, text.name+" starts when its former volume, which is being deleted, is gone")
+		v = waiting(assetv1.ReasonWaitingForManaged, text.name+" starts when its former volume, which is being deleted, is gone; what still uses it, kubectl describe pvc "+m.claim.Name+" says")
 	case leaving && !m.unbound():
 		v = no(volumeLeaving(m.claim, text))
 	case !m.ready() && (!m.refused || m.set.Status.ReadyReplicas != 1):

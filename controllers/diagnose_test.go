@@ -99,6 +99,7 @@ func TestDiagnose(t *testing.T) {
 	for words, want := range map[string]string{
 		"0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }.":                          "spec.resources.requests or spec.replicas",
 		"0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity.":                                     "spec.resources.requests or spec.replicas",
+		"0/1 nodes are available: 1 node(s) had untolerated taint(s).":                                                          "in spec.pod.tolerations",
 		"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.":                                         "in spec.pod.nodeSelector or spec.pod.affinity",
 		"0/2 nodes are available: 1 node(s) had untolerated taint {gpu: true}, 1 node(s) didn't match pod anti-affinity rules.": "in spec.pod.affinity or spec.pod.tolerations",
 	} {

@@ -392,12 +392,21 @@ func intentOf(t *testing.T, ap *assetv1.AssetPlatform, child client.Object) *uns
 	return nil
 }
 
+// uncached is a client that takes what the operator asks its cache, whose indexes the apiserver does not have.
+type uncached struct{ client.Client }
+
+func (c uncached) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	asked := &client.ListOptions{}
+	asked.ApplyOptions(options).FieldSelector = nil
+	return c.Client.List(ctx, list, asked)
+}
+
 // currentObjects are what the operator builds for a ready platform.
 func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	t.Helper()
 	ap = ap.DeepCopy()
-	r := &Reconciler{Client: admin, APIReader: admin, Images: manifests.DefaultImages}
-	r.secrets.metadata, r.secrets.uncached, r.applier.client = admin, admin, admin
+	r := &Reconciler{Client: uncached{admin}, APIReader: admin, Images: manifests.DefaultImages}
+	r.secrets.metadata, r.secrets.uncached, r.applier.client = admin, admin, r.Client
 	credentials, problems, err := r.resolveCredentials(context.Background(), ap)
 	if err != nil || problems != nil {
 		t.Fatal(err, problems)

@@ -44,25 +44,25 @@ type keyRotation struct {
 // last token has expired. since is when the last pod with other keys than k went; zero while there is one. Until that
 // keeps k, or changes only what is not part of the way.
 func (k signingKeys) next(want signingKeys, since, now time.Time) (signingKeys, *keyRotation) {
+	accepted := k.sign == want.sign || !since.IsZero() && slices.Contains(k.verify, want.sign)
+	former := k.verify
+	if accepted {
+		former = append(slices.Clone(former), k.sign)
+	}
 	var kept []string // beside what the spec names
-	for _, key := range k.verify {
-		if key != want.sign && !slices.Contains(want.verify, key) && !slices.Contains(kept, key) {
+	for _, key := range former {
+		if key != want.sign && (accepted || key != k.sign) && !slices.Contains(want.verify, key) && !slices.Contains(kept, key) {
 			kept = append(kept, key)
 		}
 	}
 	kept = kept[max(0, len(kept)-keptKeys):]
 	switch {
-	case k.sign != want.sign && (since.IsZero() || !slices.Contains(k.verify, want.sign)):
+	case !accepted:
 		verify := slices.DeleteFunc(slices.Clone(want.verify), func(key string) bool { return key == k.sign || key == want.sign })
 		return signingKeys{k.sign, slices.Concat(verify, kept, []string{want.sign})}, &keyRotation{accepting: true}
-	case k.sign != want.sign:
-		if !slices.Contains(want.verify, k.sign) {
-			kept = append(kept, k.sign)
-		}
-		return signingKeys{want.sign, slices.Concat(want.verify, kept)}, &keyRotation{}
 	case len(kept) == 0:
 		return want, nil
-	case since.IsZero():
+	case k.sign != want.sign || since.IsZero():
 		return signingKeys{want.sign, slices.Concat(want.verify, kept)}, &keyRotation{}
 	}
 	if until := since.Add(formerKeyKept); now.Before(until) {
@@ -107,7 +107,7 @@ func (r *Reconciler) servingSecret(ctx context.Context, p *pass) (secret *corev1
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if secret == nil || last != nil && !keysOfCopy(secret).fit(keysOfCopy(last)) {
+	if secret == nil || last != nil && !onTheWay(secret, last) {
 		return last, time.Time{}, nil
 	}
 	since, err = r.servesOnly(ctx, p, server, secret)
@@ -165,9 +165,14 @@ func keysOfCopy(secret *corev1.Secret) signingKeys {
 	return signingKeys{c.JWTSecret, c.JWTVerifySecrets}
 }
 
-// fit says whether pods with these keys and pods with others accept each other's tokens.
-func (k signingKeys) fit(other signingKeys) bool {
-	return k.accepts(other.sign) && other.accepts(k.sign)
+// onTheWay says whether the copy that a template names can be a step after the one that was wanted last, whose status may not be
+// written yet. What accepts other keys, or signs with another one and is older, somebody has brought back.
+func onTheWay(template, last *corev1.Secret) bool {
+	is, was := keysOfCopy(template), keysOfCopy(last)
+	for _, key := range append(is.verify, is.sign) {
+		if key != was.sign && !slices.Contains(was.verify, key) {
+			return false
+		}
+	}
+	return is.sign == was.sign || !template.CreationTimestamp.Before(&last.CreationTimestamp)
 }
-
-func (k signingKeys) accepts(key string) bool { return k.sign == key || slices.Contains(k.verify, key) }

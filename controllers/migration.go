@@ -292,7 +292,7 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 		}, time.Second)
 		return nil
 	}
-	if problem, ok := asFinding(err, describe(job)); ok && !namespaceEnds(err) {
+	if problem, ok := refusalOfObject(job, err); ok {
 		p.refuse(problem, r.interval())
 		return nil
 	}

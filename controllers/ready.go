@@ -24,7 +24,7 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 			return v
 		}
 	}
-	idle := ap.Spec.Autoscaling == nil && ptr.Deref(ap.Spec.Replicas, 3) == 0 // no pod can report
+	idle := ap.Spec.Autoscaling == nil && ptr.Deref(ap.Spec.Replicas, defaultReplicas) == 0 // no pod can report
 	for _, v := range verdicts {
 		if v.status == metav1.ConditionFalse || v.status == metav1.ConditionUnknown && !idle {
 			return waiting(assetv1.ReasonProgressing, v.message)
@@ -63,7 +63,7 @@ func wantedReplicas(ap *assetv1.AssetPlatform) string {
 	if a := ap.Spec.Autoscaling; a != nil {
 		return fmt.Sprintf("%d to %s", a.MinReplicas, counted(a.MaxReplicas, "replica"))
 	}
-	return counted(ptr.Deref(ap.Spec.Replicas, 3), "replica")
+	return counted(ptr.Deref(ap.Spec.Replicas, defaultReplicas), "replica")
 }
 
 // managedParts names the parts that the operator runs itself.

@@ -63,6 +63,9 @@ func eventTime(e corev1.Event) time.Time {
 // creating is what controllers put before the apiserver's words.
 var creating = regexp.MustCompile(`(?i)^(Error creating|create Pod \S+ in StatefulSet \S+ failed error): `)
 
+// serverPods is whose pods those of the server's Deployment are.
+const serverPods = "the server"
+
 // podsRefused is the finding that the cluster will not have the pods of an object; whose
 // says what they are for.
 func podsRefused(where, whose, message string) *finding {
@@ -73,7 +76,11 @@ func podsRefused(where, whose, message string) *finding {
 		remedy:  "raise the quota, or change what it names",
 	}
 	for _, name := range missingNames {
-		if name.said.MatchString(message) {
+		switch {
+		case !name.said.MatchString(message):
+		case name.server && whose != serverPods:
+			f.remedy = name.make + ", if the cluster does not in a moment"
+		default:
 			f.remedy = name.make + ", or correct " + name.field
 		}
 	}

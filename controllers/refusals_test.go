@@ -227,6 +227,13 @@ func TestRefusedValuesNameTheirFields(t *testing.T) {
 	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Pod.Tolerations = nil })
 	waitReady(t, ap)
+
+	// A new platform's first pods are those of its migration.
+	ap = newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Pod.Tolerations = []corev1.Toleration{{Key: "room", Operator: "Lt", Value: "no number"}}
+	})
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonInvalidSpec, "Job studio-migrate", "correct spec.pod.tolerations[0]")
+	waitCondition(t, ap, assetv1.ConditionStalled, metav1.ConditionTrue, assetv1.ReasonInvalidSpec)
 }
 
 // Names of what is not in the cluster are no mistake of the spec alone: either can be mended.
@@ -239,8 +246,13 @@ func TestNamesOfWhatIsNotThere(t *testing.T) {
 	waitCondition(t, ap, assetv1.ConditionDatabaseReady, metav1.ConditionTrue, assetv1.ReasonAnswers) // as the pods before say
 
 	// What looks for accounts does not run here; it says this.
-	f := podsRefused("Deployment studio-server", "the server", `pods "studio-server-5d9c7b8f46-" is forbidden: error looking up service account games/robot: serviceaccount "robot" not found`)
-	if f.remedy != "make the ServiceAccount, or correct spec.serviceAccount.name" {
-		t.Errorf("of an account: %s", f.message())
+	for whose, want := range map[string]string{
+		serverPods:      "make the ServiceAccount, or correct spec.serviceAccount.name",
+		"the migration": "make the ServiceAccount, if the cluster does not in a moment", // those run as the namespace's own
+	} {
+		f := podsRefused("Deployment studio-server", whose, `pods "studio-server-5d9c7b8f46-" is forbidden: error looking up service account games/robot: serviceaccount "robot" not found`)
+		if f.remedy != want {
+			t.Errorf("of an account for the pods of %s: %s", whose, f.message())
+		}
 	}
 }

@@ -247,6 +247,25 @@ func TestSuspend(t *testing.T) {
 	get(t, ap, "studio", &corev1.Service{})
 }
 
+// A key that changes stays for later: nothing rolls, and nothing says so.
+func TestSuspendedKeyRotation(t *testing.T) {
+	t.Parallel()
+	ap := newExternalPlatform(t, nil)
+	waitReady(t, ap)
+	before := serving(t, ap)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
+	waitReady(t, ap)
+	setSecret(t, ap, "jwt-secret", "another key of forty characters or so !!!")
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Secret", "set spec.suspend to false")
+	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, assetv1.ReasonRolledOut)
+	if c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, ""); c.Message != "Every Secret and key is there" {
+		t.Errorf("message %q", c.Message)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
+	waitKeys(t, ap, signingKeys{"another key of forty characters or so !!!", []string{"a key of forty characters, or near to it"}}, before.Generation+2)
+	waitReady(t, ap)
+}
+
 // A platform that begins suspended makes nothing.
 func TestSuspendedFromTheStart(t *testing.T) {
 	t.Parallel()

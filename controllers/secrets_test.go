@@ -53,6 +53,8 @@ func TestSecretsThatAreMissingOrWrong(t *testing.T) {
 	setSecret(t, ap, "redis-url", "redis://:sesame@redis.example.com:6379/0")
 	setSecret(t, ap, "database-url", "postgres://u:ses ame@h/d")
 	expect(assetv1.ReasonSecretInvalid, "key database-url in Secret backend-secrets", "is not a URL")
+	setSecret(t, ap, "database-url", "postgres://backend:sesame@postgres.example.com:99999/game_assets")
+	expect(assetv1.ReasonSecretInvalid, "key database-url in Secret backend-secrets", "has the port 99999")
 	setSecret(t, ap, "database-url", "postgres://backend:sesame@postgres.example.com:5432/game_assets\n") // as an editor saves it
 	waitReady(t, ap)
 	server := get(t, ap, copyOf(serving(t, ap)), &corev1.Secret{})

@@ -14,7 +14,7 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// specFields are the fields of the spec that fields of our objects come from, the longest path first.
+// specFields are the fields of the spec that fields of our objects come from.
 var specFields = []struct{ kind, field, spec string }{
 	{"", "spec.template.spec.serviceAccountName", "spec.serviceAccount.name"},
 	{"", "spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"},
@@ -39,7 +39,7 @@ var specFields = []struct{ kind, field, spec string }{
 }
 
 // containerFields are those of our containers.
-var containerFields = regexp.MustCompile(`^spec\.template\.spec\.containers\[\d+\]\.(resources|image|env)\b(.*)$`)
+var containerFields = regexp.MustCompile(`^spec\.template\.spec\.containers\[\d+\]\.(resources|image)\b(.*)$`)
 
 // specField is the field of the spec that a field of one of our objects comes from; empty if it is the operator's own.
 func specField(o client.Object, field string) string {
@@ -50,8 +50,6 @@ func specField(o client.Object, field string) string {
 			return part + ".image"
 		case m[1] == "image":
 			return "spec.image"
-		case m[1] == "env" && part == "":
-			return "spec.server.extraEnv"
 		case m[1] == "resources" && part == "":
 			return "spec.resources" + m[2]
 		}
@@ -67,6 +65,17 @@ func specField(o client.Object, field string) string {
 		}
 	}
 	return ""
+}
+
+// refusalOfObject is the finding that the cluster will not have an object as it is wanted.
+func refusalOfObject(o client.Object, refusal error) (*finding, bool) {
+	if namespaceEnds(refusal) {
+		return nil, false
+	}
+	if problem, ok := wrongField(o, refusal); ok {
+		return problem, true
+	}
+	return asFinding(refusal, describe(o))
 }
 
 // wrongField makes of the refusal of an object, where it is for values of the spec, a finding that names its fields: nothing but
@@ -99,12 +108,13 @@ func wrongField(o client.Object, refusal error) (*finding, bool) {
 
 // missingNames are what the cluster says of pods whose spec names what is not there, and the field that names it.
 var missingNames = []struct {
-	said  *regexp.Regexp
-	field string
-	make  string
+	said   *regexp.Regexp
+	field  string
+	make   string
+	server bool // the field is for the server's pods alone
 }{
-	{regexp.MustCompile(`no PriorityClass with name \S+`), "spec.pod.priorityClassName", "make the PriorityClass"},
-	{regexp.MustCompile(`serviceaccount "?\S+?"? not found`), "spec.serviceAccount.name", "make the ServiceAccount"},
+	{said: regexp.MustCompile(`no PriorityClass with name \S+`), field: "spec.pod.priorityClassName", make: "make the PriorityClass"},
+	{said: regexp.MustCompile(`serviceaccount "?\S+?"? not found`), field: "spec.serviceAccount.name", make: "make the ServiceAccount", server: true},
 }
 
 // placement says which field of the spec may keep pods from the nodes that are there, going by the scheduler's words.
@@ -117,11 +127,12 @@ func placement(c manifests.Component, words string) string {
 	if server && (len(fields) > 0 || strings.Contains(words, "match pod affinity") || strings.Contains(words, "match pod anti-affinity")) {
 		fields = append(fields, "spec.pod.affinity")
 	}
-	if slices.ContainsFunc(taints.FindAllStringSubmatch(words, -1), func(taint []string) bool { return !strings.HasPrefix(taint[1], "node.kubernetes.io/") }) {
+	if strings.Contains(words, "untolerated taint(s)") || slices.ContainsFunc(taints.FindAllStringSubmatch(words, -1), func(taint []string) bool { return !strings.HasPrefix(taint[1], "node.kubernetes.io/") }) {
 		fields = append(fields, "spec.pod.tolerations")
 	}
 	return listed(fields, "or")
 }
 
-// taints matches the keys of those that a pod does not tolerate. One of node.kubernetes.io tells of a node that has a problem.
+// taints matches the keys of those that a pod does not tolerate, where the scheduler says them (before Kubernetes 1.35). One of
+// node.kubernetes.io tells of a node that has a problem.
 var taints = regexp.MustCompile(`taint \{([^}:]*)`)

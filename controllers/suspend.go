@@ -30,6 +30,7 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 		if err := r.rotateKeys(ctx, p); err != nil {
 			return err
 		}
+		p.rotation = nil // none goes on
 	}
 	if err := r.observeChildren(ctx, p); err != nil {
 		return err

@@ -38,7 +38,7 @@ func serviceURL(ap *assetv1.AssetPlatform, o *observed) string {
 	switch {
 	case host != "": // what leads from its usual ports to those of the nodes, say, is somebody else's
 	case s.Spec.Type == corev1.ServiceTypeNodePort:
-		port, host = nodePort(s, port), nodeAddress(ap, o.nodes)
+		port, host = nodePort(s, port), nodeAddress(ap, o.nodes, nodePort(s, port))
 	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		if len(s.Status.LoadBalancer.Ingress) > 0 {
 			in := s.Status.LoadBalancer.Ingress[0]
@@ -70,9 +70,10 @@ func nodePort(s *corev1.Service, port int32) int32 {
 }
 
 // nodeAddress is the address of one of the nodes, of which each will do: that of the status, as long as it is one of them, or
-// none is known.
-func nodeAddress(ap *assetv1.AssetPlatform, nodes []string) string {
-	if u, err := url.Parse(ap.Status.URL); err == nil && net.ParseIP(u.Hostname()) != nil && (len(nodes) == 0 || slices.Contains(nodes, u.Hostname())) {
+// none is known and the status has it with this port.
+func nodeAddress(ap *assetv1.AssetPlatform, nodes []string, port int32) string {
+	u, err := url.Parse(ap.Status.URL)
+	if err == nil && (slices.Contains(nodes, u.Hostname()) || len(nodes) == 0 && net.ParseIP(u.Hostname()) != nil && u.Port() == strconv.Itoa(int(port))) {
 		return u.Hostname()
 	}
 	if len(nodes) == 0 {

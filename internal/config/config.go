@@ -290,6 +290,11 @@ func (l *loader) url(v Var, schemes ...string) string {
 		l.fail(v, "is not a URL; %s", v.Doc) // the parser's error repeats the URL, which may hold a password
 		return s
 	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			l.fail(v, "has the port %s; ports are 1 to 65535", port)
+		}
+	}
 	for _, scheme := range schemes {
 		if u.Scheme == scheme {
 			return s

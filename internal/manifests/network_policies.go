@@ -208,7 +208,7 @@ func egress(ap *assetv1.AssetPlatform, dependencies ...dependency) []networkingv
 // and not that of its Service, so what may be a Service is allowed all ports of its namespace.
 func outside(ap *assetv1.AssetPlatform, u *url.URL, defaultPort int32) []networkingv1.NetworkPolicyEgressRule {
 	number := defaultPort
-	if n, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil && n > 0 {
 		number = int32(n)
 	}
 	host := u.Hostname()
