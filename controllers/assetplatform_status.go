@@ -162,6 +162,9 @@ func secretsResolved(o *observed) verdict {
 	default:
 		message += "; tokens of the signing keys before are accepted until " + rotation.until.UTC().Format(time.RFC3339)
 	}
+	if key := o.facts.Credentials.JWTSecret; key != "" && len(key) < config.SafeKeyLength {
+		message += fmt.Sprintf("; the signing key has under %d bytes, so that others can find it out by trying and sign tokens: set a longer one", config.SafeKeyLength)
+	}
 	return yes(assetv1.ReasonResolved, message)
 }
 
@@ -170,7 +173,7 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	m := ap.Status.Migration
 	switch {
 	case o.facts.Credentials.DatabaseURL == "":
-		return unknown("Waiting for the Secrets that name the database")
+		return unknown("Waiting for the Secrets that the spec names")
 	case m == nil:
 		return waiting(assetv1.ReasonMigrationWaiting, "The migration has not begun")
 	case m.Phase == assetv1.MigrationSucceeded:
@@ -221,7 +224,7 @@ func migrationSaid(ap *assetv1.AssetPlatform, m *assetv1.MigrationStatus) (messa
 func addressed(o *observed) verdict {
 	switch s := o.service; {
 	case s == nil, !o.serviceSettled:
-		return waiting(assetv1.ReasonProgressing, "The Service is being made")
+		return waiting(assetv1.ReasonProgressing, "The Service is being made, or changed")
 	case s.Spec.Type == corev1.ServiceTypeLoadBalancer && len(s.Status.LoadBalancer.Ingress) == 0:
 		return waiting(assetv1.ReasonProgressing, fmt.Sprintf("Service %s has no address yet: if that lasts, see why with kubectl describe service, or set spec.networking.service.type to what the cluster can give", s.Name))
 	}

@@ -58,6 +58,49 @@ func (s *scene) failed(code config.Code) {
 	m.Phase, m.Code, m.Message, m.Remedy = assetv1.MigrationFailed, string(code), "it went wrong.", "mend it."
 }
 
+// A rollout says how far it has come, also where the numbers alone would say that it is over.
+func TestRolloutProgress(t *testing.T) {
+	t.Parallel()
+	for want, status := range map[string]appsv1.DeploymentStatus{
+		"The server's pods are about to be replaced, or their number to change": {ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3},
+		"1 of 3 replicas are updated, 3 serve":                                  {ObservedGeneration: 4, Replicas: 4, UpdatedReplicas: 1, AvailableReplicas: 3},
+		"3 replicas updated; 1 pod from before still to end":                    {ObservedGeneration: 4, Replicas: 4, UpdatedReplicas: 3, AvailableReplicas: 4},
+		"2 pods of 5 to end": {ObservedGeneration: 4, Replicas: 5, UpdatedReplicas: 5, AvailableReplicas: 5},
+	} {
+		s := newScene()
+		s.o.server.Status = status
+		if got := availableVerdict(s.ap, s.o); got.status != metav1.ConditionFalse || got.message != want {
+			t.Errorf("%+v: %s %q, want %q", status, got.status, got.message, want)
+		}
+	}
+}
+
+// A signing key that can be found by trying is in use, and said to be weak.
+func TestShortSigningKey(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	for key, weak := range map[string]bool{strings.Repeat("k", 31): true, strings.Repeat("k", 32): false} {
+		s.o.facts.Credentials.JWTSecret = key
+		if v := secretsResolved(s.o); v.status != metav1.ConditionTrue || strings.Contains(v.message, "set a longer one") != weak || strings.Contains(v.message, key) {
+			t.Errorf("%d bytes: %s %q", len(key), v.status, v.message)
+		}
+	}
+}
+
+// What a managed part that has just started is not found by yet is under way; later it is down.
+func TestManagedPartThatHasJustStarted(t *testing.T) {
+	t.Parallel()
+	for fresh, want := range map[bool]string{true: assetv1.ReasonWaitingForManaged, false: assetv1.ReasonDatabaseDown} {
+		s := newScene()
+		s.managed(manifests.ComponentPostgres, 1)
+		s.o.managed[0].fresh = fresh
+		s.o.readiness[0].Checks.Database = config.Check{Status: config.CheckDown, Reason: "refuses connections"}
+		if v := databaseVerdict(s.ap, s.o); v.status != metav1.ConditionFalse || v.reason != want {
+			t.Errorf("fresh %t: %s %s %s", fresh, v.status, v.reason, v.message)
+		}
+	}
+}
+
 // What pods from before a change of the spec say is not about the Secrets and fields that the spec names now.
 func TestWordsOfFormerPods(t *testing.T) {
 	t.Parallel()
@@ -181,6 +224,9 @@ func TestSetStatus(t *testing.T) {
 			s.o.server.Status.AvailableReplicas--
 			s.condition(appsv1.DeploymentProgressing, "False", "x")
 		}, assetv1.ConditionAvailable, "False", assetv1.ReasonUpdateNotCompleted, "False", false},
+		"scaling to zero": {func(s *scene) {
+			s.ap.Spec.Replicas, s.o.server.Spec.Replicas, s.o.readiness = new(int32(0)), new(int32(0)), nil
+		}, assetv1.ConditionAvailable, "False", assetv1.ReasonRollingOut, "False", false},
 		"scaled to zero": {func(s *scene) {
 			s.ap.Spec.Replicas, s.o.server.Spec.Replicas, s.o.readiness = new(int32(0)), new(int32(0)), nil
 			s.o.server.Status = appsv1.DeploymentStatus{ObservedGeneration: 4}

@@ -25,7 +25,7 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if f := refusedServer(o); f != nil {
 		return no(f)
 	}
-	wanted, have, rolled := ptr.Deref(o.server.Spec.Replicas, 1), o.server.Status, isRolledOut(ap, o)
+	wanted, rolled := ptr.Deref(o.server.Spec.Replicas, 1), isRolledOut(ap, o)
 	accepting := o.rotation != nil && o.rotation.accepting && o.facts.Held == nil
 	switch {
 	case rolled && accepting && !o.server.Spec.Paused:
@@ -41,10 +41,23 @@ func availableVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 	if f := rolloutProblem(o); f != nil {
 		return no(f)
 	}
-	if wanted == 0 {
-		return waiting(assetv1.ReasonRollingOut, "Scaled to zero: "+counted(have.Replicas, "pod")+" left")
+	return waiting(assetv1.ReasonRollingOut, rolloutProgress(o, wanted))
+}
+
+// rolloutProgress says how far the server's rollout has come.
+func rolloutProgress(o *observed, wanted int32) string {
+	have := o.server.Status
+	switch former := have.Replicas - have.UpdatedReplicas; {
+	case !o.serverSettled || have.ObservedGeneration < o.server.Generation:
+		return "The server's pods are about to be replaced, or their number to change"
+	case wanted == 0:
+		return "Scaled to zero: " + counted(have.Replicas, "pod") + " left"
+	case former > 0 && have.UpdatedReplicas >= wanted:
+		return fmt.Sprintf("%s updated; %s from before still to end", counted(wanted, "replica"), counted(former, "pod"))
+	case have.UpdatedReplicas > wanted:
+		return fmt.Sprintf("%s of %d to end", counted(have.UpdatedReplicas-wanted, "pod"), have.UpdatedReplicas)
 	}
-	return waiting(assetv1.ReasonRollingOut, fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas))
+	return fmt.Sprintf("%d of %d replicas are updated, %d serve", have.UpdatedReplicas, wanted, have.AvailableReplicas)
 }
 
 // refusedServer is why the cluster would not have the server's Deployment as it is wanted; nil if it would.

@@ -60,12 +60,13 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 	if ap.Spec.Hibernate {
 		return unknown("Nothing runs that could tell: the platform hibernates")
 	}
+	former, fresh := asksFormer(ap, o, part), false
 	if i := slices.IndexFunc(o.managed, func(m managedState) bool { return m.component == part }); i >= 0 {
 		if v := managedVerdict(o.managed[i], o, text); v != nil {
 			return *v
 		}
+		fresh = o.managed[i].fresh && !former
 	}
-	former := asksFormer(ap, o, part)
 	var reasons []string
 	reported := 0
 	for _, r := range o.readiness {
@@ -81,6 +82,9 @@ func dependencyVerdict(ap *assetv1.AssetPlatform, o *observed, part manifests.Co
 		slices.Sort(reasons)
 		if part == manifests.ComponentS3 && !former && strings.Contains(reasons[0], config.ForeignBucket) {
 			return no(bucketTaken(ap, text))
+		}
+		if fresh {
+			return waiting(assetv1.ReasonWaitingForManaged, text.name+" has just started, and not every server pod has found it yet")
 		}
 		f := &finding{
 			reason: reason, where: text.name, remedy: text.remedy,

@@ -50,6 +50,8 @@ type managedState struct {
 	spec      assetv1.ManagedVolumeSpec
 	set       *appsv1.StatefulSet // nil: not there
 	settled   bool
+	// fresh says that its pod is ready since a moment: the server pods look for it every few seconds.
+	fresh bool
 	// refused says that the cluster would not have the set as it is wanted: as it was before, it may run on.
 	refused bool
 	claim   *corev1.PersistentVolumeClaim
@@ -115,6 +117,7 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 		}
 	}
 	slices.Sort(o.nodes)
+	r.findFresh(p, o, managedPods)
 	o.migration, o.migrationRefusal = diagnose(p.migrationPods), p.migrationRefusal
 	o.podFindings = diagnose(managedPods)
 	for _, f := range diagnose(serverPods) {
@@ -130,6 +133,25 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	}
 	o.inventory, err = r.applier.inventory(ctx, p.ap)
 	return o, err
+}
+
+// freshness is for how long a managed part may be ready and not reached by the server pods without being down.
+const freshness = 20 * time.Second
+
+// findFresh marks the managed parts whose pods have become ready a moment ago.
+func (r *Reconciler) findFresh(p *pass, o *observed, pods []corev1.Pod) {
+	for _, pod := range pods {
+		for _, c := range pod.Status.Conditions {
+			left := freshness - r.now().Sub(c.LastTransitionTime.Time)
+			if c.Type != corev1.PodReady || c.Status != corev1.ConditionTrue || left <= 0 {
+				continue
+			}
+			p.requeueIn(left)
+			for i := range o.managed {
+				o.managed[i].fresh = o.managed[i].fresh || o.managed[i].component == componentOf(&pod)
+			}
+		}
+	}
 }
 
 // askServers asks the server pods how their dependencies are. Where none of them answers,

@@ -33,7 +33,7 @@ var specFields = []struct{ kind, field, spec string }{
 	{"HTTPRoute", "spec.hostnames", "spec.networking.host"},
 	{"Certificate", "spec.issuerRef", "spec.networking.tls.issuerRef"},
 	{"NetworkPolicy", "spec.ingress", "spec.networking.networkPolicy"},
-	{"NetworkPolicy", "spec.egress", "spec.networking.networkPolicy"},
+	{"NetworkPolicy", "spec.egress", "spec.networking.networkPolicy.egress"},
 	{"HorizontalPodAutoscaler", "spec", "spec.autoscaling"},
 	{"ServiceAccount", "metadata.annotations", "spec.serviceAccount.annotations"},
 }

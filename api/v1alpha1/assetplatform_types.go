@@ -199,7 +199,8 @@ type ServiceAccountSpec struct {
 	Annotations Annotations `json:"annotations,omitempty"`
 }
 
-// PodSpec shapes pods. Affinity is for those of the API, the rest for all of the platform.
+// PodSpec shapes pods. Affinity is for those of the API, the rest for all of the platform. A change restarts them: those of managed
+// parts, of which there is one each, at once, so that the API is not ready until they are again.
 type PodSpec struct {
 	// Labels of every pod, beside the operator's own.
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('assetplatform.io/') && !k.startsWith('app.kubernetes.io/'))",message="pod.labels: those under assetplatform.io/ and app.kubernetes.io/ are the operator's own"
@@ -215,7 +216,7 @@ type PodSpec struct {
 	NodeSelector Labels `json:"nodeSelector,omitempty"`
 	// Tolerations of node taints.
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.operator) || t.operator in ['', 'Exists', 'Equal', 'Lt', 'Gt'])",message="pod.tolerations: operator is Exists or Equal, which is meant where it is left out"
+	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.operator) || t.operator in ['', 'Exists', 'Equal', 'Lt', 'Gt'])",message="pod.tolerations: operator is Exists or Equal, which is meant where it is left out; Lt and Gt where the cluster has them"
 	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.effect) || t.effect in ['', 'NoSchedule', 'PreferNoSchedule', 'NoExecute'])",message="pod.tolerations: effect is NoSchedule, PreferNoSchedule or NoExecute; leave it out for all of them"
 	// +kubebuilder:validation:XValidation:rule="self.all(t, has(t.operator) && t.operator == 'Exists' ? !has(t.value) || t.value == '' : has(t.key) && t.key != '')",message="pod.tolerations: write key and value of the taint, or the operator Exists and no value"
 	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.tolerationSeconds) || has(t.effect) && t.effect == 'NoExecute')",message="pod.tolerations: tolerationSeconds goes with the effect NoExecute alone"

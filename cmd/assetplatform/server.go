@@ -39,7 +39,7 @@ func newServerCommand() *cobra.Command {
 
 // runServer serves until ctx ends. It needs none of its dependencies to start.
 func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
-	if len(cfg.JWTSecret) < 32 {
+	if len(cfg.JWTSecret) < config.SafeKeyLength {
 		log.Warn("JWT_SECRET is short: access tokens could be forged by guessing it; use 32 random bytes or more")
 	}
 	db, err := store.Open(cfg.DatabaseURL)

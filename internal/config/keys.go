@@ -9,6 +9,10 @@ import (
 // AccessTokenLifetime is how long a token is accepted that the server has signed.
 const AccessTokenLifetime = 15 * time.Minute
 
+// SafeKeyLength is how many bytes a signing key must have, as many as the hash that it goes into (RFC 7518, section 3.2), so that it
+// is not found by trying. Shorter ones are taken, with a warning: the guide's Secrets are.
+const SafeKeyLength = 32
+
 // encodedKey comes before a key of JWT_VERIFY_SECRETS that a comma list could not hold as it is.
 const encodedKey = "base64:"
 
