@@ -16,11 +16,14 @@ func TestDependencyThatGoesAndComesBack(t *testing.T) {
 	pods := &fakeReadiness{}
 	ap := newPlatformIn(t, newNamespace(t, pods), nil)
 	waitReady(t, ap)
-	for check, condition := range map[string]string{
-		"database": assetv1.ConditionDatabaseReady, "storage": assetv1.ConditionStorageReady, "cache": assetv1.ConditionCacheReady,
+	for check, says := range map[string]struct{ condition, reason string }{
+		"database": {assetv1.ConditionDatabaseReady, assetv1.ReasonDatabaseDown},
+		"storage":  {assetv1.ConditionStorageReady, assetv1.ReasonStorageDown},
+		"cache":    {assetv1.ConditionCacheReady, assetv1.ReasonCacheDown},
 	} {
+		condition := says.condition
 		pods.set(check, "the "+check+" at example.com:1 refuses connections")
-		c := waitCondition(t, ap, condition, metav1.ConditionFalse, "")
+		c := waitCondition(t, ap, condition, metav1.ConditionFalse, says.reason) // not yet in the moment in which it has just started
 		if !strings.Contains(c.Message, "example.com:1") || !strings.Contains(c.Message, ": ") {
 			t.Errorf("%s says %q; want the place and a remedy", condition, c.Message)
 		}
