@@ -35,12 +35,20 @@ func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
 			if ref := sourceOf(ap, variable.Name); ref != nil {
 				words = append(words, variable.Name, fmt.Sprintf("key %s of Secret %s", ref.Key, ref.Name))
 			} else if part.managed != nil {
-				words = append(words, variable.Name, "Secret or Service "+part.name)
+				words = append(words, variable.Name, generatedWord(part.name))
 			}
 		}
 	}
-	return strings.NewReplacer(words...).Replace(text)
+	text = strings.NewReplacer(words...).Replace(text)
+	for _, name := range []string{manifests.PostgresName(ap), manifests.RedisName(ap), manifests.S3Name(ap)} {
+		word := generatedWord(name) // which several variables come from
+		text = strings.ReplaceAll(text, word+" and "+word, word)
+	}
+	return text
 }
+
+// generatedWord is where the variables of a managed part come from.
+func generatedWord(name string) string { return "Secret or Service " + name }
 
 // plural is the ending of a word that stands for a list.
 func plural(list []string) string {
