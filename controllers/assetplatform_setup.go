@@ -204,7 +204,7 @@ func platformOf(_ context.Context, o client.Object) []reconcile.Request {
 // platformsNaming are the platforms whose spec names a Secret, or that make or made one of this
 // name: somebody else's may be in the way, or one that was lost come back without our label.
 func (r *Reconciler) platformsNaming(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	return r.platformsWhere(ctx, func(*assetv1.AssetPlatform) bool { return true }, client.InNamespace(secret.Namespace), client.MatchingFields{bySecret: secret.Name})
+	return r.platformsWhere(ctx, nil, client.InNamespace(secret.Namespace), client.MatchingFields{bySecret: secret.Name})
 }
 
 // platformsOfClass are the platforms whose Ingress may be of a class, which is the default one where they name none.
@@ -225,6 +225,7 @@ func (r *Reconciler) platformsBehind(ctx context.Context, gateway client.Object)
 	})
 }
 
+// platformsWhere are the platforms that the options select and for which holds is true; nil: for all.
 func (r *Reconciler) platformsWhere(ctx context.Context, holds func(*assetv1.AssetPlatform) bool, options ...client.ListOption) []reconcile.Request {
 	var platforms assetv1.AssetPlatformList
 	if err := r.List(ctx, &platforms, options...); err != nil {
@@ -232,7 +233,7 @@ func (r *Reconciler) platformsWhere(ctx context.Context, holds func(*assetv1.Ass
 	}
 	var requests []reconcile.Request
 	for i := range platforms.Items {
-		if holds(&platforms.Items[i]) {
+		if holds == nil || holds(&platforms.Items[i]) {
 			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&platforms.Items[i])})
 		}
 	}

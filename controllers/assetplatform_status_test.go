@@ -395,7 +395,7 @@ func TestConditionsSpeakOfTheSpec(t *testing.T) {
 		{own, "correct S3_REGION or S3_ENDPOINT", "correct spec.storage.region or spec.storage.endpoint"},
 		{managed, "correct the password in DATABASE_URL", "correct the password in Secret or Service studio-postgres"},
 		{managed, "or correct S3_ENDPOINT", "or correct Secret or Service studio-s3"},
-		{managed, "correct S3_ACCESS_KEY and S3_SECRET_KEY", "correct Secret or Service studio-s3"},
+		{managed, "correct S3_ACCESS_KEY and S3_SECRET_KEY", "correct Secret studio-s3"},
 	} {
 		if got := inSpecWords(test.ap, test.said); got != test.want {
 			t.Errorf("%q became %q, want %q", test.said, got, test.want)

@@ -153,11 +153,10 @@ func copyOf(d *appsv1.Deployment) string {
 func TestChangedSigningKeyRollsInSteps(t *testing.T) {
 	t.Parallel()
 	ap := newExternalPlatform(t, nil)
-	const former, key = "a key of forty characters, or near to it", "another key, of forty characters or so !"
 	waitReady(t, ap)
 	first := serving(t, ap)
-	setSecret(t, ap, "jwt-secret", key)
-	waitKeys(t, ap, signingKeys{key, []string{former}}, first.Generation+2)
+	setSecret(t, ap, "jwt-secret", newKey)
+	waitKeys(t, ap, signingKeys{newKey, []string{formerKey}}, first.Generation+2)
 	waitMessage(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, assetv1.ReasonResolved, "tokens of the signing keys before are accepted until 20")
 	waitReady(t, ap)
 
@@ -165,7 +164,7 @@ func TestChangedSigningKeyRollsInSteps(t *testing.T) {
 	if err := admin.Delete(ctx, serving(t, ap)); err != nil {
 		t.Fatal(err)
 	}
-	waitKeys(t, ap, signingKeys{key, []string{former}}, 1)
+	waitKeys(t, ap, signingKeys{newKey, []string{formerKey}}, 1)
 	waitReady(t, ap)
 	again := serving(t, ap)
 	eventually(t, func() error { // as if it had been a while ago
@@ -177,13 +176,13 @@ func TestChangedSigningKeyRollsInSteps(t *testing.T) {
 		progress.LastUpdateTime = metav1.NewTime(time.Now().Add(-formerKeyKept))
 		return admin.Status().Update(ctx, d)
 	})
-	waitKeys(t, ap, signingKeys{key, nil}, again.Generation+1)
+	waitKeys(t, ap, signingKeys{newKey, nil}, again.Generation+1)
 	waitReady(t, ap)
 	if c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, ""); c.Message != "Every Secret and key is there" {
 		t.Errorf("after the rotation: %q", c.Message)
 	}
 	undo(t, ap, again) // which accepts the former key
-	waitKeys(t, ap, signingKeys{key, nil}, again.Generation+3)
+	waitKeys(t, ap, signingKeys{newKey, nil}, again.Generation+3)
 }
 
 // undo is kubectl rollout undo.
@@ -200,7 +199,6 @@ func undo(t *testing.T, ap *assetv1.AssetPlatform, to *appsv1.Deployment) {
 func TestKeyRotationWaitsForPodsThatEnd(t *testing.T) {
 	t.Parallel()
 	ap := newExternalPlatform(t, nil)
-	const former, key = "a key of forty characters, or near to it", "another key, of forty characters or so !"
 	waitReady(t, ap)
 	first := serving(t, ap)
 	var pods corev1.PodList
@@ -216,10 +214,10 @@ func TestKeyRotationWaitsForPodsThatEnd(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	setSecret(t, ap, "jwt-secret", key)
+	setSecret(t, ap, "jwt-secret", newKey)
 	waitMessage(t, ap, assetv1.ConditionAvailable, metav1.ConditionFalse, assetv1.ReasonRollingOut, "once the old ones have ended")
-	waitKeys(t, ap, signingKeys{former, []string{key}}, first.Generation+1)
-	waitKeys(t, ap, signingKeys{key, []string{former}}, first.Generation+2)
+	waitKeys(t, ap, signingKeys{formerKey, []string{newKey}}, first.Generation+1)
+	waitKeys(t, ap, signingKeys{newKey, []string{formerKey}}, first.Generation+2)
 	get(t, ap, last.Name, last)
 	if went := time.Since(last.DeletionTimestamp.Time); went < time.Minute {
 		t.Errorf("pods sign with the new key %s after the end of the last that does not accept it", went)
@@ -233,7 +231,7 @@ func TestImmediateRotation(t *testing.T) {
 	ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) { s.Auth.Rotation = assetv1.RotationImmediate })
 	waitReady(t, ap)
 	before := serving(t, ap)
-	setSecret(t, ap, "jwt-secret", "another key of forty characters or so !!!")
+	setSecret(t, ap, "jwt-secret", newKey)
 	eventually(t, func() error {
 		if got := serving(t, ap); got.Generation == before.Generation {
 			return fmt.Errorf("still of generation %d", got.Generation)
@@ -241,11 +239,11 @@ func TestImmediateRotation(t *testing.T) {
 		return nil
 	})
 	waitReady(t, ap)
-	waitKeys(t, ap, signingKeys{"another key of forty characters or so !!!", nil}, before.Generation+1)
+	waitKeys(t, ap, signingKeys{newKey, nil}, before.Generation+1)
 
 	// kubectl rollout undo does not bring it back.
 	undo(t, ap, before)
-	waitKeys(t, ap, signingKeys{"another key of forty characters or so !!!", nil}, before.Generation+3)
+	waitKeys(t, ap, signingKeys{newKey, nil}, before.Generation+3)
 	waitReady(t, ap)
 }
 

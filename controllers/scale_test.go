@@ -255,14 +255,14 @@ func TestSuspendedKeyRotation(t *testing.T) {
 	before := serving(t, ap)
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
 	waitReady(t, ap)
-	setSecret(t, ap, "jwt-secret", "another key of forty characters or so !!!")
+	setSecret(t, ap, "jwt-secret", newKey)
 	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Secret", "set spec.suspend to false")
 	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, assetv1.ReasonRolledOut)
 	if c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, ""); c.Message != "Every Secret and key is there" {
 		t.Errorf("message %q", c.Message)
 	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
-	waitKeys(t, ap, signingKeys{"another key of forty characters or so !!!", []string{"a key of forty characters, or near to it"}}, before.Generation+2)
+	waitKeys(t, ap, signingKeys{newKey, []string{formerKey}}, before.Generation+2)
 	waitReady(t, ap)
 }
 

@@ -133,6 +133,6 @@ func placement(c manifests.Component, words string) string {
 	return listed(fields, "or")
 }
 
-// taints matches the keys of those that a pod does not tolerate, where the scheduler says them (before Kubernetes 1.35). One of
+// taints matches the keys of those that a pod does not tolerate, where the scheduler says them (that of Kubernetes 1.37 does not). One of
 // node.kubernetes.io tells of a node that has a problem.
 var taints = regexp.MustCompile(`taint \{([^}:]*)`)

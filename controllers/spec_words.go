@@ -12,8 +12,10 @@ import (
 // inSpecWords replaces the variables that our pods speak of by what the user has set:
 // nobody who reads a condition knows of DATABASE_URL.
 func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
-	var words []string
-	if manifests.ManagedStorage(ap) == nil {
+	var words []string // what comes first is tried first
+	if manifests.ManagedStorage(ap) != nil {
+		words = append(words, config.S3AccessKey.Name+" and "+config.S3SecretKey.Name, "Secret "+manifests.S3Name(ap))
+	} else {
 		words = append(words, config.S3Region.Name, "spec.storage.region", config.S3Bucket.Name, "spec.storage.bucket", config.S3Prefix.Name, "spec.storage.prefix",
 			config.S3Endpoint.Name, "spec.storage.endpoint")
 		if ref := sourceOf(ap, config.S3CA.Name); ref == nil {
@@ -35,20 +37,12 @@ func inSpecWords(ap *assetv1.AssetPlatform, text string) string {
 			if ref := sourceOf(ap, variable.Name); ref != nil {
 				words = append(words, variable.Name, fmt.Sprintf("key %s of Secret %s", ref.Key, ref.Name))
 			} else if part.managed != nil {
-				words = append(words, variable.Name, generatedWord(part.name))
+				words = append(words, variable.Name, "Secret or Service "+part.name)
 			}
 		}
 	}
-	text = strings.NewReplacer(words...).Replace(text)
-	for _, name := range []string{manifests.PostgresName(ap), manifests.RedisName(ap), manifests.S3Name(ap)} {
-		word := generatedWord(name) // which several variables come from
-		text = strings.ReplaceAll(text, word+" and "+word, word)
-	}
-	return text
+	return strings.NewReplacer(words...).Replace(text)
 }
-
-// generatedWord is where the variables of a managed part come from.
-func generatedWord(name string) string { return "Secret or Service " + name }
 
 // plural is the ending of a word that stands for a list.
 func plural(list []string) string {

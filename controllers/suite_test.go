@@ -289,11 +289,14 @@ func newExternalPlatform(t *testing.T, edit func(*assetv1.AssetPlatformSpec)) *a
 	})
 }
 
+// formerKey signs the tokens of backendSecrets' platforms, newKey those after a change of it.
+const formerKey, newKey = "a key of forty characters, or near to it", "another key, of forty characters or so !"
+
 func backendSecrets(namespace string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "backend-secrets", Namespace: namespace}, StringData: map[string]string{
 		"database-url":  "postgres://backend:sesame@postgres.example.com:5432/game_assets",
 		"redis-url":     "rediss://:sesame@redis.example.com:6379/0",
-		"jwt-secret":    "a key of forty characters, or near to it",
+		"jwt-secret":    formerKey,
 		"s3-access-key": "access", "s3-secret-key": "sesame",
 	}}
 }

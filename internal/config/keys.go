@@ -10,7 +10,7 @@ import (
 const AccessTokenLifetime = 15 * time.Minute
 
 // SafeKeyLength is how many bytes a signing key must have, as many as the hash that it goes into (RFC 7518, section 3.2), so that it
-// is not found by trying. Shorter ones are taken, with a warning: the guide's Secrets are.
+// is not found by trying. Shorter ones, which a studio may bring along, are taken with a warning.
 const SafeKeyLength = 32
 
 // encodedKey comes before a key of JWT_VERIFY_SECRETS that a comma list could not hold as it is.
