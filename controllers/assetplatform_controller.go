@@ -84,6 +84,8 @@ type pass struct {
 	applyProblems   []*finding
 	// leaving are the volume claims of managed parts that are being deleted.
 	leaving map[objectKey]bool
+	// staying are the managed parts that are kept where they are until the server's pods have moved.
+	staying map[objectKey]bool
 	// unsettled are the objects whose cached state may be older than what was just applied.
 	unsettled map[objectKey]bool
 	// databaseStarted is false while a managed database is not ready for the migration.
@@ -129,7 +131,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if last, ok := r.written.Load(req.NamespacedName); ok && last.(writtenStatus).hides(stored, r.now()) {
 		return ctrl.Result{RequeueAfter: cacheRetry}, nil
 	}
-	p := &pass{ap: stored.DeepCopy(), stored: stored, unsettled: map[objectKey]bool{}}
+	p := &pass{ap: stored.DeepCopy(), stored: stored, staying: map[objectKey]bool{}, unsettled: map[objectKey]bool{}}
 	err := r.reconcile(ctx, p)
 	if err == nil {
 		err = r.updateStatus(ctx, p)
@@ -244,6 +246,12 @@ func (r *Reconciler) applyAll(ctx context.Context, p *pass, wanted []client.Obje
 			failed = append(failed, err)
 			continue
 		}
+		stays, err := r.staysForNow(ctx, p, object, wanted)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		p.staying[objectKeyOf(object)] = stays
 		settled, err := r.applier.apply(ctx, p.ap, object)
 		if !settled {
 			p.unsettled[objectKeyOf(object)] = true

@@ -201,19 +201,8 @@ func TestKeyRotationWaitsForPodsThatEnd(t *testing.T) {
 	ap := newExternalPlatform(t, nil)
 	waitReady(t, ap)
 	first := serving(t, ap)
-	var pods corev1.PodList
-	if err := admin.List(ctx, &pods, client.InNamespace(ap.Namespace), client.MatchingLabels(first.Spec.Selector.MatchLabels)); err != nil {
-		t.Fatal(err)
-	}
-	last := &pods.Items[0]
-	if err := retryUpdate(last, func() { last.Finalizers = []string{"example.com/requests"} }); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := retryUpdate(last, func() { last.Finalizers = nil }); err != nil {
-			t.Error(err)
-		}
-	}()
+	last, release := lingeringPod(t, first)
+	defer release()
 	setSecret(t, ap, "jwt-secret", newKey)
 	waitMessage(t, ap, assetv1.ConditionAvailable, metav1.ConditionFalse, assetv1.ReasonRollingOut, "once the old ones have ended")
 	waitKeys(t, ap, signingKeys{formerKey, []string{newKey}}, first.Generation+1)
@@ -223,6 +212,24 @@ func TestKeyRotationWaitsForPodsThatEnd(t *testing.T) {
 		t.Errorf("pods sign with the new key %s after the end of the last that does not accept it", went)
 	}
 	waitReady(t, ap)
+}
+
+// lingeringPod is a pod of a Deployment that does not go after its end, as if requests were under way, until it is released.
+func lingeringPod(t *testing.T, d *appsv1.Deployment) (pod *corev1.Pod, release func()) {
+	t.Helper()
+	var pods corev1.PodList
+	if err := admin.List(ctx, &pods, client.InNamespace(d.Namespace), client.MatchingLabels(d.Spec.Selector.MatchLabels)); err != nil {
+		t.Fatal(err)
+	}
+	pod = &pods.Items[0]
+	if err := retryUpdate(pod, func() { pod.Finalizers = []string{"example.com/requests"} }); err != nil {
+		t.Fatal(err)
+	}
+	return pod, func() {
+		if err := retryUpdate(pod, func() { pod.Finalizers = nil }); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A key that others know is given up at once, if the spec says so.

@@ -37,7 +37,9 @@ type observed struct {
 	readiness      []config.Readiness
 	nodes          []string   // addresses of those that server pods are on, sorted
 	podFindings    []*finding // of all pods, the worst first
-	migration      []*finding // of the running migration's pods
+	// pods are how many the server and the managed parts have that run, or still end.
+	pods      int
+	migration []*finding // of the running migration's pods
 	// migrationRefusal is why the running migration has no pod.
 	migrationRefusal string
 	databaseUp       bool // a managed database is ready, or the database is not managed
@@ -50,6 +52,8 @@ type managedState struct {
 	spec      assetv1.ManagedVolumeSpec
 	set       *appsv1.StatefulSet // nil: not there
 	settled   bool
+	// stays says that it is kept where it is until the server's pods have moved.
+	stays bool
 	// fresh says that its pod is ready since a moment: the server pods look for it every few seconds.
 	fresh bool
 	// refused says that the cluster would not have the set as it is wanted: as it was before, it may run on.
@@ -117,6 +121,11 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 		}
 	}
 	slices.Sort(o.nodes)
+	for _, pod := range slices.Concat(serverPods, managedPods) {
+		if pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded {
+			o.pods++
+		}
+	}
 	r.findFresh(p, o, managedPods)
 	o.migration, o.migrationRefusal = diagnose(p.migrationPods), p.migrationRefusal
 	o.podFindings = diagnose(managedPods)
@@ -223,6 +232,7 @@ func (r *Reconciler) observeManaged(ctx context.Context, p *pass, o *observed) e
 			return err
 		}
 		state.settled = state.set != nil && !p.unsettled[objectKeyOf(state.set)]
+		state.stays = state.set != nil && p.staying[objectKeyOf(state.set)]
 		state.refused = state.set != nil && slices.ContainsFunc(p.applyProblems, func(f *finding) bool { return f.where == describe(state.set) })
 		if state.unbound() && !state.ready() && !p.ap.Spec.Hibernate {
 			if state.claimRefusal, err = r.refusalOf(ctx, p, state.claim); err != nil {

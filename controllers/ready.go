@@ -30,6 +30,11 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 			return waiting(assetv1.ReasonProgressing, v.message)
 		}
 	}
+	for _, m := range o.managed {
+		if m.stays {
+			return waiting(assetv1.ReasonProgressing, "The managed parts move when the server's pods have shown that there is a place for them")
+		}
+	}
 	message := "Serving with " + wantedReplicas(ap)
 	if idle {
 		message = "Scaled to zero: nothing serves, as asked"
@@ -42,20 +47,14 @@ func readyVerdict(ap *assetv1.AssetPlatform, o *observed, verdicts []verdict) ve
 
 // hibernation is the verdict on a platform that should sleep: whether it does.
 func hibernation(o *observed) verdict {
-	pods := int32(0)
-	asleep := o.server == nil || o.serverSettled && o.server.Status.ObservedGeneration >= o.server.Generation
-	if o.server != nil {
-		pods += o.server.Status.Replicas
-	}
+	asleep := o.server == nil || o.serverSettled && o.server.Status.ObservedGeneration >= o.server.Generation && o.server.Status.Replicas == 0
 	for _, m := range o.managed {
-		if asleep = asleep && m.seen(); m.set != nil {
-			pods += m.set.Status.Replicas
-		}
+		asleep = asleep && m.seen() && m.set.Status.Replicas == 0
 	}
-	if asleep && pods == 0 {
+	if asleep && o.pods == 0 {
 		return yes(assetv1.ReasonHibernating, "Hibernating: nothing runs, the data is kept; spec.hibernate false wakes it")
 	}
-	return waiting(assetv1.ReasonProgressing, "Going to sleep: "+counted(pods, "pod")+" left")
+	return waiting(assetv1.ReasonProgressing, "Going to sleep: "+counted(o.pods, "pod")+" left")
 }
 
 // wantedReplicas says how many API pods the spec asks for.

@@ -1,16 +1,20 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
 	"github.com/assetplatform/assetplatform/test/controlplane"
 )
 
@@ -234,6 +238,56 @@ func TestRefusedValuesNameTheirFields(t *testing.T) {
 	})
 	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonInvalidSpec, "Job studio-migrate", "correct spec.pod.tolerations[0]")
 	waitCondition(t, ap, assetv1.ConditionStalled, metav1.ConditionTrue, assetv1.ReasonInvalidSpec)
+}
+
+// A place that the cluster has not stops the server's rollout, and takes no managed part down: those have no second pod.
+func TestManagedPartsMoveAfterTheServer(t *testing.T) {
+	t.Parallel()
+	ap := newPlatform(t, nil)
+	waitReady(t, ap)
+	before := managedPods(t, ap)
+	const class = "move-after-the-server"
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Pod.PriorityClassName = class })
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonPodsRefused, class, "correct spec.pod.priorityClassName")
+	// What else is to change of them, or is changed by hand, does not wait.
+	set := get(t, ap, "studio-redis", &appsv1.StatefulSet{})
+	if err := retryUpdate(set, func() { set.Spec.Template.Labels[manifests.LabelPartOf] = "others" }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if part := get(t, ap, "studio-redis", set).Spec.Template.Labels[manifests.LabelPartOf]; part == "others" {
+			return errors.New("the label was not put right")
+		}
+		return nil
+	})
+	after := managedPods(t, ap)
+	for _, name := range []string{"studio-postgres-0", "studio-s3-0"} {
+		if after[name].UID != before[name].UID {
+			t.Errorf("Pod %s was replaced", name)
+		}
+	}
+
+	priority := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: class}, Value: 1}
+	if err := admin.Create(ctx, priority); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Delete(ctx, priority) })
+	waitReady(t, ap)
+	for name, pod := range managedPods(t, ap) {
+		if pod.Spec.PriorityClassName != class {
+			t.Errorf("Ready, and Pod %s has the priority class %q", name, pod.Spec.PriorityClassName)
+		}
+	}
+}
+
+// managedPods are the pods of the managed parts.
+func managedPods(t *testing.T, ap *assetv1.AssetPlatform) map[string]corev1.Pod {
+	t.Helper()
+	pods := map[string]corev1.Pod{}
+	for _, name := range []string{"studio-postgres-0", "studio-redis-0", "studio-s3-0"} {
+		pods[name] = *get(t, ap, name, &corev1.Pod{})
+	}
+	return pods
 }
 
 // Names of what is not in the cluster are no mistake of the spec alone: either can be mended.

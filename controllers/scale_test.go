@@ -3,7 +3,6 @@ package controllers
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -173,7 +172,10 @@ func TestHibernation(t *testing.T) {
 			waitReady(t, ap)
 			kept := append(claims(t, ap), generatedNames(t, ap)...)
 			image := ap.Status.Image
+			_, release := lingeringPod(t, get(t, ap, "studio-server", &appsv1.Deployment{}))
 			update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Hibernate = true })
+			waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonProgressing, "Going to sleep: 1 pod left")
+			release()
 			waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionTrue, assetv1.ReasonHibernating)
 			eventually(t, func() error {
 				var pods corev1.PodList
@@ -215,26 +217,21 @@ func TestSuspend(t *testing.T) {
 	waitReady(t, ap)
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
 	waitReady(t, ap) // nothing differs
+	if err := admin.Delete(ctx, get(t, ap, "studio", &corev1.Service{})); err != nil {
+		t.Fatal(err)
+	}
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Service studio is missing, 1 in all", "set spec.suspend to false")
 
 	server := get(t, ap, "studio-server", &appsv1.Deployment{})
 	if err := retryUpdate(server, func() { server.Spec.Replicas = new(int32(1)) }); err != nil {
 		t.Fatal(err)
 	}
-	c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonSuspended)
-	if !strings.Contains(c.Message, "Deployment studio-server differs") || !strings.HasSuffix(c.Message, "set spec.suspend to false") {
-		t.Errorf("message %q", c.Message)
-	}
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Deployment studio-server differs from what the spec asks for, 2 in all", "set spec.suspend to false")
 	waitCondition(t, ap, assetv1.ConditionStalled, metav1.ConditionTrue, assetv1.ReasonSuspended)
-	if err := admin.Delete(ctx, get(t, ap, "studio", &corev1.Service{})); err != nil {
-		t.Fatal(err)
-	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Image, ap.Spec.Server.LogLevel = "example.com/assets:2", "debug"
 	})
-	c = waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonSuspended)
-	if !strings.Contains(c.Message, "not migrated for example.com/assets:2") {
-		t.Errorf("message %q", c.Message)
-	}
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "not migrated for example.com/assets:2", "set spec.suspend to false")
 	get(t, ap, "studio-server", server)
 	if *server.Spec.Replicas != 1 || server.Spec.Template.Spec.Containers[0].Image != manifests.DefaultImages.Server {
 		t.Errorf("a suspended platform's Deployment was changed: %d replicas of %s", *server.Spec.Replicas, server.Spec.Template.Spec.Containers[0].Image)
@@ -247,7 +244,7 @@ func TestSuspend(t *testing.T) {
 	get(t, ap, "studio", &corev1.Service{})
 }
 
-// A key that changes stays for later: nothing rolls, and nothing says so.
+// A key that changes while a platform is suspended stays for later: nothing rolls, and nothing says so. One that goes is told.
 func TestSuspendedKeyRotation(t *testing.T) {
 	t.Parallel()
 	ap := newExternalPlatform(t, nil)
@@ -256,11 +253,15 @@ func TestSuspendedKeyRotation(t *testing.T) {
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
 	waitReady(t, ap)
 	setSecret(t, ap, "jwt-secret", newKey)
-	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Secret", "set spec.suspend to false")
+	waitSays(t, ap, assetv1.ConditionReady, assetv1.ReasonSuspended, "Deployment studio-server differs", "set spec.suspend to false")
 	waitCondition(t, ap, assetv1.ConditionAvailable, metav1.ConditionTrue, assetv1.ReasonRolledOut)
 	if c := waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, ""); c.Message != "Every Secret and key is there" {
 		t.Errorf("message %q", c.Message)
 	}
+	setSecret(t, ap, "jwt-secret", "")
+	waitSays(t, ap, assetv1.ConditionSecretsResolved, assetv1.ReasonSecretKeyMissing, "jwt-secret", "add the key")
+	setSecret(t, ap, "jwt-secret", newKey)
+	waitCondition(t, ap, assetv1.ConditionSecretsResolved, metav1.ConditionTrue, "")
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
 	waitKeys(t, ap, signingKeys{newKey, []string{formerKey}}, before.Generation+2)
 	waitReady(t, ap)

@@ -124,6 +124,11 @@ func (r *Reconciler) resolveCredentials(ctx context.Context, ap *assetv1.AssetPl
 		return manifests.Credentials{}, nil, err
 	}
 	r.secrets.retain(client.ObjectKeyFromObject(ap), referencedSecrets(ap))
+	return r.lookUpCredentials(ctx, ap, generated)
+}
+
+// lookUpCredentials reads what the spec names beside what was generated. There are no credentials where there are findings.
+func (r *Reconciler) lookUpCredentials(ctx context.Context, ap *assetv1.AssetPlatform, generated map[string]map[string][]byte) (manifests.Credentials, []*finding, error) {
 	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(ap), generated: generated}
 	c := l.credentials(ap)
 	if l.err != nil {

@@ -23,9 +23,12 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 		return nil
 	}
 	p.facts.Credentials = *last
-	if present, err := r.presentCredentials(ctx, p.ap); err != nil {
+	present, problems, err := r.presentCredentials(ctx, p.ap)
+	if err != nil {
 		return err
-	} else if present != nil {
+	}
+	p.secretsProblems = problems
+	if present != nil {
 		p.facts.Credentials = *present
 		if err := r.rotateKeys(ctx, p); err != nil {
 			return err
@@ -43,42 +46,51 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 		p.applyProblems = []*finding{suspended(p.ap, "the database is not migrated for "+p.facts.TargetImage)}
 		return nil
 	}
-	differ := 0
-	var first client.Object
+	return r.compareObjects(ctx, p)
+}
+
+// compareObjects notes that there are objects which an apply would make or change.
+func (r *Reconciler) compareObjects(ctx context.Context, p *pass) error {
+	var missing, differing []client.Object
 	for _, object := range manifests.Build(p.ap, p.facts) {
 		c, err := r.applier.compare(ctx, p.ap, object)
-		if _, found := asFinding(err, ""); err != nil && !found {
+		_, found := asFinding(err, "")
+		switch {
+		case err != nil && !found:
 			return err
-		}
-		if !c.same {
-			if differ++; first == nil {
-				first = object
-			}
+		case c.same:
+		case c.live.GetUID() == "":
+			missing = append(missing, object)
+		default:
+			differing = append(differing, object)
 		}
 	}
-	if differ > 0 {
-		p.applyProblems = []*finding{suspended(p.ap, fmt.Sprintf("%s differs from what the spec asks for, %d in all", describe(first), differ))}
+	// What is there and differs tells more: new content is missing under a name that nobody has seen yet.
+	switch all := len(differing) + len(missing); {
+	case len(differing) > 0:
+		p.applyProblems = []*finding{suspended(p.ap, fmt.Sprintf("%s differs from what the spec asks for, %d in all", describe(differing[0]), all))}
+	case len(missing) > 0:
+		p.applyProblems = []*finding{suspended(p.ap, fmt.Sprintf("%s is missing, %d in all", describe(missing[0]), all))}
 	}
 	return nil
 }
 
 // presentCredentials are those that the spec names and that were generated, as they are now; nil if one is not there or cannot
-// be right.
-func (r *Reconciler) presentCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (*manifests.Credentials, error) {
+// be right, which the findings say of those that the spec names.
+func (r *Reconciler) presentCredentials(ctx context.Context, ap *assetv1.AssetPlatform) (*manifests.Credentials, []*finding, error) {
 	generated := map[string]map[string][]byte{}
 	for _, wanted := range manifests.GeneratedSecrets(ap) {
 		secret := &corev1.Secret{}
 		if err := r.Get(ctx, client.ObjectKeyFromObject(wanted), secret); err != nil || !belongsTo(ap, secret) {
-			return nil, client.IgnoreNotFound(err)
+			return nil, nil, client.IgnoreNotFound(err)
 		}
 		generated[secret.Name] = secret.Data
 	}
-	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(ap), generated: generated}
-	c := l.credentials(ap)
-	if l.err != nil || len(l.lacks) > 0 || len(invalidCredentials(ap, c)) > 0 {
-		return nil, l.err
+	c, problems, err := r.lookUpCredentials(ctx, ap, generated)
+	if err != nil || len(problems) > 0 {
+		return nil, problems, err
 	}
-	return &c, nil
+	return &c, nil, nil
 }
 
 // suspended is the finding that the operator would have something to do and may not.
