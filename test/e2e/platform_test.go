@@ -147,7 +147,7 @@ func TestPlatform(t *testing.T) {
 		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
 		waitReady(t, ap)
 		mustKubectl(t, "-n", ap.Namespace, "delete", "service", "studio")
-		waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "Service studio differs", "set spec.suspend to false")
+		waitFor(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "Service studio is missing", "set spec.suspend to false")
 		edit(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
 		waitReady(t, ap)
 		u.url = serviceURL(t, ap)
