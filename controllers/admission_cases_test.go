@@ -105,6 +105,13 @@ func admissions() []admission {
 				"server: {trashRetention: 87600h1s}", "server: {trashRetention: 99999999h}", "server: {trashRetention: 99999h9999999m999999999s}",
 			},
 		},
+		{
+			field: "spec.server.auditRetention", message: "not a duration of at most ten years: write it like 8760h, 90m or 30s, up to 87600h",
+			accept: []string{"server: {auditRetention: 8760h}", "server: {auditRetention: 0s}"}, reject: []string{"server: {auditRetention: 1 year}", "server: {auditRetention: 87601h}"},
+		},
+		{field: "spec.server.rateLimits.register", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {register: 0}}"}, reject: []string{"server: {rateLimits: {register: -1}}"}},
+		{field: "spec.server.rateLimits.general", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {general: 0}}"}, reject: []string{"server: {rateLimits: {general: -1}}"}},
+		{field: "spec.server.rateLimits.upload", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {upload: 0}}"}, reject: []string{"server: {rateLimits: {upload: -1}}"}},
 		{field: "spec.server.rateLimits.loginAccount", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {loginAccount: 0}}"}, reject: []string{"server: {rateLimits: {loginAccount: -1}}"}},
 		{field: "spec.server.rateLimits.loginAddress", message: "should be greater than or equal to 0", accept: []string{"server: {rateLimits: {loginAddress: 0}}"}, reject: []string{"server: {rateLimits: {loginAddress: -1}}"}},
 		{

@@ -54,6 +54,7 @@ var choices = map[string][]choice{
 	"server.allowedOrigins":     {{}, {value: []any{"https://*.example.com"}}, {value: []any{"example.com/x"}, bad: true}},
 	"server.trustedProxies":     {{}, {value: []any{"10.0.0.0/8"}}, {value: []any{"10.0.0.1"}, bad: true}},
 	"server.trashRetention":     {{}, {value: "48h"}, {value: "soon", bad: true}},
+	"server.auditRetention":     {{}, {value: "48h"}, {value: "a year", bad: true}},
 	"server.rateLimits":         {{}, {value: object{"loginAccount": int64(0)}}, {value: object{"loginAddress": int64(-1)}, bad: true}},
 	"database": {
 		{},

@@ -40,6 +40,16 @@ type ServerSpec struct {
 	// +optional
 	TrashRetention *metav1.Duration `json:"trashRetention,omitempty"`
 
+	// AuditRetention is how long the audit keeps an event. Absent: 8760h.
+	// ---
+	// See trashRetention.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && duration(self) <= duration('87600h')",message="not a duration of at most ten years: write it like 8760h, 90m or 30s, up to 87600h"
+	// +optional
+	AuditRetention *metav1.Duration `json:"auditRetention,omitempty"`
+
 	// RateLimits by name; 0 switches one off.
 	// +optional
 	RateLimits RateLimitsSpec `json:"rateLimits,omitzero"`
@@ -117,4 +127,17 @@ type RateLimitsSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	LoginAddress *int32 `json:"loginAddress,omitempty"`
+	// Register is the number of new accounts per address in an hour. Absent: 20.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Register *int32 `json:"register,omitempty"`
+	// General is the number of requests per user in a minute, or per address where nobody is logged in; downloads, thumbnails and the
+	// parts of resumable uploads do not count. Absent: 600.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	General *int32 `json:"general,omitempty"`
+	// Upload is the number of uploads per user in an hour. Absent: 1000.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Upload *int32 `json:"upload,omitempty"`
 }

@@ -62,7 +62,7 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 	srv := server.New(server.Options{Config: cfg, Store: db, Bucket: bucket, Redis: rdb, Log: log, Metrics: metrics})
 	worked := make(chan error, 1)
 	go func() {
-		worked <- jobs.Run(ctx, jobs.Options{Store: db, Bucket: bucket, Log: log, TrashRetention: cfg.TrashRetention}, srv.Started())
+		worked <- jobs.Run(ctx, jobs.Options{Store: db, Bucket: bucket, Log: log, TrashRetention: cfg.TrashRetention, AuditRetention: cfg.AuditRetention}, srv.Started())
 	}()
 	if err := srv.Run(ctx); err != nil {
 		return err

@@ -24,6 +24,7 @@ const (
 	CommandServer   = "server"
 	CommandMigrate  = "migrate"
 	CommandPlan     = "plan"
+	CommandUser     = "user"
 )
 
 // Ports and paths on which server pods answer.
@@ -82,9 +83,13 @@ var (
 	MaxFileSizeImage = Var{Name: "MAX_FILE_SIZE_IMAGE", Default: "10485760", Doc: "Largest image that may be uploaded, bytes."}
 	MaxFileSizeAudio = Var{Name: "MAX_FILE_SIZE_AUDIO", Default: "52428800", Doc: "Largest audio file that may be uploaded, bytes."}
 	TrashRetention   = Var{Name: "TRASH_RETENTION", Default: "720h", Doc: "How long a deleted asset can be restored before it is purged; a Go duration."}
+	AuditRetention   = Var{Name: "AUDIT_RETENTION", Default: "8760h", Doc: "How long the audit keeps an event; a Go duration."}
 
 	RateLimitLoginAccount = Var{Name: "RATE_LIMIT_LOGIN_ACCOUNT", Default: "5", Doc: "Failed logins per account and address in 15 minutes; 0 switches the limit off."}
 	RateLimitLoginAddress = Var{Name: "RATE_LIMIT_LOGIN_ADDRESS", Default: "30", Doc: "Failed logins per address in 15 minutes, addresses of private networks excepted (nodes and proxies; 100.64.0.0/10 is one of them); 0 switches the limit off."}
+	RateLimitRegister     = Var{Name: "RATE_LIMIT_REGISTER", Default: "20", Doc: "New accounts per address in an hour, addresses of private networks excepted; 0 switches the limit off."}
+	RateLimitGeneral      = Var{Name: "RATE_LIMIT_GENERAL", Default: "600", Doc: "Requests per user in a minute, or per address where nobody is logged in (addresses of private networks excepted); downloads, thumbnails and the parts of resumable uploads do not count; 0 switches the limit off."}
+	RateLimitUpload       = Var{Name: "RATE_LIMIT_UPLOAD", Default: "1000", Doc: "Uploads per user in an hour; 0 switches the limit off."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
@@ -92,8 +97,8 @@ var ServerVars = []Var{
 	Port, MetricsPortVar, TLSPortVar, TLSCertFile, TLSKeyFile, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
 	DatabaseURL, RedisURL, JWTSecret, JWTVerifySecrets,
 	S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
-	MaxFileSizeImage, MaxFileSizeAudio, TrashRetention,
-	RateLimitLoginAccount, RateLimitLoginAddress,
+	MaxFileSizeImage, MaxFileSizeAudio, TrashRetention, AuditRetention,
+	RateLimitLoginAccount, RateLimitLoginAddress, RateLimitRegister, RateLimitGeneral, RateLimitUpload,
 }
 
 // MigrateVars are the variables that `assetplatform migrate` reads.
@@ -110,6 +115,9 @@ type Bucket struct {
 // RateLimits are counts per window; 0 means unlimited.
 type RateLimits struct {
 	LoginAccount, LoginAddress int // failures per 15 minutes
+	Register                   int // accounts per hour
+	General                    int // requests per minute
+	Upload                     int // uploads per hour
 }
 
 // Server is what `assetplatform server` runs with.
@@ -125,7 +133,7 @@ type Server struct {
 	JWTVerifySecrets                   []string
 	Bucket                             Bucket
 	MaxFileSizeImage, MaxFileSizeAudio int64 // bytes
-	TrashRetention                     time.Duration
+	TrashRetention, AuditRetention     time.Duration
 	RateLimits                         RateLimits
 }
 
@@ -161,7 +169,11 @@ func LoadServer(getenv func(string) string) (Server, error) {
 		MaxFileSizeImage: l.fileSize(MaxFileSizeImage),
 		MaxFileSizeAudio: l.fileSize(MaxFileSizeAudio),
 		TrashRetention:   l.duration(TrashRetention),
-		RateLimits:       RateLimits{LoginAccount: l.count(RateLimitLoginAccount), LoginAddress: l.count(RateLimitLoginAddress)},
+		AuditRetention:   l.duration(AuditRetention),
+		RateLimits: RateLimits{
+			LoginAccount: l.count(RateLimitLoginAccount), LoginAddress: l.count(RateLimitLoginAddress),
+			Register: l.count(RateLimitRegister), General: l.count(RateLimitGeneral), Upload: l.count(RateLimitUpload),
+		},
 	}
 	if (s.Bucket.AccessKey == "") != (s.Bucket.SecretKey == "") {
 		l.fail(S3AccessKey, "set both or neither of %s and %s", S3AccessKey.Name, S3SecretKey.Name)

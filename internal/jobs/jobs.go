@@ -23,6 +23,7 @@ type Options struct {
 	Bucket         *objectstore.Bucket
 	Log            *slog.Logger
 	TrashRetention time.Duration // how long the trash is kept
+	AuditRetention time.Duration // how long events of the audit are
 }
 
 const (

@@ -64,7 +64,7 @@ func (b *bench) run(ready <-chan struct{}) (stop func()) {
 	go func() {
 		defer close(done)
 		log := slog.New(slog.NewTextHandler(b.log, nil))
-		if err := Run(ctx, Options{Store: b.store, Bucket: b.bucket, Log: log, TrashRetention: time.Hour}, ready); err != nil {
+		if err := Run(ctx, Options{Store: b.store, Bucket: b.bucket, Log: log, TrashRetention: time.Hour, AuditRetention: time.Hour}, ready); err != nil {
 			b.t.Errorf("run: %v", err)
 		}
 	}()
@@ -163,6 +163,12 @@ func TestPurge(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.exec("update sessions set created_at = created_at - interval '8 days'")
+	longAgo, err := uuid.Parse("01000000-0000-7000-8000-000000000000") // of the year 2004
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec("insert into audit_events (id, action, user_agent, success, request_id) values ($1, 'old', '', true, '')", longAgo)
+	events := b.count("audit_events")
 
 	b.run(closed())
 	want := []string{fresh, foreign, youngKey, sharedKey, liveKey, "platform-id"}
@@ -178,6 +184,7 @@ func TestPurge(t *testing.T) {
 	eventually(t, "the ended session is forgotten", func() bool {
 		return b.count("sessions") == 0
 	})
+	eventually(t, "the old event is forgotten", func() bool { return b.count("audit_events") == events-1 })
 	if assets, notes := b.count("assets"), b.count("object_intents"); assets != 3 || notes != 1 {
 		t.Errorf("%d assets and %d notes are left, want 3 and the fresh one", assets, notes)
 	}

@@ -14,6 +14,7 @@ const (
 	purgeInterval = 15 * time.Minute
 	purgeTimeout  = 10 * time.Minute
 	purgeBatch    = 100 // assets of the trash that are listed at a time
+	auditBatch    = 10_000
 )
 
 func periodicPurge() *river.PeriodicJob {
@@ -39,7 +40,16 @@ func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[store.PurgeArgs]) e
 	if trash > 0 || objects > 0 {
 		w.o.Log.Info("purged", "assets", trash, "objects", objects)
 	}
-	return errors.Join(trashErr, objectErr, w.o.Store.DeleteEndedSessions(ctx))
+	return errors.Join(trashErr, objectErr, w.o.Store.DeleteEndedSessions(ctx), w.purgeAudit(ctx))
+}
+
+func (w *purgeWorker) purgeAudit(ctx context.Context) error {
+	before := time.Now().Add(-w.o.AuditRetention)
+	for {
+		if n, err := w.o.Store.PurgeAudit(ctx, before, auditBatch); err != nil || n < auditBatch {
+			return err
+		}
+	}
 }
 
 func (w *purgeWorker) purgeTrash(ctx context.Context) (purged int, err error) {

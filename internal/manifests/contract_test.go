@@ -183,8 +183,8 @@ func wantServer(t *testing.T, ap *assetv1.AssetPlatform, c Credentials) config.S
 		Port: 3000, MetricsPort: 9090, TLSPort: 3443, DrainDelay: 5 * time.Second, AllowedOrigins: s.AllowedOrigins,
 		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, JWTSecret: c.JWTSecret, JWTVerifySecrets: c.JWTVerifySecrets,
 		Bucket:           config.Bucket{Region: "us-east-1", AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey},
-		MaxFileSizeImage: 10 << 20, MaxFileSizeAudio: 50 << 20, TrashRetention: 720 * time.Hour,
-		RateLimits: config.RateLimits{LoginAccount: 5, LoginAddress: 30},
+		MaxFileSizeImage: 10 << 20, MaxFileSizeAudio: 50 << 20, TrashRetention: 720 * time.Hour, AuditRetention: 8760 * time.Hour,
+		RateLimits: config.RateLimits{LoginAccount: 5, LoginAddress: 30, Register: 20, General: 600, Upload: 1000},
 	}
 	if n := ap.Spec.Networking; n.TLS != nil && n.Ingress == nil && n.Gateway == nil {
 		want.TLSCertFile, want.TLSKeyFile = "/etc/assetplatform/tls/tls.crt", "/etc/assetplatform/tls/tls.key"
@@ -206,11 +206,14 @@ func wantServer(t *testing.T, ap *assetv1.AssetPlatform, c Credentials) config.S
 	if d := s.TrashRetention; d != nil {
 		want.TrashRetention = d.Duration
 	}
-	if n := s.RateLimits.LoginAccount; n != nil {
-		want.RateLimits.LoginAccount = int(*n)
+	if d := s.AuditRetention; d != nil {
+		want.AuditRetention = d.Duration
 	}
-	if n := s.RateLimits.LoginAddress; n != nil {
-		want.RateLimits.LoginAddress = int(*n)
+	if n := s.RateLimits.LoginAccount; n != nil { // full.yaml has all of them, or none
+		want.RateLimits = config.RateLimits{
+			LoginAccount: int(*n), LoginAddress: int(*s.RateLimits.LoginAddress), Register: int(*s.RateLimits.Register),
+			General: int(*s.RateLimits.General), Upload: int(*s.RateLimits.Upload),
+		}
 	}
 	if b := ap.Spec.Storage; b != nil && b.Managed == nil {
 		want.Bucket.Name, want.Bucket.Prefix, want.Bucket.Endpoint = b.Bucket, b.Prefix, b.Endpoint

@@ -47,11 +47,16 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 	if d := s.TrashRetention; d != nil {
 		v[config.TrashRetention] = d.Duration.String()
 	}
-	if n := s.RateLimits.LoginAccount; n != nil {
-		v[config.RateLimitLoginAccount] = strconv.Itoa(int(*n))
+	if d := s.AuditRetention; d != nil {
+		v[config.AuditRetention] = d.Duration.String()
 	}
-	if n := s.RateLimits.LoginAddress; n != nil {
-		v[config.RateLimitLoginAddress] = strconv.Itoa(int(*n))
+	for variable, n := range map[config.Var]*int32{
+		config.RateLimitLoginAccount: s.RateLimits.LoginAccount, config.RateLimitLoginAddress: s.RateLimits.LoginAddress,
+		config.RateLimitRegister: s.RateLimits.Register, config.RateLimitGeneral: s.RateLimits.General, config.RateLimitUpload: s.RateLimits.Upload,
+	} {
+		if n != nil {
+			v[variable] = strconv.Itoa(int(*n))
+		}
 	}
 	if b := ap.Spec.Storage; ManagedStorage(ap) == nil {
 		v[config.S3Bucket], v[config.S3Prefix], v[config.S3Region], v[config.S3Endpoint] = b.Bucket, b.Prefix, b.Region, b.Endpoint

@@ -14,36 +14,6 @@ import (
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
-// caller is the user who sent a request, and the session they sent it in.
-type caller struct {
-	store.User
-	session uuid.UUID
-}
-
-// authenticate returns who sent a request with that Authorization header. One primary-key
-// lookup per request makes a logout count at once on every pod.
-func (s *Server) authenticate(ctx context.Context, authorization string) (caller, error) {
-	scheme, token, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return caller{}, errNoToken
-	}
-	userID, session, err := s.tokens.verify(strings.TrimSpace(token))
-	if err != nil {
-		return caller{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, jsonTimeout)
-	defer cancel()
-	user, err := s.store.SessionUser(ctx, userID, session)
-	if errors.Is(err, store.ErrNotFound) {
-		return caller{}, errBadToken
-	}
-	if err != nil {
-		return caller{}, err
-	}
-	requestInfoOf(ctx).userID = user.ID
-	return caller{user, session}, nil
-}
-
 // UserBody is a user as the API shows it. The profile embeds it; huma looks into
 // exported types only.
 type UserBody struct {
@@ -81,6 +51,14 @@ func (s *Server) beginSession(ctx context.Context, user store.User) (sessionBody
 	return s.sessionBodyOf(session, refreshToken)
 }
 
+// checkEmail finds what is no email address and nothing more, in a request's field email.
+func checkEmail(email string) []error {
+	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email || !isText(email) {
+		return []error{&huma.ErrorDetail{Location: "body.email", Message: "is not an email address"}}
+	}
+	return nil
+}
+
 type registerRequest struct {
 	Body struct {
 		Email    string `json:"email" minLength:"3" maxLength:"254"`
@@ -91,18 +69,17 @@ type registerRequest struct {
 
 // Resolve checks what the schema cannot, so that it is told together with what the schema finds.
 func (in *registerRequest) Resolve(huma.Context) []error {
-	email := in.Body.Email
-	if email == "" {
-		return nil // the schema says so
+	if in.Body.Email == "" { // the schema says so
+		return nil
 	}
-	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email || !isText(email) {
-		return []error{&huma.ErrorDetail{Location: "body.email", Message: "is not an email address"}}
-	}
-	return nil
+	return checkEmail(in.Body.Email)
 }
 
 // register makes an account and logs it in.
 func (s *Server) register(ctx context.Context, in *registerRequest) (*data[sessionBody], error) {
+	if err := s.limiter.admit(ctx, http.Header{}, s.limiter.registrations(requestInfoOf(ctx).client)); err != nil {
+		return nil, err
+	}
 	if s.passwords.tooCommon(in.Body.Password, in.Body.Email, in.Body.Username) {
 		return nil, invalid("password", "is too easy to guess: choose another one")
 	}
@@ -147,7 +124,7 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 	} else if err != nil {
 		return nil, err
 	}
-	attempt := s.logins.attempt(account, requestInfoOf(ctx).client)
+	attempt := s.limiter.attempt(account, requestInfoOf(ctx).client)
 	if err := attempt.admit(ctx); err != nil {
 		return nil, err
 	}
@@ -158,12 +135,15 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		}
 		right, err := verifyPassword(in.Body.Password, user.PasswordHash)
 		if err == nil && !right {
-			err = attempt.failed(ctx)
+			err = errors.Join(attempt.failed(ctx), s.store.NoteFailure(ctx, user.ID, "user.login_failed"))
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if user.DisabledAt != nil {
+		return nil, newProblem(http.StatusForbidden, "FORBIDDEN", "This account is disabled: ask an administrator.")
 	}
 	session, err := s.beginSession(ctx, user)
 	return dataOf(session), err
@@ -206,21 +186,4 @@ func (s *Server) logout(ctx context.Context, in *logoutRequest) (*none, error) {
 		return nil, err
 	}
 	return nil, s.store.EndSession(ctx, who.ID, who.session)
-}
-
-// profileBody is the caller with the number of their things.
-type profileBody struct {
-	UserBody
-	Counts countsBody `json:"counts"`
-}
-
-type countsBody struct {
-	Assets   int64 `json:"assets"`
-	Prompts  int64 `json:"prompts"`
-	Projects int64 `json:"projects"`
-}
-
-func (s *Server) profile(ctx context.Context, who caller, _ *none) (*data[profileBody], error) {
-	counts, err := s.store.Counts(ctx, who.ID)
-	return dataOf(profileBody{userBodyOf(who.User), countsBody{Assets: counts.Assets}}), err
 }

@@ -55,6 +55,8 @@ var problems = []struct {
 	{store.ErrNotFound, http.StatusNotFound, "NOT_FOUND", "There is nothing of yours at this address."},
 	{store.ErrEmailTaken, http.StatusConflict, "CONFLICT", "This email has an account already: log in, or use another one."},
 	{store.ErrUsernameTaken, http.StatusConflict, "CONFLICT", "This user name is taken: choose another one."},
+	{store.ErrTooManyKeys, http.StatusConflict, "CONFLICT", "You have as many API keys as one may have: delete some."},
+	{store.ErrLastAdmin, http.StatusConflict, "CONFLICT", "This is the last administrator: make another one first."},
 	{store.ErrConflict, http.StatusConflict, "CONFLICT", "Another request is changing the same thing: look at its result before you try again."},
 	{store.ErrChanged, http.StatusPreconditionFailed, "PRECONDITION_FAILED", "The asset is not as the request's If-Match wants it: get it again, and then decide."},
 	{store.ErrTokenRefused, http.StatusUnauthorized, "UNAUTHORIZED", "This refresh token is not valid (any more): log in again."},

@@ -7,19 +7,18 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
-
-// loginWindow is the time in which failed logins are counted, from the first one on.
-const loginWindow = 15 * time.Minute
 
 // NewRedis returns a client that gives up soon: what Redis does can be done without it.
 func NewRedis(url string) (*redis.Client, error) {
@@ -34,9 +33,15 @@ func NewRedis(url string) (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-// loginLimiter bounds how many wrong passwords can be tried. Failures are counted in
-// Redis, so that all pods see them, and in this process while Redis is away.
-type loginLimiter struct {
+// limit is how often something may happen in a window, which begins with the first time.
+type limit struct {
+	key     string // what is counted
+	maximum int
+	window  time.Duration
+}
+
+// limiter counts. The counts are in Redis, so that all pods see them, and in this process while Redis is away.
+type limiter struct {
 	redis     *redis.Client
 	redisAway atomic.Pointer[time.Time] // until then Redis is not asked
 	local     localCounter
@@ -44,39 +49,86 @@ type loginLimiter struct {
 	log       *slog.Logger
 }
 
-// redisPause is for how long Redis is not asked after it failed: logins wait for it one by one.
+// redisPause is for how long Redis is not asked after it failed: requests wait for it one by one.
 const redisPause = 5 * time.Second
 
-func newLoginLimiter(r *redis.Client, limits config.RateLimits, log *slog.Logger) *loginLimiter {
-	l := &loginLimiter{redis: r, local: localCounter{windows: map[string]window{}}, limits: limits, log: log}
+func newLimiter(r *redis.Client, limits config.RateLimits, log *slog.Logger) *limiter {
+	l := &limiter{redis: r, local: localCounter{windows: map[string]window{}}, limits: limits, log: log}
 	l.redisAway.Store(&time.Time{})
 	return l
 }
 
+// Windows of the limits.
+const (
+	loginWindow    = 15 * time.Minute
+	registerWindow = time.Hour
+	generalWindow  = time.Minute
+	uploadWindow   = time.Hour
+)
+
+// general is the limit on all requests of a user, or of an address where nobody is logged in.
+func (l *limiter) general(user uuid.UUID, address netip.Addr) limit {
+	key := "general:user:" + user.String()
+	if user == uuid.Nil {
+		key = "general:address:" + addressKey(address)
+		if isInside(address) {
+			return limit{}
+		}
+	}
+	return limit{key, l.limits.General, generalWindow}
+}
+
+// registrations is the limit on new accounts from an address.
+func (l *limiter) registrations(address netip.Addr) limit {
+	if isInside(address) {
+		return limit{}
+	}
+	return limit{"register:address:" + addressKey(address), l.limits.Register, registerWindow}
+}
+
+// uploads is the limit on a user's uploads.
+func (l *limiter) uploads(user uuid.UUID) limit {
+	return limit{"upload:user:" + user.String(), l.limits.Upload, uploadWindow}
+}
+
+// admit counts a request and says in the answer's header how near it is to its limits; beyond one it returns a *problem. A limit
+// without a maximum is none.
+func (l *limiter) admit(ctx context.Context, h http.Header, limits ...limit) error {
+	limits = slices.DeleteFunc(limits, func(l limit) bool { return l.maximum == 0 })
+	if len(limits) == 0 {
+		return nil
+	}
+	windows := l.windows(ctx, limits, true)
+	header, _ := describe(limits, windows)
+	maps.Copy(h, header)
+	for i, w := range windows {
+		if w.count > limits[i].maximum {
+			p := newProblem(http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Too many requests: wait as long as Retry-After says.")
+			p.header = header
+			p.header.Set("Retry-After", header.Get("RateLimit-Reset"))
+			return p
+		}
+	}
+	return nil
+}
+
 // attempt is a login of some account from some address, with the limits that it is under.
 type attempt struct {
-	limiter *loginLimiter
-	keys    []string
-	maxima  []int
+	limiter *limiter
+	limits  []limit
 }
 
 // attempt returns what counts a login. Addresses are counted by themselves and together
 // with the account, so that nobody can lock out others from elsewhere. An address inside
 // the cluster's or office's network counts with the account only: it is likely a node or a
 // proxy that all clients come through, and a limit on it would lock everyone out.
-func (l *loginLimiter) attempt(account string, address netip.Addr) attempt {
+func (l *limiter) attempt(account string, address netip.Addr) attempt {
 	subnet := addressKey(address)
-	a := attempt{limiter: l}
-	add := func(key string, maximum int) {
-		if maximum > 0 {
-			a.keys, a.maxima = append(a.keys, key), append(a.maxima, maximum)
-		}
-	}
-	add("login:account:"+subnet+":"+account, l.limits.LoginAccount)
+	limits := []limit{{"login:account:" + subnet + ":" + account, l.limits.LoginAccount, loginWindow}}
 	if !isInside(address) {
-		add("login:address:"+subnet, l.limits.LoginAddress)
+		limits = append(limits, limit{"login:address:" + subnet, l.limits.LoginAddress, loginWindow})
 	}
-	return a
+	return attempt{l, slices.DeleteFunc(limits, func(l limit) bool { return l.maximum == 0 })}
 }
 
 // sharedAddresses lie between a provider's NAT and its customers (RFC 6598). Clouds give
@@ -90,7 +142,7 @@ func isInside(a netip.Addr) bool {
 
 // admit returns a *problem if one of the limits is reached.
 func (a attempt) admit(ctx context.Context) error {
-	header, left := a.describe(a.windows(ctx, false))
+	header, left := describe(a.limits, a.limiter.windows(ctx, a.limits, false))
 	if left > 0 {
 		return nil
 	}
@@ -103,7 +155,7 @@ func (a attempt) admit(ctx context.Context) error {
 // failed counts a wrong password and returns the answer to it, which says how the limits are now.
 func (a attempt) failed(ctx context.Context) error {
 	p := wrongCredentials()
-	header, _ := a.describe(a.windows(ctx, true))
+	header, _ := describe(a.limits, a.limiter.windows(ctx, a.limits, true))
 	maps.Copy(p.header, header)
 	return p
 }
@@ -115,31 +167,30 @@ type window struct {
 }
 
 // windows reads the counts, after adding one to each if asked to.
-func (a attempt) windows(ctx context.Context, add bool) []window {
-	if len(a.keys) == 0 {
+func (l *limiter) windows(ctx context.Context, limits []limit, add bool) []window {
+	if len(limits) == 0 {
 		return nil
 	}
 	now := time.Now()
-	if now.After(*a.limiter.redisAway.Load()) {
-		windows, err := redisWindows(ctx, a.limiter.redis, a.keys, add)
+	if now.After(*l.redisAway.Load()) {
+		windows, err := redisWindows(ctx, l.redis, limits, add)
 		if err == nil {
 			return windows
 		}
-		a.limiter.log.Warn("failed logins are counted in this process only", "error", err)
+		l.log.Warn("requests and failed logins are counted in this process only", "error", err)
 		pause := now.Add(redisPause)
-		a.limiter.redisAway.Store(&pause)
+		l.redisAway.Store(&pause)
 	}
-	return a.limiter.local.windowsOf(a.keys, add, now)
+	return l.local.windowsOf(limits, add, now)
 }
 
-// describe returns the RateLimit headers of the limit that is nearest, and how many
-// failures it still allows.
-func (a attempt) describe(windows []window) (header http.Header, left int) {
+// describe returns the RateLimit headers of the limit that is nearest, and how often it still allows it.
+func describe(limits []limit, windows []window) (header http.Header, left int) {
 	header, left = http.Header{}, 1
 	for i, w := range windows {
-		if remaining := max(0, a.maxima[i]-w.count); i == 0 || remaining < left {
+		if remaining := max(0, limits[i].maximum-w.count); i == 0 || remaining < left {
 			left = remaining
-			header.Set("RateLimit-Limit", strconv.Itoa(a.maxima[i]))
+			header.Set("RateLimit-Limit", strconv.Itoa(limits[i].maximum))
 			header.Set("RateLimit-Remaining", strconv.Itoa(remaining))
 			header.Set("RateLimit-Reset", seconds(time.Until(w.ends)))
 		}
@@ -156,33 +207,33 @@ func addressKey(a netip.Addr) string {
 	return a.String()
 }
 
-// windowScript reads counts, and adds one to each before if ARGV[1] is 1. ARGV[2] is the
-// window in ms. It returns each one's count and time to live, -2 if there is none.
+// windowScript reads counts, and adds one to each before if ARGV[1] is 1. The arguments behind it are the keys' windows in ms. It
+// returns each one's count and time to live, -2 if there is none.
 var windowScript = redis.NewScript(`
 local out = {}
-for _, key in ipairs(KEYS) do
-  if ARGV[1] == '1' and redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, ARGV[2]) end
+for i, key in ipairs(KEYS) do
+  if ARGV[1] == '1' and redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, ARGV[i + 1]) end
   table.insert(out, tonumber(redis.call('GET', key) or 0))
   table.insert(out, redis.call('PTTL', key))
 end
 return out`)
 
-func redisWindows(ctx context.Context, client *redis.Client, keys []string, add bool) ([]window, error) {
-	prefixed := make([]string, len(keys))
-	for i, key := range keys {
-		prefixed[i] = "assetplatform:" + key
-	}
-	flag := 0
+func redisWindows(ctx context.Context, client *redis.Client, limits []limit, add bool) ([]window, error) {
+	keys, arguments := make([]string, len(limits)), make([]any, len(limits)+1)
+	arguments[0] = 0
 	if add {
-		flag = 1
+		arguments[0] = 1
 	}
-	out, err := windowScript.Run(ctx, client, prefixed, flag, loginWindow.Milliseconds()).Int64Slice()
+	for i, l := range limits {
+		keys[i], arguments[i+1] = "assetplatform:"+l.key, l.window.Milliseconds()
+	}
+	out, err := windowScript.Run(ctx, client, keys, arguments...).Int64Slice()
 	if err != nil {
 		return nil, err
 	}
-	windows := make([]window, len(keys))
-	for i := range windows {
-		left := loginWindow
+	windows := make([]window, len(limits))
+	for i, l := range limits {
+		left := l.window
 		if ttl := out[2*i+1]; ttl >= 0 {
 			left = time.Duration(ttl) * time.Millisecond
 		}
@@ -200,7 +251,7 @@ type localCounter struct {
 // localKeys is how many counts a localCounter holds before it drops those that ended.
 const localKeys = 10_000
 
-func (c *localCounter) windowsOf(keys []string, add bool, now time.Time) []window {
+func (c *localCounter) windowsOf(limits []limit, add bool, now time.Time) []window {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.windows) > localKeys {
@@ -210,15 +261,15 @@ func (c *localCounter) windowsOf(keys []string, add bool, now time.Time) []windo
 			}
 		}
 	}
-	windows := make([]window, len(keys))
-	for i, key := range keys {
-		w, found := c.windows[key]
+	windows := make([]window, len(limits))
+	for i, l := range limits {
+		w, found := c.windows[l.key]
 		if !found || now.After(w.ends) {
-			w = window{ends: now.Add(loginWindow)}
+			w = window{ends: now.Add(l.window)}
 		}
 		if add {
 			w.count++
-			c.windows[key] = w
+			c.windows[l.key] = w
 		}
 		windows[i] = w
 	}

@@ -154,19 +154,69 @@ func TestLocalCounter(t *testing.T) {
 	t.Parallel()
 	c := localCounter{windows: map[string]window{}}
 	now := time.Now()
+	counted := func(key string) limit { return limit{key, 5, loginWindow} }
 	for range 3 {
-		c.windowsOf([]string{"k"}, true, now)
+		c.windowsOf([]limit{counted("k")}, true, now)
 	}
-	if n := c.windowsOf([]string{"k", "l"}, false, now)[0].count; n != 3 {
+	if n := c.windowsOf([]limit{counted("k"), counted("l")}, false, now)[0].count; n != 3 {
 		t.Errorf("counted %d", n)
 	}
-	if n := c.windowsOf([]string{"k"}, false, now.Add(loginWindow+time.Second))[0].count; n != 0 {
+	if n := c.windowsOf([]limit{counted("k")}, false, now.Add(loginWindow+time.Second))[0].count; n != 0 {
 		t.Errorf("a window that ended still counts %d", n)
 	}
 	for i := range 2 * localKeys {
-		c.windowsOf([]string{fmt.Sprint(i)}, true, now.Add(time.Duration(i)*time.Second))
+		c.windowsOf([]limit{counted(fmt.Sprint(i))}, true, now.Add(time.Duration(i)*time.Second))
 	}
 	if len(c.windows) > localKeys+1 {
 		t.Errorf("%d counts are held", len(c.windows))
+	}
+}
+
+func TestGeneralLimit(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.General = 5 })
+	alice, bob := p.register("alice"), p.register("bob")
+	for i := range 5 {
+		r := p.get("/api/auth/profile", alice.AccessToken).want(200)
+		if left := r.header.Get("RateLimit-Remaining"); left != strconv.Itoa(4-i) || r.header.Get("RateLimit-Limit") != "5" {
+			t.Errorf("after %d requests %s remain", i+1, left)
+		}
+	}
+	p.get("/api/auth/profile", alice.AccessToken).wantLimited(5)
+	p.upload(alice.AccessToken, newForm().file("a.png", "image/png", png("1"))).wantLimited(5)
+	p.get("/api/auth/profile", bob.AccessToken).want(200)
+	asset := p.uploadPNG(bob.AccessToken, "a.png", png("1"))
+	for range 8 { // downloads do not count
+		p.get(asset.DownloadURL, bob.AccessToken).want(200)
+	}
+	// Who is not logged in counts by address, but inside addresses, which many share, do not count.
+	for range 5 {
+		p.login("nobody", "wrong", "203.0.113.9").want(401)
+	}
+	p.login("bob", password, "203.0.113.9").wantLimited(5)
+	p.get("/api/health", "").want(200)
+	for i := range 8 {
+		p.login(fmt.Sprint("nobody", i), "wrong", "10.0.0.1").want(401)
+	}
+}
+
+func TestRegisterAndUploadLimits(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.Register, c.RateLimits.Upload = 2, 2 })
+	register := func(name, from string) reply {
+		body := fmt.Sprintf(`{"email":"%s@example.com","username":"%s","password":"%s"}`, name, name, password)
+		return p.do("POST", "/api/auth/register", "", strings.NewReader(body), "Content-Type", "application/json", "X-Forwarded-For", from)
+	}
+	register("one", "203.0.113.1").want(201)
+	register("two", "203.0.113.1").want(201)
+	if r := register("three", "203.0.113.1").wantProblem(429, "RATE_LIMIT_EXCEEDED", ""); r.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	alice := decode1[sessionBody](register("alice", "203.0.113.2").want(201))
+	for i := range 2 {
+		p.uploadPNG(alice.AccessToken, "a.png", png(fmt.Sprint(i)))
+	}
+	if r := p.upload(alice.AccessToken, newForm().file("b.png", "image/png", png("b"))).wantProblem(429, "RATE_LIMIT_EXCEEDED", ""); r.header.Get("RateLimit-Limit") != "2" {
+		t.Errorf("headers: %v", r.header)
 	}
 }

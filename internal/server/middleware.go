@@ -18,6 +18,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/store"
 )
 
 // requestInfo is what the parts of one request's way tell each other.
@@ -57,7 +58,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			info.id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", info.id)
-		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
+		ctx := store.WithOrigin(r.Context(), store.Origin{IP: info.client, UserAgent: r.UserAgent(), RequestID: info.id})
+		r = r.WithContext(context.WithValue(ctx, requestInfoKey{}, info))
 		body := &requestBody{ReadCloser: r.Body}
 		r.Body = body
 		// /api/assets/ and //api//assets are /api/assets; ServeMux would send a redirect.

@@ -27,12 +27,13 @@ type list[T any] struct {
 }
 
 type pagination struct {
-	Total      int64   `json:"total"`
-	Limit      int     `json:"limit"`
-	Offset     *int    `json:"offset"` // null behind a cursor
-	Page       *int    `json:"page"`   // null behind a cursor
-	TotalPages int64   `json:"totalPages"`
-	NextCursor *string `json:"nextCursor"` // null at the end
+	Total           int64   `json:"total"`
+	TotalIsEstimate bool    `json:"totalIsEstimate,omitempty" doc:"There are so many that they were not counted."`
+	Limit           int     `json:"limit"`
+	Offset          *int    `json:"offset"` // null behind a cursor
+	Page            *int    `json:"page"`   // null behind a cursor
+	TotalPages      int64   `json:"totalPages"`
+	NextCursor      *string `json:"nextCursor"` // null at the end
 }
 
 // offset says where the page begins; with a cursor it is 0.
@@ -53,8 +54,11 @@ func (q PageQuery) offset() (int, error) {
 }
 
 // describe makes the pagination of an answer.
-func (q PageQuery) describe(offset int, total int64, next *string) pagination {
-	p := pagination{Total: total, Limit: q.Limit, TotalPages: (total + int64(q.Limit) - 1) / int64(q.Limit), NextCursor: next}
+func (q PageQuery) describe(offset int, total store.Total, next *string) pagination {
+	p := pagination{
+		Total: total.Rows, TotalIsEstimate: total.Estimate,
+		Limit: q.Limit, TotalPages: (total.Rows + int64(q.Limit) - 1) / int64(q.Limit), NextCursor: next,
+	}
 	if q.Cursor == "" {
 		page := offset/q.Limit + 1
 		p.Offset, p.Page = &offset, &page
@@ -89,4 +93,38 @@ func parseCursor(text string, sort store.AssetSort, ascending bool) (*store.Asse
 		return nil, invalid("cursor", "belongs to another sortBy or sortOrder")
 	}
 	return &store.AssetPosition{Value: c.Value, ID: c.ID}, nil
+}
+
+// listByID answers with a part of a list that is sorted by id, the newest first. read returns up to limit items behind an id (nil: from
+// the beginning) or an offset.
+func listByID[Item, Body any](q PageQuery, bodyOf func(Item) Body, idOf func(Item) uuid.UUID, read func(behind uuid.UUID, limit, offset int) ([]Item, store.Total, error)) (*list[Body], error) {
+	offset, err := q.offset()
+	if err != nil {
+		return nil, err
+	}
+	behind := uuid.Nil
+	if q.Cursor != "" {
+		position, err := parseCursor(q.Cursor, "", false)
+		if err != nil {
+			return nil, err
+		}
+		behind = position.ID
+	}
+	items, total, err := read(behind, q.Limit+1, offset) // one more tells whether there is a next page
+	if err != nil {
+		return nil, err
+	}
+	var next *string
+	if len(items) > q.Limit {
+		items = items[:q.Limit]
+		text := cursor{ID: idOf(items[q.Limit-1])}.String()
+		next = &text
+	}
+	var answer list[Body]
+	answer.Body.Data = make([]Body, len(items))
+	for i, item := range items {
+		answer.Body.Data[i] = bodyOf(item)
+	}
+	answer.Body.Pagination = q.describe(offset, total, next)
+	return &answer, nil
 }

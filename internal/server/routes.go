@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 )
@@ -36,14 +38,26 @@ func (s *Server) routes() http.Handler {
 	public(api, "POST /api/auth/login", http.StatusOK, s.login)
 	public(api, "POST /api/auth/refresh", http.StatusOK, s.refresh)
 	public(api, "POST /api/auth/logout", http.StatusNoContent, s.logout)
-	private(api, "GET /api/auth/profile", http.StatusOK, s.profile)
+
+	// profile.go, api_keys.go
+	private(api, "GET /api/auth/profile", http.StatusOK, reads, s.profile)
+	private(api, "PATCH /api/auth/profile", http.StatusOK, ownsSession, s.updateProfile)
+	private(api, "POST /api/auth/password", http.StatusNoContent, ownsSession, s.changePassword)
+	private(api, "GET /api/auth/keys", http.StatusOK, ownsSession, s.listAPIKeys)
+	private(api, "POST /api/auth/keys", http.StatusCreated, ownsSession, s.createAPIKey)
+	private(api, "DELETE /api/auth/keys/{id}", http.StatusNoContent, ownsSession, s.deleteAPIKey)
 
 	// assets.go; upload.go and download.go stream
-	stream(mux, s, "POST /api/assets/upload", s.uploadAsset)
-	private(api, "GET /api/assets", http.StatusOK, s.listAssets)
-	private(api, "GET /api/assets/{id}", http.StatusOK, s.getAsset)
-	stream(mux, s, "GET /api/assets/{id}/download", s.downloadAsset)
-	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, s.deleteAsset)
+	stream(mux, s, "POST /api/assets/upload", writes, s.uploadAsset)
+	private(api, "GET /api/assets", http.StatusOK, reads, s.listAssets)
+	private(api, "GET /api/assets/{id}", http.StatusOK, reads, s.getAsset)
+	stream(mux, s, "GET /api/assets/{id}/download", reads, s.downloadAsset)
+	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, writes, s.deleteAsset)
+
+	// audit.go, administration.go
+	private(api, "GET /api/audit", http.StatusOK, reads, s.listAudit)
+	private(api, "GET /api/admin/users", http.StatusOK, administers, s.listUsers)
+	private(api, "PATCH /api/admin/users/{id}", http.StatusOK, administers, s.administerUser)
 
 	// What no route serves. The upload's path is no asset's, for the routes of {id} would take it.
 	unserved := []string{"/", "GET /api/assets/upload", "DELETE /api/assets/upload"}
@@ -94,7 +108,17 @@ type none struct{}
 // public registers a JSON route that needs no login. In is decoded and checked by its
 // tags, Out is encoded; an error becomes the answer that the table in errors.go says.
 func public[In, Out any](api jsonAPI, pattern string, status int, handle func(context.Context, *In) (*Out, error)) {
-	huma.Register(api.huma, operation(pattern, status), func(ctx context.Context, in *In) (*Out, error) {
+	op := operation(pattern, status)
+	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		limiter := api.server.limiter
+		if err := limiter.admit(r.Context(), w.Header(), limiter.general(uuid.Nil, requestInfoOf(r.Context()).client)); err != nil {
+			writeProblem(w, r, err)
+			return
+		}
+		next(ctx)
+	}}
+	huma.Register(api.huma, op, func(ctx context.Context, in *In) (*Out, error) {
 		ctx, cancel := context.WithTimeout(ctx, jsonTimeout)
 		defer cancel()
 		return handle(ctx, in)
@@ -103,12 +127,15 @@ func public[In, Out any](api jsonAPI, pattern string, status int, handle func(co
 
 type callerKey struct{}
 
-// private is public for routes of the logged-in user, who is known before the request is decoded.
-func private[In, Out any](api jsonAPI, pattern string, status int, handle func(context.Context, caller, *In) (*Out, error)) {
+// private is public for routes of callers who have a right; who they are is known before the request is decoded.
+func private[In, Out any](api jsonAPI, pattern string, status int, needed right, handle func(context.Context, caller, *In) (*Out, error)) {
 	op := operation(pattern, status)
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		who, err := api.server.authenticate(r.Context(), r.Header.Get("Authorization"))
+		who, err := api.server.enter(r, needed)
+		if err == nil {
+			err = api.server.limiter.admit(r.Context(), w.Header(), api.server.limiter.general(who.ID, netip.Addr{}))
+		}
 		if err != nil {
 			writeProblem(w, r, err)
 			return
@@ -122,12 +149,12 @@ func private[In, Out any](api jsonAPI, pattern string, status int, handle func(c
 	})
 }
 
-// stream registers a route of the logged-in user that moves bytes: it gets the
-// connection itself, and keeps deadlines of its own. An error it returns is answered
+// stream registers a route that moves bytes, of callers who have a right: it gets the
+// connection itself, and keeps deadlines and limits of its own. An error it returns is answered
 // as on JSON routes; it returns none once it has begun its answer.
-func stream(mux *http.ServeMux, s *Server, pattern string, handle func(http.ResponseWriter, *http.Request, caller) error) {
+func stream(mux *http.ServeMux, s *Server, pattern string, needed right, handle func(http.ResponseWriter, *http.Request, caller) error) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.authenticate(r.Context(), r.Header.Get("Authorization"))
+		who, err := s.enter(r, needed)
 		if err == nil {
 			setWriteDeadline(w, time.Time{})
 			err = handle(w, r, who)

@@ -49,7 +49,7 @@ type Server struct {
 	metrics   *Metrics
 	tokens    *tokens
 	passwords *passwords
-	logins    *loginLimiter
+	limiter   *limiter
 	readiness *readiness
 	handler   http.Handler
 
@@ -62,7 +62,7 @@ func New(o Options) *Server {
 		config: o.Config, store: o.Store, bucket: o.Bucket, log: o.Log, metrics: o.Metrics,
 		tokens:    newTokens(o.Config.JWTSecret, o.Config.JWTVerifySecrets),
 		passwords: newPasswords(),
-		logins:    newLoginLimiter(o.Redis, o.Config.RateLimits, o.Log),
+		limiter:   newLimiter(o.Redis, o.Config.RateLimits, o.Log),
 		readiness: newReadiness(o.Store, o.Bucket, o.Redis, o.Log),
 
 		progressTime: progressTime,

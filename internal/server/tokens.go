@@ -25,6 +25,7 @@ const (
 var (
 	errNoToken      = newProblem(http.StatusUnauthorized, "UNAUTHORIZED", "Log in, and send the access token as: Authorization: Bearer TOKEN.")
 	errBadToken     = newProblem(http.StatusUnauthorized, "UNAUTHORIZED", "This access token is not valid: log in again.")
+	errBadKey       = newProblem(http.StatusUnauthorized, "UNAUTHORIZED", "This API key is not valid (any more): make another one.")
 	errKeyGone      = newProblem(http.StatusUnauthorized, "TOKEN_EXPIRED", "The key that signed this access token is not accepted any more: refresh the session.")
 	errTokenExpired = newProblem(http.StatusUnauthorized, "TOKEN_EXPIRED", "The access token has expired: refresh the session.")
 )

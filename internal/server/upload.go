@@ -11,6 +11,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +53,9 @@ type upload struct {
 
 // uploadAsset stores a file, and answers with the asset it became.
 func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
+	if err := s.limiter.admit(r.Context(), w.Header(), s.limiter.general(who.ID, netip.Addr{}), s.limiter.uploads(who.ID)); err != nil {
+		return err
+	}
 	u := &upload{server: s, userID: who.ID}
 	asset, duplicate, err := u.receive(w, r)
 	if err != nil {

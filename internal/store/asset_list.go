@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,18 +69,18 @@ var ErrBadPosition = errors.New("position does not fit the sort")
 
 // ListAssets returns one page of the user's assets, the position behind it if there are
 // more (else nil), and the number of all that pass the filter.
-func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter, p AssetPage) (assets []Asset, next *AssetPosition, total int64, err error) {
+func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter, p AssetPage) (assets []Asset, next *AssetPosition, total Total, err error) {
 	if err := owned(userID); err != nil {
-		return nil, nil, 0, err
+		return nil, nil, total, err
 	}
 	sort, ok := sortColumns[p.Sort]
 	if !ok {
-		return nil, nil, 0, fmt.Errorf("list assets: no sort %q", p.Sort)
+		return nil, nil, total, fmt.Errorf("list assets: no sort %q", p.Sort)
 	}
 	var q conditions
 	f.apply(&q, userID)
-	if err := s.pool.QueryRow(ctx, "select count(*) from assets where "+q.String(), q.args...).Scan(&total); err != nil {
-		return nil, nil, 0, fail("count assets", err)
+	if total, err = s.count(ctx, "assets", q); err != nil {
+		return nil, nil, total, err
 	}
 
 	order, beyond := "desc", "<"
@@ -91,20 +90,19 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	if p.After != nil {
 		value, err := parsePosition(sort.kind, p.After.Value)
 		if err != nil {
-			return nil, nil, 0, err
+			return nil, nil, total, err
 		}
 		q.add("("+sort.column+", id) "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
 	}
 	// One more than asked for tells whether there is a next page.
-	sql := fmt.Sprintf("select %s from assets where %s order by %s %s, id %s limit %d offset %d",
-		assetColumns, q.String(), sort.column, order, order, p.Limit+1, p.Offset)
+	sql := q.page("select "+assetColumns+" from assets", fmt.Sprintf("%s %s, id %s", sort.column, order, order), p.Limit+1, p.Offset)
 	rows, err := s.pool.Query(ctx, sql, q.args...)
 	if err != nil {
-		return nil, nil, 0, fail("list assets", err)
+		return nil, nil, total, fail("list assets", err)
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sqlc.Asset])
 	if err != nil {
-		return nil, nil, 0, fail("list assets", err)
+		return nil, nil, total, fail("list assets", err)
 	}
 	for _, row := range found[:min(len(found), p.Limit)] {
 		assets = append(assets, assetOf(row))
@@ -141,25 +139,6 @@ func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
 		q.add("created_at < %s", f.CreatedBefore)
 	}
 }
-
-// conditions are the parts of a where clause whose set differs from call to call, which
-// sqlc cannot express. Values only ever go in as arguments.
-type conditions struct {
-	parts []string
-	args  []any
-}
-
-// add appends a condition; each %s in it stands for one of the values.
-func (c *conditions) add(condition string, values ...any) {
-	places := make([]any, len(values))
-	for i, v := range values {
-		c.args = append(c.args, v)
-		places[i] = fmt.Sprintf("$%d", len(c.args))
-	}
-	c.parts = append(c.parts, fmt.Sprintf(condition, places...))
-}
-
-func (c *conditions) String() string { return strings.Join(c.parts, " and ") }
 
 func formatPosition(value any) string {
 	if t, ok := value.(time.Time); ok {

@@ -73,8 +73,11 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 			ID: newID(), UserID: n.UserID, Sha256: n.SHA256[:], OriginalName: n.OriginalName,
 			FileType: string(n.FileType), MimeType: n.MIMEType, FileSize: n.FileSize, Tags: tags, Category: n.Category,
 		})
+		if err != nil {
+			return err
+		}
 		asset = assetOf(row)
-		return err
+		return audit(ctx, q, assetChange("asset.upload", asset.UserID, asset.ID, map[string]any{"name": asset.OriginalName, "size": asset.FileSize}))
 	})
 	return asset, duplicate, fail("commit upload", err)
 }
@@ -100,14 +103,25 @@ func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions .
 	if err := owned(userID); err != nil {
 		return err
 	}
-	n, err := s.queries.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
-	if err == nil && n == 0 {
-		// Only what to call it is decided here.
-		if _, err = s.queries.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
-			err = ErrChanged
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		n, err := q.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
+		if err == nil && n == 0 {
+			// Only what to call it is decided here.
+			if _, err = q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
+				err = ErrChanged
+			}
 		}
-	}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, assetChange("asset.trash", userID, id, nil))
+	})
 	return fail("trash asset", err)
+}
+
+// assetChange is an event of an asset.
+func assetChange(action string, user, id uuid.UUID, details map[string]any) change {
+	return change{action: action, user: user, of: "asset", id: id.String(), details: details}
 }
 
 // PurgeAsset deletes an asset of the user for good, from the trash or not. If versions
@@ -128,8 +142,10 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		if err != nil {
 			return err
 		}
-		orphan, err = releaseBlob(ctx, q, userID, sha)
-		return err
+		if orphan, err = releaseBlob(ctx, q, userID, sha); err != nil {
+			return err
+		}
+		return audit(ctx, q, assetChange("asset.purge", userID, id, nil))
 	})
 	return orphan, fail("purge asset", err)
 }

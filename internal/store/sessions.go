@@ -34,9 +34,11 @@ func (s *Store) CreateSession(ctx context.Context, user User, refreshToken strin
 		if err := q.CreateSession(ctx, sqlc.CreateSessionParams{ID: session.ID, UserID: user.ID}); err != nil {
 			return err
 		}
-		return q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{
-			Hash: hashToken(refreshToken), SessionID: session.ID, Lifetime: lifetime,
-		})
+		err := q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{Hash: hashToken(refreshToken), SessionID: session.ID, Lifetime: lifetime})
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, change{action: "user.login", user: user.ID, of: "session", id: session.ID.String()})
 	})
 	return session, fail("create session", err)
 }
@@ -60,8 +62,10 @@ func (s *Store) RefreshSession(ctx context.Context, old, next string, lifetime t
 			return ErrConflict
 		case token.Used:
 			refused = true // and committed
-			_, err := q.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: token.SessionID, UserID: token.User.ID})
-			return err
+			if _, err := q.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: token.SessionID, UserID: token.User.ID}); err != nil {
+				return err
+			}
+			return audit(ctx, q, change{action: "session.reuse", user: token.User.ID, of: "session", id: token.SessionID.String(), failed: true})
 		}
 		session = Session{ID: token.SessionID, User: userOf(token.User)}
 		if err := q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{
@@ -69,7 +73,10 @@ func (s *Store) RefreshSession(ctx context.Context, old, next string, lifetime t
 		}); err != nil {
 			return err
 		}
-		return q.UseRefreshToken(ctx, hashToken(old))
+		if err := q.UseRefreshToken(ctx, hashToken(old)); err != nil {
+			return err
+		}
+		return audit(ctx, q, change{action: "session.refresh", user: token.User.ID, of: "session", id: token.SessionID.String()})
 	})
 	err = fail("refresh session", err)
 	if refused && err == nil || errors.Is(err, ErrNotFound) {
@@ -84,7 +91,12 @@ func (s *Store) EndSession(ctx context.Context, userID, sessionID uuid.UUID) err
 	if err := owned(userID); err != nil {
 		return err
 	}
-	_, err := s.queries.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: sessionID, UserID: userID})
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		if _, err := q.RevokeSession(ctx, sqlc.RevokeSessionParams{ID: sessionID, UserID: userID}); err != nil {
+			return err
+		}
+		return audit(ctx, q, change{action: "user.logout", user: userID, of: "session", id: sessionID.String()})
+	})
 	return fail("end session", err)
 }
 
@@ -92,7 +104,14 @@ func (s *Store) EndSession(ctx context.Context, userID, sessionID uuid.UUID) err
 // has expired, and returns whose it was: who has the token may end it. ErrTokenRefused if
 // it is unknown.
 func (s *Store) EndSessionOfToken(ctx context.Context, refreshToken string) (userID uuid.UUID, err error) {
-	userID, err = s.queries.EndSessionOfToken(ctx, hashToken(refreshToken))
+	err = s.inTx(ctx, func(q *sqlc.Queries) error {
+		session, err := q.EndSessionOfToken(ctx, hashToken(refreshToken))
+		if err != nil {
+			return err
+		}
+		userID = session.UserID
+		return audit(ctx, q, change{action: "user.logout", user: userID, of: "session", id: session.ID.String()})
+	})
 	if err = fail("end session", err); errors.Is(err, ErrNotFound) {
 		err = ErrTokenRefused
 	}

@@ -126,7 +126,7 @@ func TestTenancy(t *testing.T) {
 		"DiscardObject": func(id uuid.UUID) error { return s.DiscardObject(t.Context(), id, key, kept) },
 		"ListAssets": func(id uuid.UUID) error {
 			assets, _, total, err := s.ListAssets(t.Context(), id, AssetFilter{}, AssetPage{Sort: SortCreatedAt, Limit: 10})
-			if err == nil && (len(assets) > 0 || total > 0) {
+			if err == nil && (len(assets) > 0 || total.Rows > 0) {
 				t.Error("ListAssets shows another user's assets")
 			}
 			return err
@@ -206,8 +206,8 @@ func TestListAssetsPages(t *testing.T) {
 			page := AssetPage{Sort: sort, Ascending: ascending, Limit: 5}
 			for {
 				assets, next, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, page)
-				if err != nil || total != n {
-					t.Fatalf("%s: total %d, %v", sort, total, err)
+				if err != nil || total != (Total{Rows: n}) {
+					t.Fatalf("%s: total %+v, %v", sort, total, err)
 				}
 				seen = append(seen, assets...)
 				if page.After = next; next == nil {
@@ -283,8 +283,8 @@ func TestListAssetsFilters(t *testing.T) {
 		for _, a := range assets {
 			got = append(got, a.OriginalName)
 		}
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(test.want) || int(total) != len(test.want) {
-			t.Errorf("%s: %v (total %d), want %v; %v", name, got, total, test.want, err)
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(test.want) || int(total.Rows) != len(test.want) {
+			t.Errorf("%s: %v (total %+v), want %v; %v", name, got, total, test.want, err)
 		}
 	}
 }
@@ -345,8 +345,8 @@ func TestColumnsOfLaterMigrations(t *testing.T) {
 			t.Errorf("get: %v", err)
 		}
 		assets, _, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: SortCreatedAt, Limit: 1})
-		if err != nil || total != want || assets[0].ID != a.ID {
-			t.Errorf("list: %d, %v", total, err)
+		if err != nil || total.Rows != want || assets[0].ID != a.ID {
+			t.Errorf("list: %+v, %v", total, err)
 		}
 	}
 	use("before", 1)

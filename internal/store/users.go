@@ -20,9 +20,17 @@ type User struct {
 	Email        string
 	Username     string
 	PasswordHash string
-	Role         string // "user" or "admin"
+	Role         string // RoleUser or RoleAdmin
 	CreatedAt    time.Time
+	DisabledAt   *time.Time // set: may not log in since then
+	UpdatedAt    time.Time
 }
+
+// Roles of users.
+const (
+	RoleUser  = "user"
+	RoleAdmin = "admin"
+)
 
 // NewUser is what CreateUser needs.
 type NewUser struct {
@@ -37,19 +45,74 @@ var (
 
 // CreateUser adds an account; ErrEmailTaken, ErrUsernameTaken.
 func (s *Store) CreateUser(ctx context.Context, n NewUser) (User, error) {
-	row, err := s.queries.CreateUser(ctx, sqlc.CreateUserParams{
-		ID: newID(), Email: n.Email, Username: n.Username, PasswordHash: n.PasswordHash,
+	var user User
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		row, err := q.CreateUser(ctx, sqlc.CreateUserParams{ID: newID(), Email: n.Email, Username: n.Username, PasswordHash: n.PasswordHash})
+		if err != nil {
+			return taken(err)
+		}
+		user = userOf(row)
+		return audit(ctx, q, change{action: "user.register", user: user.ID, of: "user", id: user.ID.String()})
 	})
+	return user, fail("create user", err)
+}
+
+// taken tells which of a user's names another one has.
+func taken(err error) error {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
 		switch server.ConstraintName {
 		case "users_email":
-			err = ErrEmailTaken
+			return ErrEmailTaken
 		case "users_username":
-			err = ErrUsernameTaken
+			return ErrUsernameTaken
 		}
 	}
-	return userOf(row), fail("create user", err)
+	return err
+}
+
+// UserChange is what a user changes of the own account; nil leaves a name as it is.
+type UserChange struct {
+	Email, Username *string
+}
+
+// UpdateUser changes the user's names; ErrEmailTaken, ErrUsernameTaken.
+func (s *Store) UpdateUser(ctx context.Context, userID uuid.UUID, c UserChange) (User, error) {
+	if err := owned(userID); err != nil {
+		return User{}, err
+	}
+	var user User
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		row, err := q.UpdateUser(ctx, sqlc.UpdateUserParams{ID: userID, Email: c.Email, Username: c.Username})
+		if err != nil {
+			return taken(err)
+		}
+		user = userOf(row)
+		return audit(ctx, q, change{action: "user.update", user: userID, of: "user", id: userID.String()})
+	})
+	return user, fail("update user", err)
+}
+
+// ChangePassword puts another password's hash in the place of the former one and ends all sessions of the user but one;
+// ErrConflict if the hash is not the former one any more.
+func (s *Store) ChangePassword(ctx context.Context, userID, session uuid.UUID, former, hash string) error {
+	if err := owned(userID); err != nil {
+		return err
+	}
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		n, err := q.SetPassword(ctx, sqlc.SetPasswordParams{ID: userID, PasswordHash: hash, Former: former})
+		if err == nil && n == 0 {
+			err = ErrConflict
+		}
+		if err == nil {
+			err = q.RevokeOtherSessions(ctx, sqlc.RevokeOtherSessionsParams{UserID: userID, But: session})
+		}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, change{action: "user.password", user: userID, of: "user", id: userID.String()})
+	})
+	return fail("change password", err)
 }
 
 // UserByLogin finds an account by its email or user name, whatever the case; a user
@@ -79,7 +142,7 @@ func (s *Store) Counts(ctx context.Context, userID uuid.UUID) (Counts, error) {
 
 func userOf(row sqlc.User) User {
 	user := User(row)
-	user.CreatedAt = user.CreatedAt.UTC()
+	user.CreatedAt, user.UpdatedAt, user.DisabledAt = user.CreatedAt.UTC(), user.UpdatedAt.UTC(), inUTC(user.DisabledAt)
 	return user
 }
 

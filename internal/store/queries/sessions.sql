@@ -8,7 +8,7 @@ values ($1, $2, now() + sqlc.arg(lifetime)::interval);
 -- name: LockRefreshToken :one
 -- Fails at once while another request is using the same token. raced tells that the
 -- token was used so shortly before that this is one client in two tabs, not a theft.
-select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null)::boolean as revoked,
+select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null or u.disabled_at is not null)::boolean as revoked,
        (t.used_at is not null)::boolean as used, coalesce(t.used_at > now() - sqlc.arg(grace)::interval, false)::boolean as raced,
        sqlc.embed(u)
 from refresh_tokens t
@@ -27,11 +27,14 @@ update sessions set revoked_at = now() where id = $1 and user_id = $2 and revoke
 update sessions s set revoked_at = coalesce(s.revoked_at, now())
 from refresh_tokens t
 where t.hash = $1 and s.id = t.session_id
-returning s.user_id;
+returning s.id, s.user_id;
 
 -- name: SessionUser :one
 select u.* from sessions s join users u on u.id = s.user_id
-where s.id = $1 and s.user_id = $2 and s.revoked_at is null;
+where s.id = $1 and s.user_id = $2 and s.revoked_at is null and u.disabled_at is null;
+
+-- name: RevokeOtherSessions :exec
+update sessions set revoked_at = now() where user_id = $1 and id <> sqlc.arg(but) and revoked_at is null;
 
 -- name: DeleteExpiredRefreshTokens :execrows
 delete from refresh_tokens where expires_at < now();

@@ -11,3 +11,35 @@ select * from users where lower(username) = lower(sqlc.arg(username));
 
 -- name: CountAssets :one
 select count(*) from assets where user_id = $1 and deleted_at is null;
+
+-- name: UpdateUser :one
+update users set email = coalesce(sqlc.narg(email), email), username = coalesce(sqlc.narg(username), username), updated_at = now()
+where id = $1
+returning *;
+
+-- name: SetPassword :execrows
+-- Only in place of the hash that the caller has proved to know: two changes at a time do not both count.
+update users set password_hash = $2, updated_at = now() where id = $1 and password_hash = sqlc.arg(former);
+
+-- name: AdministerUser :one
+update users set
+    role = coalesce(sqlc.narg(role), role),
+    disabled_at = case when sqlc.narg(disabled)::boolean is null then disabled_at
+                       when sqlc.narg(disabled)::boolean then coalesce(disabled_at, now()) end,
+    updated_at = now()
+where id = $1
+returning *;
+
+-- name: CountAdmins :one
+select count(*) from users where role = 'admin' and disabled_at is null;
+
+-- name: LockAdmins :many
+select id from users where role = 'admin' and disabled_at is null for update;
+
+-- name: ListUsers :many
+select * from users
+where (sqlc.narg(before)::uuid is null or id < sqlc.narg(before)::uuid)
+order by id desc limit $1 offset $2;
+
+-- name: LockUser :exec
+select id from users where id = $1 for update;

@@ -10,6 +10,18 @@ import (
 	"github.com/google/uuid"
 )
 
+type ApiKey struct {
+	ID         uuid.UUID
+	UserID     uuid.UUID
+	Name       string
+	Hash       []byte
+	Prefix     string
+	Scopes     []string
+	CreatedAt  time.Time
+	LastUsedAt *time.Time
+	ExpiresAt  *time.Time
+}
+
 type Asset struct {
 	ID           uuid.UUID
 	UserID       uuid.UUID
@@ -34,4 +46,6 @@ type User struct {
 	PasswordHash string
 	Role         string
 	CreatedAt    time.Time
+	DisabledAt   *time.Time
+	UpdatedAt    time.Time
 }

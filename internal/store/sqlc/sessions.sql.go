@@ -72,20 +72,25 @@ const endSessionOfToken = `-- name: EndSessionOfToken :one
 update sessions s set revoked_at = coalesce(s.revoked_at, now())
 from refresh_tokens t
 where t.hash = $1 and s.id = t.session_id
-returning s.user_id
+returning s.id, s.user_id
 `
 
-func (q *Queries) EndSessionOfToken(ctx context.Context, hash []byte) (uuid.UUID, error) {
+type EndSessionOfTokenRow struct {
+	ID     uuid.UUID
+	UserID uuid.UUID
+}
+
+func (q *Queries) EndSessionOfToken(ctx context.Context, hash []byte) (EndSessionOfTokenRow, error) {
 	row := q.db.QueryRow(ctx, endSessionOfToken, hash)
-	var user_id uuid.UUID
-	err := row.Scan(&user_id)
-	return user_id, err
+	var i EndSessionOfTokenRow
+	err := row.Scan(&i.ID, &i.UserID)
+	return i, err
 }
 
 const lockRefreshToken = `-- name: LockRefreshToken :one
-select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null)::boolean as revoked,
+select t.session_id, (t.expires_at <= now())::boolean as expired, (s.revoked_at is not null or u.disabled_at is not null)::boolean as revoked,
        (t.used_at is not null)::boolean as used, coalesce(t.used_at > now() - $2::interval, false)::boolean as raced,
-       u.id, u.email, u.username, u.password_hash, u.role, u.created_at
+       u.id, u.email, u.username, u.password_hash, u.role, u.created_at, u.disabled_at, u.updated_at
 from refresh_tokens t
 join sessions s on s.id = t.session_id
 join users u on u.id = s.user_id
@@ -124,8 +129,24 @@ func (q *Queries) LockRefreshToken(ctx context.Context, arg LockRefreshTokenPara
 		&i.User.PasswordHash,
 		&i.User.Role,
 		&i.User.CreatedAt,
+		&i.User.DisabledAt,
+		&i.User.UpdatedAt,
 	)
 	return i, err
+}
+
+const revokeOtherSessions = `-- name: RevokeOtherSessions :exec
+update sessions set revoked_at = now() where user_id = $1 and id <> $2 and revoked_at is null
+`
+
+type RevokeOtherSessionsParams struct {
+	UserID uuid.UUID
+	But    uuid.UUID
+}
+
+func (q *Queries) RevokeOtherSessions(ctx context.Context, arg RevokeOtherSessionsParams) error {
+	_, err := q.db.Exec(ctx, revokeOtherSessions, arg.UserID, arg.But)
+	return err
 }
 
 const revokeSession = `-- name: RevokeSession :execrows
@@ -146,8 +167,8 @@ func (q *Queries) RevokeSession(ctx context.Context, arg RevokeSessionParams) (i
 }
 
 const sessionUser = `-- name: SessionUser :one
-select u.id, u.email, u.username, u.password_hash, u.role, u.created_at from sessions s join users u on u.id = s.user_id
-where s.id = $1 and s.user_id = $2 and s.revoked_at is null
+select u.id, u.email, u.username, u.password_hash, u.role, u.created_at, u.disabled_at, u.updated_at from sessions s join users u on u.id = s.user_id
+where s.id = $1 and s.user_id = $2 and s.revoked_at is null and u.disabled_at is null
 `
 
 type SessionUserParams struct {
@@ -165,6 +186,8 @@ func (q *Queries) SessionUser(ctx context.Context, arg SessionUserParams) (User,
 		&i.PasswordHash,
 		&i.Role,
 		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }

@@ -11,6 +11,49 @@ import (
 	"github.com/google/uuid"
 )
 
+const administerUser = `-- name: AdministerUser :one
+update users set
+    role = coalesce($2, role),
+    disabled_at = case when $3::boolean is null then disabled_at
+                       when $3::boolean then coalesce(disabled_at, now()) end,
+    updated_at = now()
+where id = $1
+returning id, email, username, password_hash, role, created_at, disabled_at, updated_at
+`
+
+type AdministerUserParams struct {
+	ID       uuid.UUID
+	Role     *string
+	Disabled *bool
+}
+
+func (q *Queries) AdministerUser(ctx context.Context, arg AdministerUserParams) (User, error) {
+	row := q.db.QueryRow(ctx, administerUser, arg.ID, arg.Role, arg.Disabled)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.Username,
+		&i.PasswordHash,
+		&i.Role,
+		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const countAdmins = `-- name: CountAdmins :one
+select count(*) from users where role = 'admin' and disabled_at is null
+`
+
+func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, countAdmins)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countAssets = `-- name: CountAssets :one
 select count(*) from assets where user_id = $1 and deleted_at is null
 `
@@ -25,7 +68,7 @@ func (q *Queries) CountAssets(ctx context.Context, userID uuid.UUID) (int64, err
 const createUser = `-- name: CreateUser :one
 insert into users (id, email, username, password_hash)
 values ($1, $2, $3, $4)
-returning id, email, username, password_hash, role, created_at
+returning id, email, username, password_hash, role, created_at, disabled_at, updated_at
 `
 
 type CreateUserParams struct {
@@ -50,12 +93,135 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (User, e
 		&i.PasswordHash,
 		&i.Role,
 		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const listUsers = `-- name: ListUsers :many
+select id, email, username, password_hash, role, created_at, disabled_at, updated_at from users
+where ($3::uuid is null or id < $3::uuid)
+order by id desc limit $1 offset $2
+`
+
+type ListUsersParams struct {
+	Limit  int32
+	Offset int32
+	Before *uuid.UUID
+}
+
+func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]User, error) {
+	rows, err := q.db.Query(ctx, listUsers, arg.Limit, arg.Offset, arg.Before)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []User
+	for rows.Next() {
+		var i User
+		if err := rows.Scan(
+			&i.ID,
+			&i.Email,
+			&i.Username,
+			&i.PasswordHash,
+			&i.Role,
+			&i.CreatedAt,
+			&i.DisabledAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockAdmins = `-- name: LockAdmins :many
+select id from users where role = 'admin' and disabled_at is null for update
+`
+
+func (q *Queries) LockAdmins(ctx context.Context) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockAdmins)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockUser = `-- name: LockUser :exec
+select id from users where id = $1 for update
+`
+
+func (q *Queries) LockUser(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockUser, id)
+	return err
+}
+
+const setPassword = `-- name: SetPassword :execrows
+update users set password_hash = $2, updated_at = now() where id = $1 and password_hash = $3
+`
+
+type SetPasswordParams struct {
+	ID           uuid.UUID
+	PasswordHash string
+	Former       string
+}
+
+// Only in place of the hash that the caller has proved to know: two changes at a time do not both count.
+func (q *Queries) SetPassword(ctx context.Context, arg SetPasswordParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setPassword, arg.ID, arg.PasswordHash, arg.Former)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const updateUser = `-- name: UpdateUser :one
+update users set email = coalesce($2, email), username = coalesce($3, username), updated_at = now()
+where id = $1
+returning id, email, username, password_hash, role, created_at, disabled_at, updated_at
+`
+
+type UpdateUserParams struct {
+	ID       uuid.UUID
+	Email    *string
+	Username *string
+}
+
+func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) (User, error) {
+	row := q.db.QueryRow(ctx, updateUser, arg.ID, arg.Email, arg.Username)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.Username,
+		&i.PasswordHash,
+		&i.Role,
+		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
 
 const userByEmail = `-- name: UserByEmail :one
-select id, email, username, password_hash, role, created_at from users where lower(email) = lower($1)
+select id, email, username, password_hash, role, created_at, disabled_at, updated_at from users where lower(email) = lower($1)
 `
 
 func (q *Queries) UserByEmail(ctx context.Context, email string) (User, error) {
@@ -68,12 +234,14 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (User, error) {
 		&i.PasswordHash,
 		&i.Role,
 		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
 
 const userByUsername = `-- name: UserByUsername :one
-select id, email, username, password_hash, role, created_at from users where lower(username) = lower($1)
+select id, email, username, password_hash, role, created_at, disabled_at, updated_at from users where lower(username) = lower($1)
 `
 
 func (q *Queries) UserByUsername(ctx context.Context, username string) (User, error) {
@@ -86,6 +254,8 @@ func (q *Queries) UserByUsername(ctx context.Context, username string) (User, er
 		&i.PasswordHash,
 		&i.Role,
 		&i.CreatedAt,
+		&i.DisabledAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }

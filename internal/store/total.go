@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Total is how many rows a list has in all.
+type Total struct {
+	Rows     int64
+	Estimate bool // the planner's, for counting them would take longer than the list is worth
+}
+
+// countedRows is up to how many rows a total is exact: so many are counted in a few milliseconds.
+const countedRows = 10_000
+
+// count counts the rows of a table that meet the conditions; of more than countedRows it asks the planner.
+func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
+	rows := fmt.Sprintf("select from %s%s", table, q.where())
+	var total Total
+	err := s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.args...).Scan(&total.Rows)
+	if err != nil || total.Rows <= countedRows {
+		return total, fail("count "+table, err)
+	}
+	total.Estimate = true
+	var plan []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := s.pool.QueryRow(ctx, "explain (format json) "+rows, q.args...).Scan(&plan); err != nil {
+		return total, fail("estimate "+table, err)
+	}
+	total.Rows = max(total.Rows, int64(plan[0].Plan.Rows))
+	return total, nil
+}
+
+// conditions are the parts of a where clause whose set differs from call to call, which
+// sqlc cannot express. Values only ever go in as arguments.
+type conditions struct {
+	parts []string
+	args  []any
+}
+
+// add appends a condition; each %s in it stands for one of the values.
+func (c *conditions) add(condition string, values ...any) {
+	places := make([]any, len(values))
+	for i, v := range values {
+		c.args = append(c.args, v)
+		places[i] = fmt.Sprintf("$%d", len(c.args))
+	}
+	c.parts = append(c.parts, fmt.Sprintf(condition, places...))
+}
+
+// where is the clause; nothing without conditions.
+func (c *conditions) where() string {
+	if len(c.parts) == 0 {
+		return ""
+	}
+	return " where " + strings.Join(c.parts, " and ")
+}
+
+// page is a query for a part of a list.
+func (c *conditions) page(selection, order string, limit, offset int) string {
+	return fmt.Sprintf("%s%s order by %s limit %d offset %d", selection, c.where(), order, limit, offset)
+}
