@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -57,38 +56,44 @@ func assetBodyOf(a store.Asset) assetBody {
 		ID: a.ID, UserID: a.UserID, OriginalName: a.OriginalName, FileType: a.FileType, MIMEType: a.MIMEType,
 		FileSize: a.FileSize, SHA256: hex.EncodeToString(a.SHA256[:]), Version: a.Version,
 		Tags: a.Tags, Category: a.Category, Metadata: a.Metadata,
-		DownloadURL: assetPath(a.ID) + "/download", ProjectIDs: []uuid.UUID{},
+		DownloadURL: assetPath(a.ID) + "/download", ProjectIDs: append([]uuid.UUID{}, a.ProjectIDs...),
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, DeletedAt: a.DeletedAt,
 	}
 }
 
 type listAssetsRequest struct {
+	ListAssetsQuery
+}
+
+// ListAssetsQuery says which assets to list. Requests embed it; huma looks into exported types only.
+type ListAssetsQuery struct {
 	PageQuery
-	FileType      store.FileType  `query:"fileType" enum:"IMAGE,AUDIO"`
-	Category      string          `query:"category" maxLength:"64"`
-	Tags          []string        `query:"tags,explode"`
-	TagMode       string          `query:"tagMode" enum:"any,all" default:"any"`
-	CreatedAfter  time.Time       `query:"createdAfter"`
-	CreatedBefore time.Time       `query:"createdBefore"`
-	Deleted       bool            `query:"deleted"`
-	SortBy        store.AssetSort `query:"sortBy" enum:"createdAt,updatedAt,originalName,fileSize" default:"createdAt"`
-	SortOrder     string          `query:"sortOrder" enum:"asc,desc" default:"desc"`
+	ProjectID     string         `query:"projectId" maxLength:"36"`
+	FileType      store.FileType `query:"fileType" enum:"IMAGE,AUDIO"`
+	Category      string         `query:"category" maxLength:"64"`
+	Tags          []string       `query:"tags,explode"`
+	TagMode       string         `query:"tagMode" enum:"any,all" default:"any"`
+	CreatedAfter  time.Time      `query:"createdAfter"`
+	CreatedBefore time.Time      `query:"createdBefore"`
+	Deleted       bool           `query:"deleted"`
+	SortBy        store.Sort     `query:"sortBy" enum:"createdAt,updatedAt,originalName,fileSize" default:"createdAt"`
+	SortOrder     string         `query:"sortOrder" enum:"asc,desc" default:"desc"`
 }
 
 // laterFilters are documented, and wait for what they look into. Other unknown parameters are ignored.
 var laterFilters = []string{
-	"search", "projectId", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
+	"search", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
 }
 
 // filters narrow the list, and must say how; once may each of singles be there.
 var (
-	filters = []string{"fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
-	singles = []string{"fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
+	filters = []string{"projectId", "fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
+	singles = []string{"projectId", "fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
 )
 
 // Resolve refuses laterFilters, empty filters, and a query of which a part would be
 // dropped: a script that deletes what it lists must not get everything.
-func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
+func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 	address := ctx.URL()
 	query, err := url.ParseQuery(address.RawQuery)
 	if err != nil {
@@ -120,10 +125,16 @@ func (in *listAssetsRequest) Resolve(ctx huma.Context) []error {
 	return errs
 }
 
-func (in *listAssetsRequest) filter() (store.AssetFilter, error) {
+func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	f := store.AssetFilter{
 		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
 		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Trashed: in.Deleted,
+	}
+	if in.ProjectID != "" {
+		var err error
+		if f.ProjectID, err = parseID(in.ProjectID); err != nil {
+			return f, invalid("projectId", "is not the id of a project")
+		}
 	}
 	if !isText(in.Category) {
 		return f, invalid("category", "holds control characters")
@@ -144,35 +155,9 @@ func (s *Server) listAssets(ctx context.Context, who caller, in *listAssetsReque
 	if err != nil {
 		return nil, err
 	}
-	offset, err := in.offset()
-	if err != nil {
-		return nil, err
-	}
-	page := store.AssetPage{Sort: in.SortBy, Ascending: in.SortOrder == "asc", Limit: in.Limit, Offset: offset}
-	if in.Cursor != "" {
-		if page.After, err = parseCursor(in.Cursor, page.Sort, page.Ascending); err != nil {
-			return nil, err
-		}
-	}
-	assets, next, total, err := s.store.ListAssets(ctx, who.ID, filter, page)
-	if errors.Is(err, store.ErrBadPosition) {
-		return nil, invalid("cursor", "is not a nextCursor of this list")
-	}
-	if err != nil {
-		return nil, err
-	}
-	var nextCursor *string
-	if next != nil {
-		text := cursor{page.Sort, page.Ascending, next.Value, next.ID}.String()
-		nextCursor = &text
-	}
-	var answer list[assetBody]
-	answer.Body.Data = make([]assetBody, len(assets))
-	for i, a := range assets {
-		answer.Body.Data[i] = assetBodyOf(a)
-	}
-	answer.Body.Pagination = in.describe(offset, total, nextCursor)
-	return &answer, nil
+	return listSorted(in.PageQuery, in.SortBy, in.SortOrder, assetBodyOf, func(p store.Page) ([]store.Asset, *store.Position, store.Total, error) {
+		return s.store.ListAssets(ctx, who.ID, filter, p)
+	})
 }
 
 type assetRequest struct {
@@ -189,6 +174,63 @@ type assetAnswer struct {
 	Body         struct {
 		Data assetBody `json:"data"`
 	}
+}
+
+func assetAnswerOf(a store.Asset) *assetAnswer {
+	body := dataOf(assetBodyOf(a)).Body
+	return &assetAnswer{http.StatusOK, assetTag(a.UpdatedAt, body), "private, no-cache", body}
+}
+
+type updateAssetRequest struct {
+	ID      string `path:"id"`
+	IfMatch string `header:"If-Match"`
+	Body    struct {
+		OriginalName *string          `json:"originalName,omitempty" minLength:"1" maxLength:"255"`
+		Tags         []string         `json:"tags,omitempty" maxItems:"50" doc:"In place of those before."`
+		Category     Nullable[string] `json:"category,omitempty"`
+	}
+}
+
+// updateAsset changes what the request names; the rest stays. With If-Match only if nobody has changed it since.
+func (s *Server) updateAsset(ctx context.Context, who caller, in *updateAssetRequest) (*assetAnswer, error) {
+	id, err := parseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	change, err := in.change()
+	if err != nil {
+		return nil, err
+	}
+	asset, err := s.store.UpdateAsset(ctx, who.ID, id, change, versionsOf(in.IfMatch)...)
+	return assetAnswerOf(asset), err
+}
+
+func (in *updateAssetRequest) change() (c store.AssetChange, err error) {
+	if name := in.Body.OriginalName; name != nil {
+		*name = strings.TrimSpace(*name)
+		if err = checkLine("originalName", *name, maxName); err == nil && strings.ContainsAny(*name, `/\`) {
+			err = invalid("originalName", "holds a slash")
+		}
+		c.OriginalName = name
+	}
+	if in.Body.Tags != nil {
+		c.Tags = cleanTags(in.Body.Tags)
+		err = allOf(err, checkTags(c.Tags))
+	}
+	if in.Body.Category.Given {
+		category, wrong := cleanCategory(in.Body.Category.Value)
+		c.Category, err = &category, allOf(err, wrong)
+	}
+	return c, err
+}
+
+// cleanCategory returns nil for none.
+func cleanCategory(category *string) (*string, error) {
+	if category == nil || strings.TrimSpace(*category) == "" {
+		return nil, nil //nolint:nilnil // no category is one of the values
+	}
+	text := strings.TrimSpace(*category)
+	return &text, checkLine("category", text, maxCategory)
 }
 
 // parseID treats what is no UUID like an id that nothing has.
@@ -209,9 +251,9 @@ func (s *Server) getAsset(ctx context.Context, who caller, in *assetRequest) (*a
 	if err != nil {
 		return nil, err
 	}
-	answer := &assetAnswer{http.StatusOK, versionTag(asset.UpdatedAt), "private, no-cache", dataOf(assetBodyOf(asset)).Body}
-	switch {
-	case in.IfMatch != "" && !matches(in.IfMatch, answer.ETag, false):
+	answer := assetAnswerOf(asset)
+	switch versions := versionsOf(in.IfMatch); {
+	case versions != nil && !slices.ContainsFunc(versions, asset.UpdatedAt.Equal):
 		return nil, store.ErrChanged
 	case matches(in.IfNoneMatch, answer.ETag, true):
 		answer.Status = http.StatusNotModified
@@ -269,13 +311,18 @@ func parseTags(text string) ([]string, error) {
 	} else {
 		tags = strings.Split(text, ",")
 	}
-	var clean []string
+	return cleanTags(tags), nil
+}
+
+// cleanTags are the tags without blanks around them, each once.
+func cleanTags(tags []string) []string {
+	clean := []string{}
 	for _, tag := range tags {
 		if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(clean, tag) {
 			clean = append(clean, tag)
 		}
 	}
-	return clean, nil
+	return clean
 }
 
 func checkTags(tags []string) error {

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,12 +65,16 @@ func matches(list, etag string, weak bool) bool {
 	return false
 }
 
-// versionTag is the strong entity tag of what JSON says about an object that was changed
-// last at that time, to the microsecond. An entity tag is one address's, so that the
-// object's id need not be in it.
-func versionTag(changed time.Time) string { return fmt.Sprintf(`"%x"`, changed.UnixMicro()) }
+// assetTag is the strong entity tag of what JSON says about an asset that was edited last at that time, to the microsecond. What
+// comes by itself, such as what a job reads from the file, is another representation but no edit: it is behind the dot, and
+// If-Match does not look there, for nobody's edit could get lost. An entity tag is one address's, so that the asset's id need not be in it.
+func assetTag(changed time.Time, body any) string {
+	return fmt.Sprintf(`"%x.%s"`, changed.UnixMicro(), strings.Trim(contentTag(body), `"`))
+}
 
-// versionsOf are the times that the versionTags of an If-Match header stand for; none if
+var assetTagForm = regexp.MustCompile(`^"([1-9a-f][0-9a-f]{0,14})\.[0-9a-f]{16}"$`)
+
+// versionsOf are the times that the assetTags of an If-Match header stand for; none if
 // every version will do. A tag that is none of ours stands for a time that no object has.
 func versionsOf(match string) []time.Time {
 	if match == "" {
@@ -82,8 +87,9 @@ func versionsOf(match string) []time.Time {
 			return nil
 		}
 		var version time.Time
-		if micros, err := strconv.ParseUint(strings.Trim(tag, `"`), 16, 63); err == nil && tag == versionTag(time.UnixMicro(int64(micros))) {
-			version = time.UnixMicro(int64(micros))
+		if parts := assetTagForm.FindStringSubmatch(tag); parts != nil {
+			micros, _ := strconv.ParseInt(parts[1], 16, 64) // the form has been checked
+			version = time.UnixMicro(micros)
 		}
 		versions = append(versions, version)
 	}

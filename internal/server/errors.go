@@ -55,10 +55,14 @@ var problems = []struct {
 	{store.ErrNotFound, http.StatusNotFound, "NOT_FOUND", "There is nothing of yours at this address."},
 	{store.ErrEmailTaken, http.StatusConflict, "CONFLICT", "This email has an account already: log in, or use another one."},
 	{store.ErrUsernameTaken, http.StatusConflict, "CONFLICT", "This user name is taken: choose another one."},
+	{store.ErrForbidden, http.StatusForbidden, "FORBIDDEN", "Your role in the project does not allow this: ask its owner."},
+	{store.ErrInProject, http.StatusConflict, "CONFLICT", "One of these assets is in the project already: nothing was changed."},
+	{store.ErrIsMember, http.StatusConflict, "CONFLICT", "This user is a member already: change the role instead."},
+	{store.ErrOwner, http.StatusConflict, "CONFLICT", "A project needs an owner: give another member that role first, or delete the project."},
 	{store.ErrTooManyKeys, http.StatusConflict, "CONFLICT", "You have as many API keys as one may have: delete some."},
 	{store.ErrLastAdmin, http.StatusConflict, "CONFLICT", "This is the last administrator: make another one first."},
 	{store.ErrConflict, http.StatusConflict, "CONFLICT", "Another request is changing the same thing: look at its result before you try again."},
-	{store.ErrChanged, http.StatusPreconditionFailed, "PRECONDITION_FAILED", "The asset is not as the request's If-Match wants it: get it again, and then decide."},
+	{store.ErrChanged, http.StatusPreconditionFailed, "PRECONDITION_FAILED", "It is not as the request's If-Match wants it: get it again, and then decide."},
 	{store.ErrTokenRefused, http.StatusUnauthorized, "UNAUTHORIZED", "This refresh token is not valid (any more): log in again."},
 	{store.ErrUploadExpired, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The upload took too long: try again."},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE", "The service cannot reach its database: try again in a moment."},
@@ -117,6 +121,27 @@ func invalid(field, message string) *problem {
 	p := newProblem(http.StatusBadRequest, "VALIDATION_ERROR", "Correct the fields named in details.")
 	p.details = []detail{{field, message}}
 	return p
+}
+
+// allOf is what is wrong with several fields, told at once; nil if nothing is. An error that is about no field comes before.
+func allOf(errs ...error) error {
+	var all *problem
+	for _, err := range errs {
+		var p *problem
+		switch {
+		case err == nil:
+		case !errors.As(err, &p) || p.code != "VALIDATION_ERROR":
+			return err
+		case all == nil:
+			all = p
+		default:
+			all.details = append(all.details, p.details...)
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all
 }
 
 // seconds formats a duration as whole seconds, rounded up, at least one.

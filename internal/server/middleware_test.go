@@ -26,7 +26,7 @@ func TestNoRoute(t *testing.T) {
 		{"PATCH", "/api/auth/login", "POST"},
 		{"GET", "/api/auth/login", "POST"},
 		{"POST", "/api/health", "GET, HEAD"},
-		{"PUT", "/api/assets/01a20a70-5f65-7221-837d-cee508b83709", "GET, HEAD, DELETE"},
+		{"POST", "/api/assets/01a20a70-5f65-7221-837d-cee508b83709", "GET, HEAD, PUT, PATCH, DELETE"},
 		{"POST", "/api/assets", "GET, HEAD"},
 		{"BREW", "/api/assets", "GET, HEAD"},
 		{"GET", "/api/assets/upload", "POST"},

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -68,10 +69,10 @@ func (q PageQuery) describe(offset int, total store.Total, next *string) paginat
 
 // cursor is what nextCursor holds, in base64: a place in a list of one order.
 type cursor struct {
-	Sort      store.AssetSort `json:"s"`
-	Ascending bool            `json:"a,omitempty"`
-	Value     string          `json:"v"`
-	ID        uuid.UUID       `json:"id"`
+	Sort      store.Sort `json:"s"`
+	Ascending bool       `json:"a,omitempty"`
+	Value     string     `json:"v"`
+	ID        uuid.UUID  `json:"id"`
 }
 
 func (c cursor) String() string {
@@ -80,7 +81,7 @@ func (c cursor) String() string {
 }
 
 // parseCursor accepts a cursor that came with a list of the same order.
-func parseCursor(text string, sort store.AssetSort, ascending bool) (*store.AssetPosition, error) {
+func parseCursor(text string, sort store.Sort, ascending bool) (*store.Position, error) {
 	var c cursor
 	body, err := base64.RawURLEncoding.DecodeString(text)
 	if err == nil {
@@ -92,7 +93,7 @@ func parseCursor(text string, sort store.AssetSort, ascending bool) (*store.Asse
 	if c.Sort != sort || c.Ascending != ascending {
 		return nil, invalid("cursor", "belongs to another sortBy or sortOrder")
 	}
-	return &store.AssetPosition{Value: c.Value, ID: c.ID}, nil
+	return &store.Position{Value: c.Value, ID: c.ID}, nil
 }
 
 // listByID answers with a part of a list that is sorted by id, the newest first. read returns up to limit items behind an id (nil: from
@@ -126,5 +127,38 @@ func listByID[Item, Body any](q PageQuery, bodyOf func(Item) Body, idOf func(Ite
 		answer.Body.Data[i] = bodyOf(item)
 	}
 	answer.Body.Pagination = q.describe(offset, total, next)
+	return &answer, nil
+}
+
+// listSorted answers with a part of a list that is sorted by one of several fields.
+func listSorted[Item, Body any](q PageQuery, sortBy store.Sort, order string, bodyOf func(Item) Body, read func(store.Page) ([]Item, *store.Position, store.Total, error)) (*list[Body], error) {
+	offset, err := q.offset()
+	if err != nil {
+		return nil, err
+	}
+	page := store.Page{Sort: sortBy, Ascending: order == "asc", Limit: q.Limit, Offset: offset}
+	if q.Cursor != "" {
+		if page.After, err = parseCursor(q.Cursor, page.Sort, page.Ascending); err != nil {
+			return nil, err
+		}
+	}
+	items, next, total, err := read(page)
+	if errors.Is(err, store.ErrBadPosition) {
+		return nil, invalid("cursor", "is not a nextCursor of this list")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var nextCursor *string
+	if next != nil {
+		text := cursor{page.Sort, page.Ascending, next.Value, next.ID}.String()
+		nextCursor = &text
+	}
+	var answer list[Body]
+	answer.Body.Data = make([]Body, len(items))
+	for i, item := range items {
+		answer.Body.Data[i] = bodyOf(item)
+	}
+	answer.Body.Pagination = q.describe(offset, total, nextCursor)
 	return &answer, nil
 }

@@ -24,7 +24,7 @@ type countsBody struct {
 
 func (s *Server) profile(ctx context.Context, who caller, _ *none) (*data[profileBody], error) {
 	counts, err := s.store.Counts(ctx, who.ID)
-	return dataOf(profileBody{userBodyOf(who.User), countsBody{Assets: counts.Assets}}), err
+	return dataOf(profileBody{userBodyOf(who.User), countsBody{Assets: counts.Assets, Projects: counts.Projects}}), err
 }
 
 type updateProfileRequest struct {

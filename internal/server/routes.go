@@ -52,7 +52,25 @@ func (s *Server) routes() http.Handler {
 	private(api, "GET /api/assets", http.StatusOK, reads, s.listAssets)
 	private(api, "GET /api/assets/{id}", http.StatusOK, reads, s.getAsset)
 	stream(mux, s, "GET /api/assets/{id}/download", reads, s.downloadAsset)
+	private(api, "PUT /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
+	private(api, "PATCH /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
 	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, writes, s.deleteAsset)
+
+	// projects.go, project_members.go
+	private(api, "POST /api/projects", http.StatusCreated, writes, s.createProject)
+	private(api, "GET /api/projects", http.StatusOK, reads, s.listProjects)
+	private(api, "GET /api/projects/{id}", http.StatusOK, reads, s.getProject)
+	private(api, "PUT /api/projects/{id}", http.StatusOK, writes, s.updateProject)
+	private(api, "PATCH /api/projects/{id}", http.StatusOK, writes, s.updateProject)
+	private(api, "DELETE /api/projects/{id}", http.StatusNoContent, writes, s.deleteProject)
+	private(api, "POST /api/projects/{id}/duplicate", http.StatusCreated, writes, s.duplicateProject)
+	private(api, "GET /api/projects/{id}/assets", http.StatusOK, reads, s.listProjectAssets)
+	private(api, "POST /api/projects/{id}/assets", http.StatusCreated, writes, s.addToProject)
+	private(api, "DELETE /api/projects/{id}/assets/{assetId}", http.StatusNoContent, writes, s.removeFromProject)
+	private(api, "GET /api/projects/{id}/members", http.StatusOK, reads, s.listMembers)
+	private(api, "POST /api/projects/{id}/members", http.StatusCreated, writes, s.addMember)
+	private(api, "PATCH /api/projects/{id}/members/{userId}", http.StatusNoContent, writes, s.setRole)
+	private(api, "DELETE /api/projects/{id}/members/{userId}", http.StatusNoContent, writes, s.removeMember)
 
 	// audit.go, administration.go
 	private(api, "GET /api/audit", http.StatusOK, reads, s.listAudit)
@@ -60,7 +78,7 @@ func (s *Server) routes() http.Handler {
 	private(api, "PATCH /api/admin/users/{id}", http.StatusOK, administers, s.administerUser)
 
 	// What no route serves. The upload's path is no asset's, for the routes of {id} would take it.
-	unserved := []string{"/", "GET /api/assets/upload", "DELETE /api/assets/upload"}
+	unserved := []string{"/", "GET /api/assets/upload", "PUT /api/assets/upload", "PATCH /api/assets/upload", "DELETE /api/assets/upload"}
 	nowhere := noRoute(mux, unserved)
 	for _, pattern := range unserved {
 		mux.HandleFunc(pattern, nowhere)

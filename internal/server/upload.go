@@ -76,8 +76,9 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 	}
 	setWriteDeadline(w, time.Now().Add(writeTimeout))
 	w.Header().Set("Location", assetPath(asset.ID))
-	w.Header().Set("ETag", versionTag(asset.UpdatedAt))
-	writeJSON(w, http.StatusCreated, dataOf(assetBodyOf(asset)).Body)
+	answer := assetAnswerOf(asset)
+	w.Header().Set("ETag", answer.ETag)
+	writeJSON(w, http.StatusCreated, answer.Body)
 	return nil
 }
 
@@ -142,6 +143,8 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 				}
 				return err
 			})
+		case "projectId":
+			err = readField(part, func(text string) error { return u.setProject(ctx, text) })
 		case "category":
 			if categories++; categories > 1 {
 				err = invalid("category", "is there more than once")
@@ -155,6 +158,25 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 			return err
 		}
 	}
+}
+
+// setProject takes a project that the user may put the asset into, before the bytes come.
+func (u *upload) setProject(ctx context.Context, text string) error {
+	id, err := parseID(strings.TrimSpace(text))
+	if err != nil {
+		return invalid("projectId", "is not the id of a project")
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	project, err := u.server.store.Project(ctx, u.userID, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return invalid("projectId", "is no project of yours")
+	case err == nil && project.Role == store.AccessViewer:
+		return store.ErrForbidden
+	}
+	u.asset.ProjectID = id
+	return err
 }
 
 func (u *upload) setCategory(text string) error {
@@ -213,7 +235,7 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	}
 	u.asset = store.NewAsset{
 		UserID: u.userID, ObjectKey: key, OriginalName: name, FileType: u.format.kind, MIMEType: u.format.mimeType,
-		Tags: u.asset.Tags, Category: u.asset.Category,
+		Tags: u.asset.Tags, Category: u.asset.Category, ProjectID: u.asset.ProjectID,
 	}
 	file := &meter{source: source, limit: limit, hash: sha256.New(), inspection: inspect(u.format)}
 	defer file.inspection.stop()

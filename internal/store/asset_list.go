@@ -2,12 +2,9 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -16,30 +13,16 @@ import (
 // add a column while images that do not know of it still serve.
 const assetColumns = "id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at"
 
-// AssetSort names a column that assets can be listed by; ties are broken by id.
-type AssetSort string
-
-// The columns that assets can be listed by. Names are compared by code point.
-const (
-	SortCreatedAt    AssetSort = "createdAt"
-	SortUpdatedAt    AssetSort = "updatedAt"
-	SortOriginalName AssetSort = "originalName"
-	SortFileSize     AssetSort = "fileSize"
-)
-
-// sortColumns has, for each sort, its column, the type of that column, and an asset's value of it.
-var sortColumns = map[AssetSort]struct {
-	column, kind string
-	value        func(Asset) any
-}{
+var assetSorts = map[Sort]sortColumn[Asset]{
 	SortCreatedAt:    {"created_at", "timestamptz", func(a Asset) any { return a.CreatedAt }},
 	SortUpdatedAt:    {"updated_at", "timestamptz", func(a Asset) any { return a.UpdatedAt }},
 	SortOriginalName: {"original_name", "text", func(a Asset) any { return a.OriginalName }},
 	SortFileSize:     {"file_size", "bigint", func(a Asset) any { return a.FileSize }},
 }
 
-// AssetFilter says which assets of a user to list; the zero value means all outside of the trash.
+// AssetFilter says which assets to list; the zero value means all of the user's outside of the trash.
 type AssetFilter struct {
+	ProjectID     uuid.UUID // those of a project, whoever's they are
 	FileType      FileType
 	Category      string
 	Tags          []string
@@ -49,75 +32,44 @@ type AssetFilter struct {
 	Trashed       bool // list the trash instead
 }
 
-// AssetPage says in which order to list assets and which part of the list.
-type AssetPage struct {
-	Sort      AssetSort
-	Ascending bool
-	Limit     int
-	Offset    int
-	After     *AssetPosition // begin behind this position; then Offset must be 0
-}
-
-// AssetPosition is a place in a list of assets: the sort value, in text, and id of the asset before it.
-type AssetPosition struct {
-	Value string
-	ID    uuid.UUID
-}
-
-// ErrBadPosition means that an AssetPosition does not fit the sort.
-var ErrBadPosition = errors.New("position does not fit the sort")
-
-// ListAssets returns one page of the user's assets, the position behind it if there are
-// more (else nil), and the number of all that pass the filter.
-func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter, p AssetPage) (assets []Asset, next *AssetPosition, total Total, err error) {
+// ListAssets returns one page of the user's assets, or of those in a project of which the user is a member (else ErrNotFound), the
+// position behind it if there are more (else nil), and the number of all that pass the filter.
+func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter, p Page) (assets []Asset, next *Position, total Total, err error) {
 	if err := owned(userID); err != nil {
 		return nil, nil, total, err
 	}
-	sort, ok := sortColumns[p.Sort]
-	if !ok {
-		return nil, nil, total, fmt.Errorf("list assets: no sort %q", p.Sort)
-	}
 	var q conditions
+	access := AccessOwner
+	if f.ProjectID == uuid.Nil {
+		q.add("user_id = %s", userID)
+	} else {
+		project, err := projectFor(ctx, s.queries, userID, f.ProjectID)
+		if err != nil {
+			return nil, nil, total, fail("find project", err)
+		}
+		access = project.Role
+		q.add("id in (select asset_id from project_assets where project_id = %s)", f.ProjectID)
+	}
 	f.apply(&q, userID)
 	if total, err = s.count(ctx, "assets", q); err != nil {
 		return nil, nil, total, err
 	}
-
-	order, beyond := "desc", "<"
-	if p.Ascending {
-		order, beyond = "asc", ">"
-	}
-	if p.After != nil {
-		value, err := parsePosition(sort.kind, p.After.Value)
-		if err != nil {
-			return nil, nil, total, err
+	itemOf := func(row sqlc.Asset) Asset {
+		if row.UserID == userID {
+			return assetOf(row, AccessOwner)
 		}
-		q.add("("+sort.column+", id) "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
+		return assetOf(row, access)
 	}
-	// One more than asked for tells whether there is a next page.
-	sql := q.page("select "+assetColumns+" from assets", fmt.Sprintf("%s %s, id %s", sort.column, order, order), p.Limit+1, p.Offset)
-	rows, err := s.pool.Query(ctx, sql, q.args...)
-	if err != nil {
-		return nil, nil, total, fail("list assets", err)
+	assets, next, err = readPage(ctx, s, "select "+assetColumns+" from assets", q, p, assetSorts, itemOf, func(a Asset) uuid.UUID { return a.ID })
+	if err == nil {
+		err = s.addProjects(ctx, userID, assets)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sqlc.Asset])
-	if err != nil {
-		return nil, nil, total, fail("list assets", err)
-	}
-	for _, row := range found[:min(len(found), p.Limit)] {
-		assets = append(assets, assetOf(row))
-	}
-	if len(found) > p.Limit {
-		last := assets[len(assets)-1]
-		next = &AssetPosition{Value: formatPosition(sort.value(last)), ID: last.ID}
-	}
-	return assets, next, total, nil
+	return assets, next, total, fail("list assets", err)
 }
 
 func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
-	q.add("user_id = %s", userID)
 	if f.Trashed {
-		q.add("deleted_at is not null")
+		q.add("deleted_at is not null and user_id = %s", userID) // the trash is its owner's alone
 	} else {
 		q.add("deleted_at is null")
 	}
@@ -140,26 +92,19 @@ func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
 	}
 }
 
-func formatPosition(value any) string {
-	if t, ok := value.(time.Time); ok {
-		return t.Format(time.RFC3339Nano)
+// addProjects tells of each asset in which of the user's projects it is.
+func (s *Store) addProjects(ctx context.Context, userID uuid.UUID, assets []Asset) error {
+	if len(assets) == 0 {
+		return nil
 	}
-	return fmt.Sprint(value)
-}
-
-func parsePosition(kind, text string) (value any, err error) {
-	switch kind {
-	case "timestamptz":
-		value, err = time.Parse(time.RFC3339Nano, text)
-	case "bigint":
-		var n int64
-		_, err = fmt.Sscan(text, &n)
-		value = n
-	default:
-		value = text
+	ids, places := make([]uuid.UUID, len(assets)), map[uuid.UUID]int{}
+	for i, a := range assets {
+		ids[i], places[a.ID] = a.ID, i
 	}
-	if err != nil {
-		return nil, ErrBadPosition
+	rows, err := s.queries.ProjectsOfAssets(ctx, sqlc.ProjectsOfAssetsParams{AssetIds: ids, UserID: userID})
+	for _, row := range rows {
+		a := &assets[places[row.AssetID]]
+		a.ProjectIDs = append(a.ProjectIDs, row.ProjectID)
 	}
-	return value, nil
+	return err
 }

@@ -36,6 +36,9 @@ type Asset struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time // set: in the trash
+
+	Access     Access      // of the user who asked
+	ProjectIDs []uuid.UUID // those of the user's projects that it is in
 }
 
 // NewAsset describes an upload whose bytes are in the bucket under ObjectKey.
@@ -49,11 +52,12 @@ type NewAsset struct {
 	MIMEType     string
 	Tags         []string
 	Category     *string
+	ProjectID    uuid.UUID // nil: none
 }
 
 // CommitUpload makes an asset of an upload. duplicate tells that the owner already has
 // equal bytes, which are kept instead: the caller then discards the object it stored.
-// ErrUploadExpired if the upload took too long.
+// ErrUploadExpired if the upload took too long; ErrNotFound or ErrForbidden if the owner may not put it into the project.
 func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, duplicate bool, err error) {
 	if err := owned(n.UserID); err != nil {
 		return Asset{}, false, err
@@ -76,19 +80,69 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 		if err != nil {
 			return err
 		}
-		asset = assetOf(row)
+		asset = assetOf(row, AccessOwner)
+		if n.ProjectID != uuid.Nil {
+			if err := putIntoProject(ctx, q, n.UserID, n.ProjectID, asset.ID); err != nil {
+				return err
+			}
+			asset.ProjectIDs = []uuid.UUID{n.ProjectID}
+		}
 		return audit(ctx, q, assetChange("asset.upload", asset.UserID, asset.ID, map[string]any{"name": asset.OriginalName, "size": asset.FileSize}))
 	})
 	return asset, duplicate, fail("commit upload", err)
 }
 
-// Asset returns an asset of the user that is not in the trash.
+// Asset returns an asset that is not in the trash: of the user, or in a project of which the user is a member.
 func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) {
 	if err := owned(userID); err != nil {
 		return Asset{}, err
 	}
 	row, err := s.queries.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
-	return assetOf(row), fail("get asset", err)
+	if err != nil {
+		return Asset{}, fail("get asset", err)
+	}
+	found := []Asset{assetOf(row.Asset, Access(row.Access))}
+	err = s.addProjects(ctx, userID, found)
+	return found[0], fail("find an asset's projects", err)
+}
+
+// AssetChange is what UpdateAsset changes; nil leaves it as it is.
+type AssetChange struct {
+	OriginalName *string
+	Tags         []string // empty but not nil: none
+	Category     **string // to nil: none
+}
+
+// UpdateAsset changes what is said about an asset, as its owner and the editors of a project that it is in may; ErrForbidden for
+// other members. If versions are given, its UpdatedAt must be one of them: else ErrChanged.
+func (s *Store) UpdateAsset(ctx context.Context, userID, id uuid.UUID, c AssetChange, versions ...time.Time) (Asset, error) {
+	if err := owned(userID); err != nil {
+		return Asset{}, err
+	}
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		asset, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+		if err != nil {
+			return err
+		}
+		if !Access(asset.Access).covers(AccessEditor) {
+			return ErrForbidden
+		}
+		params := sqlc.UpdateAssetParams{ID: id, OriginalName: c.OriginalName, Tags: c.Tags, Versions: versions}
+		if c.Category != nil {
+			params.SetCategory, params.Category = true, *c.Category
+		}
+		if _, err = q.UpdateAsset(ctx, params); errors.Is(err, pgx.ErrNoRows) {
+			return ErrChanged
+		}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, assetChange("asset.update", userID, id, nil))
+	})
+	if err != nil {
+		return Asset{}, fail("update asset", err)
+	}
+	return s.Asset(ctx, userID, id)
 }
 
 // ObjectKey returns where in the bucket the asset's bytes are.
@@ -106,9 +160,8 @@ func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions .
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
 		n, err := q.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
 		if err == nil && n == 0 {
-			// Only what to call it is decided here.
 			if _, err = q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
-				err = ErrChanged
+				err = refusedDelete(ctx, q, userID, id)
 			}
 		}
 		if err != nil {
@@ -135,9 +188,7 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
 		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID, Versions: versions})
 		if errors.Is(err, pgx.ErrNoRows) {
-			if _, err = q.AssetOrTrash(ctx, sqlc.AssetOrTrashParams{ID: id, UserID: userID}); err == nil {
-				err = ErrChanged
-			}
+			err = refusedDelete(ctx, q, userID, id)
 		}
 		if err != nil {
 			return err
@@ -148,6 +199,21 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return audit(ctx, q, assetChange("asset.purge", userID, id, nil))
 	})
 	return orphan, fail("purge asset", err)
+}
+
+// refusedDelete is what to call it that an asset could not be deleted: it is another user's, though one in a common project, or not
+// in the wanted version.
+func refusedDelete(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
+	if _, err := q.AssetOrTrash(ctx, sqlc.AssetOrTrashParams{ID: id, UserID: userID}); err == nil {
+		return ErrChanged
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	_, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+	if err == nil {
+		err = ErrForbidden
+	}
+	return err
 }
 
 // PurgeTrash deletes up to limit assets that have been in the trash since before the
@@ -174,9 +240,10 @@ func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (
 	return len(expired), nil
 }
 
-func assetOf(row sqlc.Asset) Asset {
+func assetOf(row sqlc.Asset, access Access) Asset {
 	a := Asset{
-		ID: row.ID, UserID: row.UserID, OriginalName: row.OriginalName,
+		Access: access,
+		ID:     row.ID, UserID: row.UserID, OriginalName: row.OriginalName,
 		FileType: FileType(row.FileType), MIMEType: row.MimeType, FileSize: row.FileSize, Version: row.Version,
 		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),

@@ -125,7 +125,7 @@ func TestTenancy(t *testing.T) {
 		"EndSession":    func(id uuid.UUID) error { return s.EndSession(t.Context(), id, session.ID) },
 		"DiscardObject": func(id uuid.UUID) error { return s.DiscardObject(t.Context(), id, key, kept) },
 		"ListAssets": func(id uuid.UUID) error {
-			assets, _, total, err := s.ListAssets(t.Context(), id, AssetFilter{}, AssetPage{Sort: SortCreatedAt, Limit: 10})
+			assets, _, total, err := s.ListAssets(t.Context(), id, AssetFilter{}, Page{Sort: SortCreatedAt, Limit: 10})
 			if err == nil && (len(assets) > 0 || total.Rows > 0) {
 				t.Error("ListAssets shows another user's assets")
 			}
@@ -200,10 +200,10 @@ func TestListAssetsPages(t *testing.T) {
 		upload(t, s, u.ID, fmt.Sprintf("勇者 %d.png", i/4), fmt.Sprintf("%0*d", 1+i/3, i))
 	}
 	exec(t, s, "update assets set created_at = date_trunc('hour', created_at), updated_at = created_at")
-	for _, sort := range []AssetSort{SortCreatedAt, SortUpdatedAt, SortOriginalName, SortFileSize} {
+	for _, sort := range []Sort{SortCreatedAt, SortUpdatedAt, SortOriginalName, SortFileSize} {
 		for _, ascending := range []bool{true, false} {
 			var seen []Asset
-			page := AssetPage{Sort: sort, Ascending: ascending, Limit: 5}
+			page := Page{Sort: sort, Ascending: ascending, Limit: 5}
 			for {
 				assets, next, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, page)
 				if err != nil || total != (Total{Rows: n}) {
@@ -214,7 +214,7 @@ func TestListAssetsPages(t *testing.T) {
 					break
 				}
 			}
-			whole, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: sort, Ascending: ascending, Limit: 100})
+			whole, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, Page{Sort: sort, Ascending: ascending, Limit: 100})
 			if err != nil || len(seen) != n || len(whole) != n {
 				t.Fatalf("%s ascending=%t: %d by cursor, %d at once, %v", sort, ascending, len(seen), len(whole), err)
 			}
@@ -223,13 +223,13 @@ func TestListAssetsPages(t *testing.T) {
 					t.Errorf("%s ascending=%t: place %d differs", sort, ascending, i)
 				}
 			}
-			offset, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: sort, Ascending: ascending, Limit: 3, Offset: 7})
+			offset, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, Page{Sort: sort, Ascending: ascending, Limit: 3, Offset: 7})
 			if err != nil || len(offset) != 3 || offset[0].ID != whole[7].ID {
 				t.Errorf("%s ascending=%t: offset: %v", sort, ascending, err)
 			}
 		}
 	}
-	_, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: SortFileSize, Limit: 5, After: &AssetPosition{Value: "many"}})
+	_, _, _, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, Page{Sort: SortFileSize, Limit: 5, After: &Position{Value: "many"}})
 	if !errors.Is(err, ErrBadPosition) {
 		t.Errorf("bad position: %v", err)
 	}
@@ -278,7 +278,7 @@ func TestListAssetsFilters(t *testing.T) {
 		"trash":         {AssetFilter{Trashed: true}, []string{"gone"}},
 		"kind and tags": {AssetFilter{FileType: Audio, Tags: []string{"red"}}, []string{"jump"}},
 	} {
-		assets, _, total, err := s.ListAssets(t.Context(), u.ID, test.filter, AssetPage{Sort: SortOriginalName, Ascending: true, Limit: 10})
+		assets, _, total, err := s.ListAssets(t.Context(), u.ID, test.filter, Page{Sort: SortOriginalName, Ascending: true, Limit: 10})
 		var got []string
 		for _, a := range assets {
 			got = append(got, a.OriginalName)
@@ -344,7 +344,7 @@ func TestColumnsOfLaterMigrations(t *testing.T) {
 		if _, err := s.Asset(t.Context(), u.ID, a.ID); err != nil {
 			t.Errorf("get: %v", err)
 		}
-		assets, _, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, AssetPage{Sort: SortCreatedAt, Limit: 1})
+		assets, _, total, err := s.ListAssets(t.Context(), u.ID, AssetFilter{}, Page{Sort: SortCreatedAt, Limit: 1})
 		if err != nil || total.Rows != want || assets[0].ID != a.ID {
 			t.Errorf("list: %+v, %v", total, err)
 		}

@@ -21,7 +21,7 @@ func (s *Store) count(ctx context.Context, table string, q conditions) (Total, e
 	var total Total
 	err := s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.args...).Scan(&total.Rows)
 	if err != nil || total.Rows <= countedRows {
-		return total, fail("count "+table, err)
+		return total, fail("count", err)
 	}
 	total.Estimate = true
 	var plan []struct {
@@ -30,7 +30,7 @@ func (s *Store) count(ctx context.Context, table string, q conditions) (Total, e
 		}
 	}
 	if err := s.pool.QueryRow(ctx, "explain (format json) "+rows, q.args...).Scan(&plan); err != nil {
-		return total, fail("estimate "+table, err)
+		return total, fail("estimate", err)
 	}
 	total.Rows = max(total.Rows, int64(plan[0].Plan.Rows))
 	return total, nil

@@ -128,7 +128,7 @@ func (s *Store) UserByLogin(ctx context.Context, login string) (User, error) {
 
 // Counts are the numbers of a user's things, the trash left out.
 type Counts struct {
-	Assets int64
+	Assets, Projects int64
 }
 
 // Counts counts what the user has.
@@ -136,8 +136,8 @@ func (s *Store) Counts(ctx context.Context, userID uuid.UUID) (Counts, error) {
 	if err := owned(userID); err != nil {
 		return Counts{}, err
 	}
-	assets, err := s.queries.CountAssets(ctx, userID)
-	return Counts{Assets: assets}, fail("count assets", err)
+	row, err := s.queries.CountThings(ctx, userID)
+	return Counts(row), fail("count things", err)
 }
 
 func userOf(row sqlc.User) User {

@@ -4,7 +4,27 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 returning *;
 
 -- name: Asset :one
-select * from assets where id = $1 and user_id = $2 and deleted_at is null;
+-- One of the user's, or one in a project of which the user is a member.
+select sqlc.embed(a), visible.access
+from assets a, lateral (
+    select case when a.user_id = sqlc.arg(user_id) then 'owner' else (
+        select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
+        from project_assets pa join project_members m on m.project_id = pa.project_id
+        where pa.asset_id = a.id and m.user_id = sqlc.arg(user_id)
+        having count(*) > 0
+    ) end::text as access
+) visible
+where a.id = $1 and a.deleted_at is null and visible.access is not null;
+
+-- name: UpdateAsset :one
+update assets a set
+    original_name = coalesce(sqlc.narg(original_name), original_name),
+    category = case when sqlc.arg(set_category)::boolean then sqlc.narg(category) else category end,
+    tags = coalesce(sqlc.narg(tags)::text[], tags),
+    updated_at = greatest(now(), updated_at + interval '1 microsecond')
+where a.id = $1 and a.deleted_at is null
+  and (sqlc.narg(versions)::timestamptz[] is null or a.updated_at = any(sqlc.narg(versions)::timestamptz[]))
+returning *;
 
 -- name: AssetOrTrash :one
 select id from assets where id = $1 and user_id = $2;

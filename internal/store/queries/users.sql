@@ -9,8 +9,9 @@ select * from users where lower(email) = lower(sqlc.arg(email));
 -- name: UserByUsername :one
 select * from users where lower(username) = lower(sqlc.arg(username));
 
--- name: CountAssets :one
-select count(*) from assets where user_id = $1 and deleted_at is null;
+-- name: CountThings :one
+select (select count(*) from assets a where a.user_id = $1 and a.deleted_at is null) as assets,
+       (select count(*) from project_members m where m.user_id = $1) as projects;
 
 -- name: UpdateUser :one
 update users set email = coalesce(sqlc.narg(email), email), username = coalesce(sqlc.narg(username), username), updated_at = now()

@@ -13,7 +13,16 @@ import (
 )
 
 const asset = `-- name: Asset :one
-select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at from assets where id = $1 and user_id = $2 and deleted_at is null
+select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata, a.created_at, a.updated_at, a.deleted_at, visible.access
+from assets a, lateral (
+    select case when a.user_id = $2 then 'owner' else (
+        select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
+        from project_assets pa join project_members m on m.project_id = pa.project_id
+        where pa.asset_id = a.id and m.user_id = $2
+        having count(*) > 0
+    ) end::text as access
+) visible
+where a.id = $1 and a.deleted_at is null and visible.access is not null
 `
 
 type AssetParams struct {
@@ -21,24 +30,31 @@ type AssetParams struct {
 	UserID uuid.UUID
 }
 
-func (q *Queries) Asset(ctx context.Context, arg AssetParams) (Asset, error) {
+type AssetRow struct {
+	Asset  Asset
+	Access string
+}
+
+// One of the user's, or one in a project of which the user is a member.
+func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) {
 	row := q.db.QueryRow(ctx, asset, arg.ID, arg.UserID)
-	var i Asset
+	var i AssetRow
 	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.Sha256,
-		&i.OriginalName,
-		&i.FileType,
-		&i.MimeType,
-		&i.FileSize,
-		&i.Version,
-		&i.Tags,
-		&i.Category,
-		&i.Metadata,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.DeletedAt,
+		&i.Asset.ID,
+		&i.Asset.UserID,
+		&i.Asset.Sha256,
+		&i.Asset.OriginalName,
+		&i.Asset.FileType,
+		&i.Asset.MimeType,
+		&i.Asset.FileSize,
+		&i.Asset.Version,
+		&i.Asset.Tags,
+		&i.Asset.Category,
+		&i.Asset.Metadata,
+		&i.Asset.CreatedAt,
+		&i.Asset.UpdatedAt,
+		&i.Asset.DeletedAt,
+		&i.Access,
 	)
 	return i, err
 }
@@ -202,4 +218,53 @@ func (q *Queries) TrashAsset(ctx context.Context, arg TrashAssetParams) (int64, 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const updateAsset = `-- name: UpdateAsset :one
+update assets a set
+    original_name = coalesce($2, original_name),
+    category = case when $3::boolean then $4 else category end,
+    tags = coalesce($5::text[], tags),
+    updated_at = greatest(now(), updated_at + interval '1 microsecond')
+where a.id = $1 and a.deleted_at is null
+  and ($6::timestamptz[] is null or a.updated_at = any($6::timestamptz[]))
+returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at
+`
+
+type UpdateAssetParams struct {
+	ID           uuid.UUID
+	OriginalName *string
+	SetCategory  bool
+	Category     *string
+	Tags         []string
+	Versions     []time.Time
+}
+
+func (q *Queries) UpdateAsset(ctx context.Context, arg UpdateAssetParams) (Asset, error) {
+	row := q.db.QueryRow(ctx, updateAsset,
+		arg.ID,
+		arg.OriginalName,
+		arg.SetCategory,
+		arg.Category,
+		arg.Tags,
+		arg.Versions,
+	)
+	var i Asset
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Sha256,
+		&i.OriginalName,
+		&i.FileType,
+		&i.MimeType,
+		&i.FileSize,
+		&i.Version,
+		&i.Tags,
+		&i.Category,
+		&i.Metadata,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+	)
+	return i, err
 }

@@ -54,15 +54,21 @@ func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
 	return count, err
 }
 
-const countAssets = `-- name: CountAssets :one
-select count(*) from assets where user_id = $1 and deleted_at is null
+const countThings = `-- name: CountThings :one
+select (select count(*) from assets a where a.user_id = $1 and a.deleted_at is null) as assets,
+       (select count(*) from project_members m where m.user_id = $1) as projects
 `
 
-func (q *Queries) CountAssets(ctx context.Context, userID uuid.UUID) (int64, error) {
-	row := q.db.QueryRow(ctx, countAssets, userID)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+type CountThingsRow struct {
+	Assets   int64
+	Projects int64
+}
+
+func (q *Queries) CountThings(ctx context.Context, userID uuid.UUID) (CountThingsRow, error) {
+	row := q.db.QueryRow(ctx, countThings, userID)
+	var i CountThingsRow
+	err := row.Scan(&i.Assets, &i.Projects)
+	return i, err
 }
 
 const createUser = `-- name: CreateUser :one

@@ -1,0 +1,60 @@
+-- name: CreateProject :exec
+insert into projects (id, name, description) values ($1, $2, $3);
+
+-- name: Project :one
+select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner,
+    (select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = p.id and a.deleted_at is null) as assets
+from projects p
+join project_members m on m.project_id = p.id
+join project_members o on o.project_id = p.id and o.role = 'owner'
+where p.id = sqlc.arg(id) and m.user_id = sqlc.arg(user_id);
+
+-- name: LockProject :exec
+select id from projects where id = $1 for update;
+
+-- name: UpdateProject :exec
+update projects set name = coalesce(sqlc.narg(name), name), description = coalesce(sqlc.narg(description), description), updated_at = now()
+where id = $1;
+
+-- name: DeleteProject :exec
+delete from projects where id = $1;
+
+-- name: AddProjectMember :execrows
+insert into project_members (project_id, user_id, role) values ($1, $2, $3) on conflict do nothing;
+
+-- name: SetProjectRole :execrows
+update project_members set role = $3 where project_id = $1 and user_id = $2;
+
+-- name: RemoveProjectMember :execrows
+delete from project_members where project_id = $1 and user_id = $2;
+
+-- name: ProjectMembers :many
+select u.id, u.username, u.email, m.role, m.created_at
+from project_members m join users u on u.id = m.user_id
+where m.project_id = $1
+order by m.role <> 'owner', lower(u.username);
+
+-- name: AddOwnAssetsToProject :many
+-- Of those that are the user's, which ones were not in it.
+insert into project_assets (project_id, asset_id)
+select sqlc.arg(project_id)::uuid, a.id from assets a
+where a.id = any(sqlc.arg(asset_ids)::uuid[]) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
+on conflict do nothing
+returning asset_id;
+
+-- name: OwnAssets :many
+select id from assets where id = any(sqlc.arg(asset_ids)::uuid[]) and user_id = sqlc.arg(user_id) and deleted_at is null;
+
+-- name: CopyOwnProjectAssets :execrows
+insert into project_assets (project_id, asset_id)
+select sqlc.arg(copy)::uuid, pa.asset_id from project_assets pa join assets a on a.id = pa.asset_id
+where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null;
+
+-- name: RemoveAssetFromProject :execrows
+delete from project_assets where project_id = $1 and asset_id = $2;
+
+-- name: ProjectsOfAssets :many
+select pa.asset_id, pa.project_id
+from project_assets pa join project_members m on m.project_id = pa.project_id
+where pa.asset_id = any(sqlc.arg(asset_ids)::uuid[]) and m.user_id = sqlc.arg(user_id)
+order by pa.asset_id, pa.project_id;
