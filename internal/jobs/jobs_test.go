@@ -90,7 +90,7 @@ func (b *bench) begin(content string) string {
 func (b *bench) asset(content string) (id uuid.UUID, key string) {
 	b.t.Helper()
 	key = b.begin(content)
-	a, _, err := b.store.CommitUpload(b.t.Context(), store.NewAsset{
+	a, _, _, err := b.store.CommitUpload(b.t.Context(), store.NewAsset{
 		UserID: b.user.ID, ObjectKey: key, SHA256: sha256.Sum256([]byte(content)), FileSize: int64(len(content)),
 		OriginalName: "x", FileType: store.Image, MIMEType: "image/png",
 	})

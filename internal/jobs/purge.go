@@ -40,7 +40,7 @@ func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[store.PurgeArgs]) e
 	if trash > 0 || objects > 0 {
 		w.o.Log.Info("purged", "assets", trash, "objects", objects)
 	}
-	return errors.Join(trashErr, objectErr, w.o.Store.DeleteEndedSessions(ctx), w.purgeAudit(ctx))
+	return errors.Join(trashErr, objectErr, w.o.Store.DeleteEndedSessions(ctx), w.o.Store.DeleteOldAnswers(ctx), w.purgeAudit(ctx))
 }
 
 func (w *purgeWorker) purgeAudit(ctx context.Context) error {

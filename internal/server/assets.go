@@ -21,7 +21,7 @@ import (
 
 // Limits of what users say about their assets, characters.
 const (
-	maxTags     = 50
+	maxTags     = store.MaxTags
 	maxTag      = 64
 	maxCategory = 64
 	maxName     = 255
@@ -282,6 +282,16 @@ func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetReq
 		s.discard(ctx, who.ID, orphan)
 	}
 	return nil, err
+}
+
+// restoreAsset takes an asset out of the trash.
+func (s *Server) restoreAsset(ctx context.Context, who caller, in *assetIDRequest) (*assetAnswer, error) {
+	id, err := parseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	asset, err := s.store.RestoreAsset(ctx, who.ID, id)
+	return assetAnswerOf(asset), err
 }
 
 // discardTimeout is how long a client waits for its bytes to go, and no longer.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
@@ -21,12 +23,17 @@ const stallTime = time.Minute
 
 // downloadAsset streams an asset's bytes, or the range of them that was asked for, from the bucket.
 func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
-	asset, key, err := s.findDownload(r, who)
+	return s.serveDownload(w, r, func(ctx context.Context, id uuid.UUID) (store.Asset, error) { return s.store.Asset(ctx, who.ID, id) })
+}
+
+// serveDownload streams the bytes of what find returns for the path's id.
+func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func(context.Context, uuid.UUID) (store.Asset, error)) error {
+	asset, key, err := s.findDownload(r, find)
 	if err != nil {
 		return err
 	}
 	etag := `"` + hex.EncodeToString(asset.SHA256[:]) + `"`
-	plan := deliver(r, etag, asset.CreatedAt, asset.FileSize)
+	plan := deliver(r, etag, asset.BytesAt, asset.FileSize)
 	if plan.status == http.StatusPreconditionFailed {
 		return newProblem(plan.status, "PRECONDITION_FAILED", "The file is another one than the request's conditions want.")
 	}
@@ -69,14 +76,14 @@ func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who calle
 }
 
 // findDownload returns the asset that the path names, and where its bytes are.
-func (s *Server) findDownload(r *http.Request, who caller) (asset store.Asset, key string, err error) {
+func (s *Server) findDownload(r *http.Request, find func(context.Context, uuid.UUID) (store.Asset, error)) (asset store.Asset, key string, err error) {
 	id, err := parseID(r.PathValue("id"))
 	if err != nil {
 		return asset, "", err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
 	defer cancel()
-	if asset, err = s.store.Asset(ctx, who.ID, id); err != nil {
+	if asset, err = find(ctx, id); err != nil {
 		return asset, "", err
 	}
 	key, err = s.store.ObjectKey(ctx, asset)
@@ -87,7 +94,7 @@ func (s *Server) findDownload(r *http.Request, who caller) (asset store.Asset, k
 // may still be shown.
 func describeVersion(h http.Header, etag string, asset store.Asset) {
 	h.Set("ETag", etag)
-	h.Set("Last-Modified", asset.CreatedAt.Format(http.TimeFormat))
+	h.Set("Last-Modified", asset.BytesAt.Format(http.TimeFormat))
 	h.Set("Cache-Control", "private, no-cache")
 }
 

@@ -52,9 +52,18 @@ func (s *Server) routes() http.Handler {
 	private(api, "GET /api/assets", http.StatusOK, reads, s.listAssets)
 	private(api, "GET /api/assets/{id}", http.StatusOK, reads, s.getAsset)
 	stream(mux, s, "GET /api/assets/{id}/download", reads, s.downloadAsset)
+	private(api, "POST /api/assets/{id}/restore", http.StatusOK, writes, s.restoreAsset)
 	private(api, "PUT /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
 	private(api, "PATCH /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
 	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, writes, s.deleteAsset)
+
+	// versions.go, bulk.go, pickers.go
+	private(api, "GET /api/assets/{id}/versions", http.StatusOK, reads, s.listVersions)
+	stream(mux, s, "POST /api/assets/{id}/versions", writes, s.addVersion)
+	stream(mux, s, "GET /api/assets/{id}/versions/{version}/download", reads, s.downloadVersion)
+	private(api, "POST /api/assets/bulk", http.StatusOK, writes, s.bulkEdit)
+	private(api, "GET /api/assets/tags", http.StatusOK, reads, picker(s.store.TagCounts))
+	private(api, "GET /api/assets/categories", http.StatusOK, reads, picker(s.store.CategoryCounts))
 
 	// projects.go, project_members.go
 	private(api, "POST /api/projects", http.StatusCreated, writes, s.createProject)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -44,11 +45,23 @@ const (
 // leaves nothing behind: see discard.
 type upload struct {
 	server   *Server
-	userID   uuid.UUID
+	userID   uuid.UUID  // whose the bytes will be
 	format   fileFormat // zero until the file was seen
 	asset    store.NewAsset
 	noted    bool // asset.ObjectKey is in the store's notes
 	keepNote bool // what the bucket did with the key is not known: only the collector may decide
+
+	versionOf *store.Asset // nil: a new asset
+	by        uuid.UUID    // who sends a version
+	match     []time.Time  // in which of its states the asset may be
+}
+
+// committed is what became of an upload.
+type committed struct {
+	asset     store.Asset
+	status    int
+	duplicate bool   // the owner had the bytes already: those that were stored now are not wanted
+	answered  []byte // an earlier request with the same idempotency key was answered this
 }
 
 // uploadAsset stores a file, and answers with the asset it became.
@@ -57,7 +70,17 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 		return err
 	}
 	u := &upload{server: s, userID: who.ID}
-	asset, duplicate, err := u.receive(w, r)
+	u.asset.Idempotency.Key = r.Header.Get("Idempotency-Key")
+	if key := u.asset.Idempotency.Key; len(key) > maxIdempotencyKey || !isText(key) {
+		return invalid("Idempotency-Key", fmt.Sprintf("is longer than %d bytes or no text", maxIdempotencyKey))
+	}
+	return u.serve(w, r)
+}
+
+// serve receives the upload and answers.
+func (u *upload) serve(w http.ResponseWriter, r *http.Request) error {
+	s := u.server
+	done, err := u.receive(w, r)
 	if err != nil {
 		u.abandon(r.Context())
 		if problemOf(err).status >= http.StatusInternalServerError {
@@ -68,17 +91,21 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 		w.Header().Set("Connection", "close") // the rest of the body is not wanted
 		return err
 	}
-	if duplicate {
-		s.discard(r.Context(), who.ID, u.asset.ObjectKey)
+	if done.duplicate || done.answered != nil {
+		s.discard(r.Context(), u.userID, u.asset.ObjectKey)
 		s.metrics.upload(u.format.kind, "duplicate")
 	} else {
 		s.metrics.upload(u.format.kind, "stored")
 	}
 	setWriteDeadline(w, time.Now().Add(writeTimeout))
-	w.Header().Set("Location", assetPath(asset.ID))
-	answer := assetAnswerOf(asset)
+	if done.answered != nil {
+		writeJSON(w, done.status, json.RawMessage(done.answered))
+		return nil
+	}
+	answer := assetAnswerOf(done.asset)
+	w.Header().Set("Location", assetPath(done.asset.ID))
 	w.Header().Set("ETag", answer.ETag)
-	writeJSON(w, http.StatusCreated, answer.Body)
+	writeJSON(w, done.status, answer.Body)
 	return nil
 }
 
@@ -88,29 +115,48 @@ func (s *Server) largestFile() int64 {
 }
 
 // receive reads the whole form and commits the upload.
-func (u *upload) receive(w http.ResponseWriter, r *http.Request) (asset store.Asset, duplicate bool, err error) {
+func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed, err error) {
 	largest := u.server.largestFile()
 	if r.ContentLength > largest+formOverhead {
-		return asset, false, fileTooLarge(largest)
+		return done, fileTooLarge(largest)
 	}
 	pace := u.server.progressTime
 	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: pace, left: pace}, largest+formOverhead)
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
-		return asset, false, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
+		return done, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
 	}
 	if err != nil {
-		return asset, false, fmt.Errorf("%w: %w", errBody, err)
+		return done, fmt.Errorf("%w: %w", errBody, err)
 	}
 	if err := u.readForm(r.Context(), form); err != nil {
-		return asset, false, err
+		return done, err
 	}
 	if !u.noted {
-		return asset, false, invalid("file", "is required")
+		return done, invalid("file", "is required")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), commitTimeout)
 	defer cancel()
-	return u.server.store.CommitUpload(ctx, u.asset)
+	if u.versionOf != nil {
+		return u.commitVersion(ctx)
+	}
+	u.asset.Idempotency.Fingerprint = fingerprint(u.asset)
+	u.asset.Answer = func(a store.Asset) []byte {
+		text, _ := json.Marshal(assetAnswerOf(a).Body) // bodies of ours are plain
+		return text
+	}
+	done.status = http.StatusCreated
+	done.asset, done.duplicate, done.answered, err = u.server.store.CommitUpload(ctx, u.asset)
+	return done, err
+}
+
+// maxIdempotencyKey bounds the header Idempotency-Key, bytes.
+const maxIdempotencyKey = 255
+
+// fingerprint tells uploads apart that were sent with one idempotency key.
+func fingerprint(n store.NewAsset) [32]byte {
+	text, _ := json.Marshal([]any{n.SHA256[:], n.OriginalName, n.Tags, n.Category, n.ProjectID}) // plain values
+	return sha256.Sum256(text)
 }
 
 // abandon removes what an upload that failed has stored.
@@ -130,10 +176,12 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 		if err != nil {
 			return bodyError(err)
 		}
-		switch part.FormName() {
-		case "file":
+		switch name := part.FormName(); {
+		case name == "file":
 			err = u.readFile(ctx, part)
-		case "tags":
+		case u.versionOf != nil: // all else is said about the asset already
+			err = invalid(name, "is not a field of this request")
+		case name == "tags":
 			err = readField(part, func(text string) error {
 				tags, err := parseTags(text)
 				known := func(tag string) bool { return slices.Contains(u.asset.Tags, tag) }
@@ -143,16 +191,16 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 				}
 				return err
 			})
-		case "projectId":
+		case name == "projectId":
 			err = readField(part, func(text string) error { return u.setProject(ctx, text) })
-		case "category":
+		case name == "category":
 			if categories++; categories > 1 {
 				err = invalid("category", "is there more than once")
 			} else {
 				err = readField(part, u.setCategory)
 			}
 		default:
-			err = invalid(part.FormName(), "is not a field of this request")
+			err = invalid(name, "is not a field of this request")
 		}
 		if err != nil {
 			return err
@@ -233,10 +281,8 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if err != nil {
 		return err
 	}
-	u.asset = store.NewAsset{
-		UserID: u.userID, ObjectKey: key, OriginalName: name, FileType: u.format.kind, MIMEType: u.format.mimeType,
-		Tags: u.asset.Tags, Category: u.asset.Category, ProjectID: u.asset.ProjectID,
-	}
+	u.asset.UserID, u.asset.ObjectKey, u.asset.OriginalName = u.userID, key, name
+	u.asset.FileType, u.asset.MIMEType = u.format.kind, u.format.mimeType
 	file := &meter{source: source, limit: limit, hash: sha256.New(), inspection: inspect(u.format)}
 	defer file.inspection.stop()
 	// Not under the request's context: its end shows as an error of the body, after

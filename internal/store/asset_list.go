@@ -11,7 +11,7 @@ import (
 
 // assetColumns are the fields of sqlc.Asset in their order. Not *: a later migration may
 // add a column while images that do not know of it still serve.
-const assetColumns = "id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at"
+const assetColumns = "id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at"
 
 var assetSorts = map[Sort]sortColumn[Asset]{
 	SortCreatedAt:    {"created_at", "timestamptz", func(a Asset) any { return a.CreatedAt }},

@@ -36,6 +36,7 @@ type Asset struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time // set: in the trash
+	BytesAt      time.Time  // when the present version's bytes came
 
 	Access     Access      // of the user who asked
 	ProjectIDs []uuid.UUID // those of the user's projects that it is in
@@ -53,14 +54,19 @@ type NewAsset struct {
 	Tags         []string
 	Category     *string
 	ProjectID    uuid.UUID // nil: none
+
+	Idempotency Idempotency
+	Answer      func(Asset) []byte // the JSON that a request with the same key is answered with; needed if there is one
 }
 
 // CommitUpload makes an asset of an upload. duplicate tells that the owner already has
 // equal bytes, which are kept instead: the caller then discards the object it stored.
 // ErrUploadExpired if the upload took too long; ErrNotFound or ErrForbidden if the owner may not put it into the project.
-func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, duplicate bool, err error) {
+// answered is what an earlier request with the idempotency key was answered: then no asset is made, and the caller discards the object
+// as well; ErrKeyReused if that one asked for something else.
+func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, duplicate bool, answered []byte, err error) {
 	if err := owned(n.UserID); err != nil {
-		return Asset{}, false, err
+		return Asset{}, false, nil, err
 	}
 	tags := n.Tags
 	if tags == nil {
@@ -87,9 +93,18 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 			}
 			asset.ProjectIDs = []uuid.UUID{n.ProjectID}
 		}
+		if n.Idempotency.Key != "" {
+			if err := keepAnswer(ctx, q, n.UserID, n.Idempotency, n.Answer(asset)); err != nil {
+				return err
+			}
+		}
 		return audit(ctx, q, assetChange("asset.upload", asset.UserID, asset.ID, map[string]any{"name": asset.OriginalName, "size": asset.FileSize}))
 	})
-	return asset, duplicate, fail("commit upload", err)
+	if errors.Is(err, errAnswered) {
+		answered, err = s.keptAnswer(ctx, n.UserID, n.Idempotency)
+		return Asset{}, false, answered, err
+	}
+	return asset, duplicate, nil, fail("commit upload", err)
 }
 
 // Asset returns an asset that is not in the trash: of the user, or in a project of which the user is a member.
@@ -186,6 +201,9 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return "", err
 	}
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
+		if err := releaseVersions(ctx, q, userID, id); err != nil {
+			return err
+		}
 		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID, Versions: versions})
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = refusedDelete(ctx, q, userID, id)
@@ -199,6 +217,74 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return audit(ctx, q, assetChange("asset.purge", userID, id, nil))
 	})
 	return orphan, fail("purge asset", err)
+}
+
+// releaseVersions deletes the former versions of an asset that is about to go; a transaction that does not delete it takes that back.
+// The collector takes their bytes.
+func releaseVersions(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
+	former, err := q.DeleteVersions(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, sha := range former {
+		if _, err := releaseBlob(ctx, q, userID, sha); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RestoreAsset takes an asset of the user out of the trash; one that is not in it stays as it is.
+func (s *Store) RestoreAsset(ctx context.Context, userID, id uuid.UUID) (Asset, error) {
+	if err := owned(userID); err != nil {
+		return Asset{}, err
+	}
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		n, err := q.RestoreAsset(ctx, sqlc.RestoreAssetParams{ID: id, UserID: userID})
+		if err != nil || n == 0 {
+			return err
+		}
+		return audit(ctx, q, assetChange("asset.restore", userID, id, nil))
+	})
+	if err != nil {
+		return Asset{}, fail("restore asset", err)
+	}
+	return s.Asset(ctx, userID, id)
+}
+
+// NameCount is a name with the number of the assets that have it.
+type NameCount struct {
+	Name   string
+	Assets int64
+}
+
+// maxNames bounds how many names a picker gets: those that most assets have.
+const maxNames = 1000
+
+// TagCounts returns the tags of the user's assets outside of the trash, the most used first.
+func (s *Store) TagCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, error) {
+	if err := owned(userID); err != nil {
+		return nil, err
+	}
+	rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
+	counts := make([]NameCount, len(rows))
+	for i, row := range rows {
+		counts[i] = NameCount(row)
+	}
+	return counts, fail("count tags", err)
+}
+
+// CategoryCounts does the same for categories.
+func (s *Store) CategoryCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, error) {
+	if err := owned(userID); err != nil {
+		return nil, err
+	}
+	rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
+	counts := make([]NameCount, len(rows))
+	for i, row := range rows {
+		counts[i] = NameCount(row)
+	}
+	return counts, fail("count categories", err)
 }
 
 // refusedDelete is what to call it that an asset could not be deleted: it is another user's, though one in a common project, or not
@@ -225,6 +311,9 @@ func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (
 	}
 	for _, asset := range expired {
 		err := s.inTx(ctx, func(q *sqlc.Queries) error {
+			if err := releaseVersions(ctx, q, asset.UserID, asset.ID); err != nil {
+				return err
+			}
 			sha, err := q.DeleteTrashedAsset(ctx, sqlc.DeleteTrashedAssetParams{ID: asset.ID, UserID: asset.UserID, Before: before})
 			if err != nil {
 				return err
@@ -246,7 +335,10 @@ func assetOf(row sqlc.Asset, access Access) Asset {
 		ID:     row.ID, UserID: row.UserID, OriginalName: row.OriginalName,
 		FileType: FileType(row.FileType), MIMEType: row.MimeType, FileSize: row.FileSize, Version: row.Version,
 		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata,
-		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), BytesAt: row.CreatedAt.UTC(),
+	}
+	if row.BytesAt != nil {
+		a.BytesAt = row.BytesAt.UTC()
 	}
 	copy(a.SHA256[:], row.Sha256)
 	if row.DeletedAt != nil {

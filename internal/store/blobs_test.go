@@ -102,7 +102,7 @@ func TestConcurrentUploadsAndDeletesOfEqualBytes(t *testing.T) {
 				}
 				objects.put(key)
 				content := fmt.Sprint("content ", rand.IntN(2))
-				a, duplicate, err := s.CommitUpload(t.Context(), newAsset(alice.ID, key, fmt.Sprint(worker, step), content))
+				a, duplicate, _, err := s.CommitUpload(t.Context(), newAsset(alice.ID, key, fmt.Sprint(worker, step), content))
 				if err == nil && duplicate {
 					err = s.DiscardObject(t.Context(), alice.ID, key, objects.remove)
 				}
@@ -184,7 +184,7 @@ func TestCollectOnlyWhatIsDue(t *testing.T) {
 	deleting, committed := make(chan struct{}), make(chan error)
 	go func() {
 		<-deleting
-		_, _, err := s.CommitUpload(t.Context(), newAsset(alice.ID, stale, "late.png", "late"))
+		_, _, _, err := s.CommitUpload(t.Context(), newAsset(alice.ID, stale, "late.png", "late"))
 		committed <- err
 	}()
 	key, err := s.CollectObject(t.Context(), "", func(context.Context, string) error {

@@ -119,7 +119,7 @@ func fail(operation string, err error) error {
 		return nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrChanged), errors.Is(err, ErrUnavailable),
 		errors.Is(err, ErrUploadExpired), errors.Is(err, ErrTooManyKeys), errors.Is(err, ErrLastAdmin),
-		errors.Is(err, ErrForbidden), errors.Is(err, context.Canceled):
+		errors.Is(err, ErrForbidden), errors.Is(err, ErrOtherKind), errors.Is(err, ErrNothingDone), errors.Is(err, errAnswered), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", operation, err)
 	case errors.Is(err, pgx.ErrNoRows):
 		return fmt.Errorf("%s: %w", operation, ErrNotFound)

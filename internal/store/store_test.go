@@ -53,7 +53,7 @@ func upload(t *testing.T, s *Store, userID uuid.UUID, name, content string) (Ass
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _, err := s.CommitUpload(t.Context(), newAsset(userID, key, name, content))
+	a, _, _, err := s.CommitUpload(t.Context(), newAsset(userID, key, name, content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestTenancy(t *testing.T) {
 	if _, err := s.BeginUpload(t.Context(), uuid.Nil); !errors.Is(err, ErrNoUser) {
 		t.Errorf("BeginUpload: %v", err)
 	}
-	if _, _, err := s.CommitUpload(t.Context(), newAsset(uuid.Nil, key, "x", "x")); !errors.Is(err, ErrNoUser) {
+	if _, _, _, err := s.CommitUpload(t.Context(), newAsset(uuid.Nil, key, "x", "x")); !errors.Is(err, ErrNoUser) {
 		t.Errorf("CommitUpload: %v", err)
 	}
 	if _, err := s.Asset(t.Context(), alice.ID, asset.ID); err != nil {
@@ -166,7 +166,7 @@ func TestTenancy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.CommitUpload(t.Context(), newAsset(alice.ID, bobs, "x", "stolen")); !errors.Is(err, ErrUploadExpired) {
+	if _, _, _, err := s.CommitUpload(t.Context(), newAsset(alice.ID, bobs, "x", "stolen")); !errors.Is(err, ErrUploadExpired) {
 		t.Errorf("commit of another's upload: %v", err)
 	}
 }
@@ -249,7 +249,7 @@ func TestListAssetsFilters(t *testing.T) {
 		if category != "" {
 			n.Category = &category
 		}
-		a, _, err := s.CommitUpload(t.Context(), n)
+		a, _, _, err := s.CommitUpload(t.Context(), n)
 		if err != nil {
 			t.Fatal(err)
 		}

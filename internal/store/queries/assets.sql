@@ -49,3 +49,45 @@ returning sha256;
 select id, user_id from assets
 where deleted_at < sqlc.arg(before)::timestamptz
 order by deleted_at limit $1;
+
+-- name: LockVisibleAssets :many
+-- Those of the user, or in a project of which the user is a member, in an order that lets no two changes wait for each other.
+select a.id, a.user_id, a.tags, (a.user_id = sqlc.arg(user_id) or exists (
+    select from project_assets pa join project_members m on m.project_id = pa.project_id
+    where pa.asset_id = a.id and m.user_id = sqlc.arg(user_id) and m.role <> 'viewer'
+))::boolean as may_edit
+from assets a
+where a.id = any(sqlc.arg(ids)::uuid[]) and a.deleted_at is null and (a.user_id = sqlc.arg(user_id) or exists (
+    select from project_assets pa join project_members m on m.project_id = pa.project_id
+    where pa.asset_id = a.id and m.user_id = sqlc.arg(user_id)
+))
+order by a.id
+for update of a;
+
+-- name: UpdateTags :exec
+update assets a set tags = changed.tags, updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+from jsonb_to_recordset(sqlc.arg(changes)::jsonb) as changed(id uuid, tags text[])
+where a.id = changed.id;
+
+-- name: UpdateCategories :exec
+update assets a set category = sqlc.narg(category), updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+where a.id = any(sqlc.arg(ids)::uuid[]);
+
+-- name: TrashAssets :exec
+update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond') where id = any(sqlc.arg(ids)::uuid[]);
+
+-- name: RestoreAsset :execrows
+update assets set deleted_at = null, updated_at = greatest(now(), updated_at + interval '1 microsecond')
+where id = $1 and user_id = $2 and deleted_at is not null;
+
+-- name: TagCounts :many
+select tag::text as name, count(*) as assets
+from assets a, unnest(a.tags) as tag
+where a.user_id = $1 and a.deleted_at is null
+group by tag order by count(*) desc, tag limit $2;
+
+-- name: CategoryCounts :many
+select category::text as name, count(*) as assets
+from assets
+where user_id = $1 and deleted_at is null and category is not null
+group by category order by count(*) desc, category limit $2;

@@ -58,3 +58,6 @@ select pa.asset_id, pa.project_id
 from project_assets pa join project_members m on m.project_id = pa.project_id
 where pa.asset_id = any(sqlc.arg(asset_ids)::uuid[]) and m.user_id = sqlc.arg(user_id)
 order by pa.asset_id, pa.project_id;
+
+-- name: RemoveAssetsFromProject :exec
+delete from project_assets where project_id = $1 and asset_id = any(sqlc.arg(asset_ids)::uuid[]);

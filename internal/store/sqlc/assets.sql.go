@@ -13,7 +13,7 @@ import (
 )
 
 const asset = `-- name: Asset :one
-select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata, a.created_at, a.updated_at, a.deleted_at, visible.access
+select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata, a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
 from assets a, lateral (
     select case when a.user_id = $2 then 'owner' else (
         select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
@@ -54,6 +54,7 @@ func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) 
 		&i.Asset.CreatedAt,
 		&i.Asset.UpdatedAt,
 		&i.Asset.DeletedAt,
+		&i.Asset.BytesAt,
 		&i.Access,
 	)
 	return i, err
@@ -75,10 +76,47 @@ func (q *Queries) AssetOrTrash(ctx context.Context, arg AssetOrTrashParams) (uui
 	return id, err
 }
 
+const categoryCounts = `-- name: CategoryCounts :many
+select category::text as name, count(*) as assets
+from assets
+where user_id = $1 and deleted_at is null and category is not null
+group by category order by count(*) desc, category limit $2
+`
+
+type CategoryCountsParams struct {
+	UserID uuid.UUID
+	Limit  int32
+}
+
+type CategoryCountsRow struct {
+	Name   string
+	Assets int64
+}
+
+func (q *Queries) CategoryCounts(ctx context.Context, arg CategoryCountsParams) ([]CategoryCountsRow, error) {
+	rows, err := q.db.Query(ctx, categoryCounts, arg.UserID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CategoryCountsRow
+	for rows.Next() {
+		var i CategoryCountsRow
+		if err := rows.Scan(&i.Name, &i.Assets); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const createAsset = `-- name: CreateAsset :one
 insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at
+returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at
 `
 
 type CreateAssetParams struct {
@@ -121,6 +159,7 @@ func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (Asset
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.BytesAt,
 	)
 	return i, err
 }
@@ -200,6 +239,113 @@ func (q *Queries) ExpiredTrash(ctx context.Context, arg ExpiredTrashParams) ([]E
 	return items, nil
 }
 
+const lockVisibleAssets = `-- name: LockVisibleAssets :many
+select a.id, a.user_id, a.tags, (a.user_id = $1 or exists (
+    select from project_assets pa join project_members m on m.project_id = pa.project_id
+    where pa.asset_id = a.id and m.user_id = $1 and m.role <> 'viewer'
+))::boolean as may_edit
+from assets a
+where a.id = any($2::uuid[]) and a.deleted_at is null and (a.user_id = $1 or exists (
+    select from project_assets pa join project_members m on m.project_id = pa.project_id
+    where pa.asset_id = a.id and m.user_id = $1
+))
+order by a.id
+for update of a
+`
+
+type LockVisibleAssetsParams struct {
+	UserID uuid.UUID
+	Ids    []uuid.UUID
+}
+
+type LockVisibleAssetsRow struct {
+	ID      uuid.UUID
+	UserID  uuid.UUID
+	Tags    []string
+	MayEdit bool
+}
+
+// Those of the user, or in a project of which the user is a member, in an order that lets no two changes wait for each other.
+func (q *Queries) LockVisibleAssets(ctx context.Context, arg LockVisibleAssetsParams) ([]LockVisibleAssetsRow, error) {
+	rows, err := q.db.Query(ctx, lockVisibleAssets, arg.UserID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockVisibleAssetsRow
+	for rows.Next() {
+		var i LockVisibleAssetsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Tags,
+			&i.MayEdit,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const restoreAsset = `-- name: RestoreAsset :execrows
+update assets set deleted_at = null, updated_at = greatest(now(), updated_at + interval '1 microsecond')
+where id = $1 and user_id = $2 and deleted_at is not null
+`
+
+type RestoreAssetParams struct {
+	ID     uuid.UUID
+	UserID uuid.UUID
+}
+
+func (q *Queries) RestoreAsset(ctx context.Context, arg RestoreAssetParams) (int64, error) {
+	result, err := q.db.Exec(ctx, restoreAsset, arg.ID, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const tagCounts = `-- name: TagCounts :many
+select tag::text as name, count(*) as assets
+from assets a, unnest(a.tags) as tag
+where a.user_id = $1 and a.deleted_at is null
+group by tag order by count(*) desc, tag limit $2
+`
+
+type TagCountsParams struct {
+	UserID uuid.UUID
+	Limit  int32
+}
+
+type TagCountsRow struct {
+	Name   string
+	Assets int64
+}
+
+func (q *Queries) TagCounts(ctx context.Context, arg TagCountsParams) ([]TagCountsRow, error) {
+	rows, err := q.db.Query(ctx, tagCounts, arg.UserID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TagCountsRow
+	for rows.Next() {
+		var i TagCountsRow
+		if err := rows.Scan(&i.Name, &i.Assets); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const trashAsset = `-- name: TrashAsset :execrows
 update assets set deleted_at = now(), updated_at = now()
 where id = $1 and user_id = $2 and deleted_at is null
@@ -220,6 +366,15 @@ func (q *Queries) TrashAsset(ctx context.Context, arg TrashAssetParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const trashAssets = `-- name: TrashAssets :exec
+update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond') where id = any($1::uuid[])
+`
+
+func (q *Queries) TrashAssets(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, trashAssets, ids)
+	return err
+}
+
 const updateAsset = `-- name: UpdateAsset :one
 update assets a set
     original_name = coalesce($2, original_name),
@@ -228,7 +383,7 @@ update assets a set
     updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where a.id = $1 and a.deleted_at is null
   and ($6::timestamptz[] is null or a.updated_at = any($6::timestamptz[]))
-returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at
+returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at
 `
 
 type UpdateAssetParams struct {
@@ -265,6 +420,33 @@ func (q *Queries) UpdateAsset(ctx context.Context, arg UpdateAssetParams) (Asset
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.BytesAt,
 	)
 	return i, err
+}
+
+const updateCategories = `-- name: UpdateCategories :exec
+update assets a set category = $1, updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+where a.id = any($2::uuid[])
+`
+
+type UpdateCategoriesParams struct {
+	Category *string
+	Ids      []uuid.UUID
+}
+
+func (q *Queries) UpdateCategories(ctx context.Context, arg UpdateCategoriesParams) error {
+	_, err := q.db.Exec(ctx, updateCategories, arg.Category, arg.Ids)
+	return err
+}
+
+const updateTags = `-- name: UpdateTags :exec
+update assets a set tags = changed.tags, updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+from jsonb_to_recordset($1::jsonb) as changed(id uuid, tags text[])
+where a.id = changed.id
+`
+
+func (q *Queries) UpdateTags(ctx context.Context, changes []byte) error {
+	_, err := q.db.Exec(ctx, updateTags, changes)
+	return err
 }

@@ -37,6 +37,7 @@ type Asset struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time
+	BytesAt      *time.Time
 }
 
 type User struct {

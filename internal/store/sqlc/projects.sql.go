@@ -283,6 +283,20 @@ func (q *Queries) RemoveAssetFromProject(ctx context.Context, arg RemoveAssetFro
 	return result.RowsAffected(), nil
 }
 
+const removeAssetsFromProject = `-- name: RemoveAssetsFromProject :exec
+delete from project_assets where project_id = $1 and asset_id = any($2::uuid[])
+`
+
+type RemoveAssetsFromProjectParams struct {
+	ProjectID uuid.UUID
+	AssetIds  []uuid.UUID
+}
+
+func (q *Queries) RemoveAssetsFromProject(ctx context.Context, arg RemoveAssetsFromProjectParams) error {
+	_, err := q.db.Exec(ctx, removeAssetsFromProject, arg.ProjectID, arg.AssetIds)
+	return err
+}
+
 const removeProjectMember = `-- name: RemoveProjectMember :execrows
 delete from project_members where project_id = $1 and user_id = $2
 `
