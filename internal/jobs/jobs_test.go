@@ -246,3 +246,25 @@ func TestRunStartsOnceTheDatabaseIsBack(t *testing.T) {
 	pg.Start(t)
 	eventually(t, "the workers have started", func() bool { return strings.Contains(b.log.String(), "River client started") })
 }
+
+// What an older image has written becomes searchable.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, services.SharedPostgres(t))
+	for i := range 3 {
+		b.asset(fmt.Sprint(i))
+	}
+	b.exec("update assets set search_text = null, grams = null, original_name = 'Hero.png'")
+	find := func() int {
+		found, _, _, err := b.store.ListAssets(t.Context(), b.user.ID, store.AssetFilter{Search: "hero"}, store.Page{Sort: store.SortRank, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	if n := find(); n != 0 {
+		t.Fatalf("%d are found before", n)
+	}
+	b.run(closed())
+	eventually(t, "all are found", func() bool { return find() == 3 })
+}

@@ -76,19 +76,20 @@ type ListAssetsQuery struct {
 	CreatedAfter  time.Time      `query:"createdAfter"`
 	CreatedBefore time.Time      `query:"createdBefore"`
 	Deleted       bool           `query:"deleted"`
-	SortBy        store.Sort     `query:"sortBy" enum:"createdAt,updatedAt,originalName,fileSize" default:"createdAt"`
+	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script."`
+	SortBy        store.Sort     `query:"sortBy" enum:"rank,createdAt,updatedAt,originalName,fileSize" doc:"Absent: rank with a search, else createdAt."`
 	SortOrder     string         `query:"sortOrder" enum:"asc,desc" default:"desc"`
 }
 
 // laterFilters are documented, and wait for what they look into. Other unknown parameters are ignored.
 var laterFilters = []string{
-	"search", "promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
+	"promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
 }
 
 // filters narrow the list, and must say how; once may each of singles be there.
 var (
-	filters = []string{"projectId", "fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
-	singles = []string{"projectId", "fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
+	filters = []string{"search", "projectId", "fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
+	singles = []string{"search", "projectId", "fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
 )
 
 // Resolve refuses laterFilters, empty filters, and a query of which a part would be
@@ -136,6 +137,10 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 			return f, invalid("projectId", "is not the id of a project")
 		}
 	}
+	if !isText(in.Search) {
+		return f, invalid("search", "holds control characters")
+	}
+	f.Search = in.Search
 	if !isText(in.Category) {
 		return f, invalid("category", "holds control characters")
 	}
@@ -155,9 +160,38 @@ func (s *Server) listAssets(ctx context.Context, who caller, in *listAssetsReque
 	if err != nil {
 		return nil, err
 	}
-	return listSorted(in.PageQuery, in.SortBy, in.SortOrder, assetBodyOf, func(p store.Page) ([]store.Asset, *store.Position, store.Total, error) {
+	sortBy := in.SortBy
+	switch {
+	case sortBy == "" && in.Search != "":
+		sortBy = store.SortRank
+	case sortBy == "":
+		sortBy = store.SortCreatedAt
+	case sortBy == store.SortRank && in.Search == "":
+		return nil, invalid("sortBy", "is rank, which only a search has")
+	}
+	if sortBy == store.SortRank && in.SortOrder == "asc" {
+		return nil, invalid("sortOrder", "is asc, but the best comes first: leave it out")
+	}
+	return listSorted(in.PageQuery, sortBy, in.SortOrder, assetBodyOf, func(p store.Page) ([]store.Asset, *store.Position, store.Total, error) {
 		return s.store.ListAssets(ctx, who.ID, filter, p)
 	})
+}
+
+type searchAssetsRequest struct {
+	Q string `query:"q" required:"true" minLength:"1" maxLength:"200"`
+	ListAssetsQuery
+}
+
+// searchAssets is listAssets with that search.
+func (s *Server) searchAssets(ctx context.Context, who caller, in *searchAssetsRequest) (*list[assetBody], error) {
+	if in.Search != "" && in.Search != in.Q {
+		return nil, invalid("search", "is another one than q: leave it out")
+	}
+	if strings.TrimSpace(in.Q) == "" || !isText(in.Q) {
+		return nil, invalid("q", "is empty or holds control characters")
+	}
+	in.Search = in.Q
+	return s.listAssets(ctx, who, &listAssetsRequest{in.ListAssetsQuery})
 }
 
 type assetRequest struct {

@@ -29,6 +29,7 @@ type list[T any] struct {
 
 type pagination struct {
 	Total           int64   `json:"total"`
+	Approximate     bool    `json:"approximate,omitempty" doc:"Nothing holds the search: these hold something like it."`
 	TotalIsEstimate bool    `json:"totalIsEstimate,omitempty" doc:"There are so many that they were not counted."`
 	Limit           int     `json:"limit"`
 	Offset          *int    `json:"offset"` // null behind a cursor
@@ -57,7 +58,7 @@ func (q PageQuery) offset() (int, error) {
 // describe makes the pagination of an answer.
 func (q PageQuery) describe(offset int, total store.Total, next *string) pagination {
 	p := pagination{
-		Total: total.Rows, TotalIsEstimate: total.Estimate,
+		Total: total.Rows, TotalIsEstimate: total.Estimate, Approximate: total.Approximate,
 		Limit: q.Limit, TotalPages: (total.Rows + int64(q.Limit) - 1) / int64(q.Limit), NextCursor: next,
 	}
 	if q.Cursor == "" {

@@ -50,6 +50,7 @@ func (s *Server) routes() http.Handler {
 	// assets.go; upload.go and download.go stream
 	stream(mux, s, "POST /api/assets/upload", writes, s.uploadAsset)
 	private(api, "GET /api/assets", http.StatusOK, reads, s.listAssets)
+	private(api, "GET /api/assets/search", http.StatusOK, reads, s.searchAssets)
 	private(api, "GET /api/assets/{id}", http.StatusOK, reads, s.getAsset)
 	stream(mux, s, "GET /api/assets/{id}/download", reads, s.downloadAsset)
 	private(api, "POST /api/assets/{id}/restore", http.StatusOK, writes, s.restoreAsset)

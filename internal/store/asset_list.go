@@ -9,9 +9,30 @@ import (
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
 
-// assetColumns are the fields of sqlc.Asset in their order. Not *: a later migration may
-// add a column while images that do not know of it still serve.
-const assetColumns = "id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at"
+// assetRow is an asset as it is selected.
+type assetRow struct {
+	ID           uuid.UUID
+	UserID       uuid.UUID
+	Sha256       []byte
+	OriginalName string
+	FileType     string
+	MimeType     string
+	FileSize     int64
+	Version      int32
+	Tags         []string
+	Category     *string
+	Metadata     []byte
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	DeletedAt    *time.Time
+	BytesAt      *time.Time
+}
+
+// selectAssets selects the fields of assetRow. Not *: there is more that lists need not read, and a later migration may add to it while
+// images that do not know of it still serve.
+const selectAssets = "select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at from assets"
+
+func assetID(a Asset) uuid.UUID { return a.ID }
 
 var assetSorts = map[Sort]sortColumn[Asset]{
 	SortCreatedAt:    {"created_at", "timestamptz", func(a Asset) any { return a.CreatedAt }},
@@ -29,7 +50,8 @@ type AssetFilter struct {
 	AllTags       bool // an asset needs all of Tags, not just one
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
-	Trashed       bool // list the trash instead
+	Search        string // words that the name or tags hold
+	Trashed       bool   // list the trash instead
 }
 
 // ListAssets returns one page of the user's assets, or of those in a project of which the user is a member (else ErrNotFound), the
@@ -51,16 +73,30 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 		q.add("id in (select asset_id from project_assets where project_id = %s)", f.ProjectID)
 	}
 	f.apply(&q, userID)
-	if total, err = s.count(ctx, "assets", q); err != nil {
-		return nil, nil, total, err
-	}
-	itemOf := func(row sqlc.Asset) Asset {
+	itemOf := func(row assetRow) Asset {
 		if row.UserID == userID {
 			return assetOf(row, AccessOwner)
 		}
 		return assetOf(row, access)
 	}
-	assets, next, err = readPage(ctx, s, "select "+assetColumns+" from assets", q, p, assetSorts, itemOf, func(a Asset) uuid.UUID { return a.ID })
+	owner := userID
+	if f.ProjectID != uuid.Nil {
+		owner = uuid.Nil
+	}
+	words, all := parseSearch(f.Search), q.clone()
+	words.somewhere(&all, owner)
+	if total, err = s.count(ctx, "assets", all); err != nil {
+		return nil, nil, total, err
+	}
+	switch {
+	case total.Rows == 0 && p.Offset == 0 && p.After == nil:
+		assets, err = s.likeAssets(ctx, q, words, owner, p.Limit, itemOf)
+		total = Total{Rows: int64(len(assets)), Approximate: len(assets) > 0}
+	case p.Sort == SortRank:
+		assets, next, err = s.rankedAssets(ctx, q, words, owner, p, itemOf)
+	default:
+		assets, next, err = readPage(ctx, s, selectAssets, all, p, assetSorts, itemOf, assetID)
+	}
 	if err == nil {
 		err = s.addProjects(ctx, userID, assets)
 	}

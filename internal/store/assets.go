@@ -79,14 +79,19 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 		if err != nil {
 			return err
 		}
+		look := searchableOf(n.UserID, n.OriginalName, tags)
+		asset = Asset{
+			ID: newID(), UserID: n.UserID, SHA256: n.SHA256, OriginalName: n.OriginalName, FileType: n.FileType, MIMEType: n.MIMEType,
+			FileSize: n.FileSize, Version: 1, Tags: tags, Category: n.Category, Access: AccessOwner,
+		}
 		row, err := q.CreateAsset(ctx, sqlc.CreateAssetParams{
-			ID: newID(), UserID: n.UserID, Sha256: n.SHA256[:], OriginalName: n.OriginalName,
-			FileType: string(n.FileType), MimeType: n.MIMEType, FileSize: n.FileSize, Tags: tags, Category: n.Category,
+			ID: asset.ID, UserID: n.UserID, Sha256: n.SHA256[:], OriginalName: n.OriginalName, FileType: string(n.FileType),
+			MimeType: n.MIMEType, FileSize: n.FileSize, Tags: tags, Category: n.Category, SearchText: &look.Text, Grams: look.Grams,
 		})
 		if err != nil {
 			return err
 		}
-		asset = assetOf(row, AccessOwner)
+		asset.CreatedAt, asset.UpdatedAt, asset.BytesAt = row.CreatedAt.UTC(), row.UpdatedAt.UTC(), row.CreatedAt.UTC()
 		if n.ProjectID != uuid.Nil {
 			if err := putIntoProject(ctx, q, n.UserID, n.ProjectID, asset.ID); err != nil {
 				return err
@@ -116,7 +121,10 @@ func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) 
 	if err != nil {
 		return Asset{}, fail("get asset", err)
 	}
-	found := []Asset{assetOf(row.Asset, Access(row.Access))}
+	found := []Asset{assetOf(assetRow{
+		row.ID, row.UserID, row.Sha256, row.OriginalName, row.FileType, row.MimeType, row.FileSize, row.Version, row.Tags, row.Category,
+		row.Metadata, row.CreatedAt, row.UpdatedAt, row.DeletedAt, row.BytesAt,
+	}, Access(row.Access))}
 	err = s.addProjects(ctx, userID, found)
 	return found[0], fail("find an asset's projects", err)
 }
@@ -135,20 +143,23 @@ func (s *Store) UpdateAsset(ctx context.Context, userID, id uuid.UUID, c AssetCh
 		return Asset{}, err
 	}
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
-		asset, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+		asset, err := lockForEdit(ctx, q, userID, id, versions)
 		if err != nil {
 			return err
 		}
-		if !Access(asset.Access).covers(AccessEditor) {
-			return ErrForbidden
+		if c.OriginalName != nil {
+			asset.OriginalName = *c.OriginalName
 		}
-		params := sqlc.UpdateAssetParams{ID: id, OriginalName: c.OriginalName, Tags: c.Tags, Versions: versions}
+		if c.Tags != nil {
+			asset.Tags = c.Tags
+		}
 		if c.Category != nil {
-			params.SetCategory, params.Category = true, *c.Category
+			asset.Category = *c.Category
 		}
-		if _, err = q.UpdateAsset(ctx, params); errors.Is(err, pgx.ErrNoRows) {
-			return ErrChanged
-		}
+		look := searchableOf(asset.UserID, asset.OriginalName, asset.Tags)
+		err = q.UpdateAsset(ctx, sqlc.UpdateAssetParams{
+			ID: id, OriginalName: asset.OriginalName, Category: asset.Category, Tags: asset.Tags, SearchText: &look.Text, Grams: look.Grams,
+		})
 		if err != nil {
 			return err
 		}
@@ -329,7 +340,7 @@ func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (
 	return len(expired), nil
 }
 
-func assetOf(row sqlc.Asset, access Access) Asset {
+func assetOf(row assetRow, access Access) Asset {
 	a := Asset{
 		Access: access,
 		ID:     row.ID, UserID: row.UserID, OriginalName: row.OriginalName,

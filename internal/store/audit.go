@@ -120,7 +120,7 @@ func (s *Store) AuditEvents(ctx context.Context, f AuditFilter, behind uuid.UUID
 		q.add("id < %s", behind)
 	}
 	const columns = "id, action, user_id, resource_type, resource_id, ip, user_agent, success, request_id, details, created_at"
-	rows, err := s.pool.Query(ctx, q.page("select "+columns+" from audit_events", "id desc", limit, offset), q.args...)
+	rows, err := s.pool.Query(ctx, q.page("select "+columns+" from audit_events", "id desc", limit, offset), q.planned()...)
 	if err == nil {
 		events, err = pgx.CollectRows(rows, pgx.RowToStructByPos[AuditEvent])
 	}

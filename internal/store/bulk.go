@@ -111,12 +111,13 @@ func (e BulkEdit) apply(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, 
 	type tagged struct {
 		ID   uuid.UUID `json:"id"`
 		Tags []string  `json:"tags"`
+		searchable
 	}
 	ids, changes := make([]uuid.UUID, len(rows)), []tagged{}
 	for i, row := range rows {
 		ids[i] = row.ID
 		if tags := e.tags(row.Tags); !slices.Equal(tags, row.Tags) {
-			changes = append(changes, tagged{row.ID, tags})
+			changes = append(changes, tagged{row.ID, tags, searchableOf(row.UserID, row.OriginalName, tags)})
 		}
 	}
 	if len(changes) > 0 {

@@ -10,7 +10,10 @@ import (
 
 // Queues. A new kind of job gets a new queue: a pod of an older image that took it
 // would burn an attempt.
-const QueuePurge = "purge"
+const (
+	QueuePurge = "purge"
+	QueueIndex = "index"
+)
 
 // PurgeArgs asks to delete for good what is past its time: expired trash, bytes that
 // nothing refers to, ended sessions.
@@ -20,9 +23,21 @@ type PurgeArgs struct{}
 func (PurgeArgs) Kind() string { return "purge" }
 
 // InsertOpts lets at most one purge wait or run.
-func (PurgeArgs) InsertOpts() river.InsertOpts {
+func (PurgeArgs) InsertOpts() river.InsertOpts { return onlyOne(QueuePurge) }
+
+// IndexArgs asks to make assets searchable that are not yet: those that an image has written which did not know how.
+type IndexArgs struct{}
+
+// Kind names the job in the database.
+func (IndexArgs) Kind() string { return "index" }
+
+// InsertOpts lets at most one wait or run.
+func (IndexArgs) InsertOpts() river.InsertOpts { return onlyOne(QueueIndex) }
+
+// onlyOne are the options of a job of which at most one waits or runs.
+func onlyOne(queue string) river.InsertOpts {
 	return river.InsertOpts{
-		Queue:       QueuePurge,
+		Queue:       queue,
 		MaxAttempts: 3,
 		UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: []rivertype.JobState{
 			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,

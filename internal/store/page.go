@@ -20,6 +20,8 @@ const (
 	SortName         Sort = "name"
 	SortOriginalName Sort = "originalName"
 	SortFileSize     Sort = "fileSize"
+	// SortRank is by how well an asset fits a search, and then by the time of its creation.
+	SortRank Sort = "rank"
 )
 
 // Page says in which order to list and which part of the list.
@@ -65,7 +67,7 @@ func readPage[Row, Item any](ctx context.Context, s *Store, selection string, q 
 		q.add("("+sort.column+", id) "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
 	}
 	// One more than asked for tells whether there is a next page.
-	rows, err := s.pool.Query(ctx, q.page(selection, fmt.Sprintf("%s %s, id %s", sort.column, order, order), p.Limit+1, p.Offset), q.args...)
+	rows, err := s.pool.Query(ctx, q.page(selection, fmt.Sprintf("%s %s, id %s", sort.column, order, order), p.Limit+1, p.Offset), q.planned()...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -3,13 +3,17 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Total is how many rows a list has in all.
 type Total struct {
-	Rows     int64
-	Estimate bool // the planner's, for counting them would take longer than the list is worth
+	Rows        int64
+	Estimate    bool // the planner's, for counting them would take longer than the list is worth
+	Approximate bool // the list has what is like the search, for nothing has it
 }
 
 // countedRows is up to how many rows a total is exact: so many are counted in a few milliseconds.
@@ -19,7 +23,7 @@ const countedRows = 10_000
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
 	rows := fmt.Sprintf("select from %s%s", table, q.where())
 	var total Total
-	err := s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.args...).Scan(&total.Rows)
+	err := s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.planned()...).Scan(&total.Rows)
 	if err != nil || total.Rows <= countedRows {
 		return total, fail("count", err)
 	}
@@ -29,7 +33,7 @@ func (s *Store) count(ctx context.Context, table string, q conditions) (Total, e
 			Rows float64 `json:"Plan Rows"`
 		}
 	}
-	if err := s.pool.QueryRow(ctx, "explain (format json) "+rows, q.args...).Scan(&plan); err != nil {
+	if err := s.pool.QueryRow(ctx, "explain (format json) "+rows, q.planned()...).Scan(&plan); err != nil {
 		return total, fail("estimate", err)
 	}
 	total.Rows = max(total.Rows, int64(plan[0].Plan.Rows))
@@ -51,6 +55,15 @@ func (c *conditions) add(condition string, values ...any) {
 		places[i] = fmt.Sprintf("$%d", len(c.args))
 	}
 	c.parts = append(c.parts, fmt.Sprintf(condition, places...))
+}
+
+// planned are the arguments, for a query that is planned with them: a plan that is kept for any arguments cannot use an index for the
+// beginning of a text, and does not know which of two words is rare.
+func (c *conditions) planned() []any { return append([]any{pgx.QueryExecModeCacheDescribe}, c.args...) }
+
+// clone lets two queries begin with the same conditions.
+func (c *conditions) clone() conditions {
+	return conditions{parts: slices.Clone(c.parts), args: slices.Clone(c.args)}
 }
 
 // where is the clause; nothing without conditions.

@@ -67,7 +67,10 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 		if before.MimeType != n.MIMEType {
 			name = n.OriginalName
 		}
-		err = q.ReplaceBytes(ctx, sqlc.ReplaceBytesParams{ID: n.AssetID, Sha256: n.SHA256[:], FileSize: n.FileSize, MimeType: n.MIMEType, OriginalName: name})
+		look := searchableOf(n.OwnerID, name, before.Tags)
+		err = q.ReplaceBytes(ctx, sqlc.ReplaceBytesParams{
+			ID: n.AssetID, Sha256: n.SHA256[:], FileSize: n.FileSize, MimeType: n.MIMEType, OriginalName: name, SearchText: &look.Text, Grams: look.Grams,
+		})
 		if err != nil {
 			return err
 		}
@@ -81,17 +84,17 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 }
 
 // lockForEdit returns an asset that no other change has at the time, if the user may edit it and it is in a wanted version.
-func lockForEdit(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID, versions []time.Time) (sqlc.Asset, error) {
+func lockForEdit(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID, versions []time.Time) (sqlc.LockAssetRow, error) {
 	visible, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
 	if err != nil {
-		return sqlc.Asset{}, err
+		return sqlc.LockAssetRow{}, err
 	}
 	if !Access(visible.Access).covers(AccessEditor) {
-		return sqlc.Asset{}, ErrForbidden
+		return sqlc.LockAssetRow{}, ErrForbidden
 	}
 	asset, err := q.LockAsset(ctx, id)
 	if err != nil {
-		return sqlc.Asset{}, err
+		return sqlc.LockAssetRow{}, err
 	}
 	for _, version := range versions {
 		if asset.UpdatedAt.Equal(version) {
@@ -99,7 +102,7 @@ func lockForEdit(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID, ver
 		}
 	}
 	if len(versions) > 0 {
-		return sqlc.Asset{}, ErrChanged
+		return sqlc.LockAssetRow{}, ErrChanged
 	}
 	return asset, nil
 }

@@ -1,11 +1,12 @@
 -- name: CreateAsset :one
-insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-returning *;
+insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category, search_text, grams)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+returning created_at, updated_at;
 
 -- name: Asset :one
 -- One of the user's, or one in a project of which the user is a member.
-select sqlc.embed(a), visible.access
+select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata,
+    a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
 from assets a, lateral (
     select case when a.user_id = sqlc.arg(user_id) then 'owner' else (
         select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
@@ -16,15 +17,14 @@ from assets a, lateral (
 ) visible
 where a.id = $1 and a.deleted_at is null and visible.access is not null;
 
--- name: UpdateAsset :one
-update assets a set
-    original_name = coalesce(sqlc.narg(original_name), original_name),
-    category = case when sqlc.arg(set_category)::boolean then sqlc.narg(category) else category end,
-    tags = coalesce(sqlc.narg(tags)::text[], tags),
+-- name: LockAsset :one
+select user_id, sha256, original_name, file_type, mime_type, version, tags, category, updated_at
+from assets where id = $1 and deleted_at is null for update;
+
+-- name: UpdateAsset :exec
+update assets set original_name = $2, category = $3, tags = $4, search_text = $5, grams = $6,
     updated_at = greatest(now(), updated_at + interval '1 microsecond')
-where a.id = $1 and a.deleted_at is null
-  and (sqlc.narg(versions)::timestamptz[] is null or a.updated_at = any(sqlc.narg(versions)::timestamptz[]))
-returning *;
+where id = $1;
 
 -- name: AssetOrTrash :one
 select id from assets where id = $1 and user_id = $2;
@@ -52,7 +52,7 @@ order by deleted_at limit $1;
 
 -- name: LockVisibleAssets :many
 -- Those of the user, or in a project of which the user is a member, in an order that lets no two changes wait for each other.
-select a.id, a.user_id, a.tags, (a.user_id = sqlc.arg(user_id) or exists (
+select a.id, a.user_id, a.original_name, a.tags, (a.user_id = sqlc.arg(user_id) or exists (
     select from project_assets pa join project_members m on m.project_id = pa.project_id
     where pa.asset_id = a.id and m.user_id = sqlc.arg(user_id) and m.role <> 'viewer'
 ))::boolean as may_edit
@@ -65,8 +65,9 @@ order by a.id
 for update of a;
 
 -- name: UpdateTags :exec
-update assets a set tags = changed.tags, updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
-from jsonb_to_recordset(sqlc.arg(changes)::jsonb) as changed(id uuid, tags text[])
+update assets a set tags = changed.tags, search_text = changed.search_text, grams = changed.grams,
+    updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+from jsonb_to_recordset(sqlc.arg(changes)::jsonb) as changed(id uuid, tags text[], search_text text, grams integer[])
 where a.id = changed.id;
 
 -- name: UpdateCategories :exec
@@ -91,3 +92,11 @@ select category::text as name, count(*) as assets
 from assets
 where user_id = $1 and deleted_at is null and category is not null
 group by category order by count(*) desc, category limit $2;
+
+-- name: UnindexedAssets :many
+select id, user_id, original_name, tags from assets where grams is null order by id limit $1 for update skip locked;
+
+-- name: IndexAssets :exec
+update assets a set search_text = indexed.search_text, grams = indexed.grams
+from jsonb_to_recordset(sqlc.arg(indexed)::jsonb) as indexed(id uuid, search_text text, grams integer[])
+where a.id = indexed.id;

@@ -1,6 +1,3 @@
--- name: LockAsset :one
-select * from assets where id = $1 and deleted_at is null for update;
-
 -- name: KeepVersion :exec
 insert into asset_versions (asset_id, version, user_id, sha256, file_size, mime_type, metadata, created_at)
 select a.id, a.version, a.user_id, a.sha256, a.file_size, a.mime_type, a.metadata, coalesce(a.bytes_at, a.created_at)
@@ -9,6 +6,7 @@ from assets a where a.id = $1;
 -- name: ReplaceBytes :exec
 update assets set
     sha256 = sqlc.arg(sha256), file_size = sqlc.arg(file_size), mime_type = sqlc.arg(mime_type), original_name = sqlc.arg(original_name),
+    search_text = sqlc.arg(search_text), grams = sqlc.arg(grams),
     version = version + 1, metadata = null, bytes_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1;
 

@@ -13,7 +13,8 @@ import (
 )
 
 const asset = `-- name: Asset :one
-select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata, a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
+select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata,
+    a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
 from assets a, lateral (
     select case when a.user_id = $2 then 'owner' else (
         select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
@@ -31,8 +32,22 @@ type AssetParams struct {
 }
 
 type AssetRow struct {
-	Asset  Asset
-	Access string
+	ID           uuid.UUID
+	UserID       uuid.UUID
+	Sha256       []byte
+	OriginalName string
+	FileType     string
+	MimeType     string
+	FileSize     int64
+	Version      int32
+	Tags         []string
+	Category     *string
+	Metadata     []byte
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	DeletedAt    *time.Time
+	BytesAt      *time.Time
+	Access       string
 }
 
 // One of the user's, or one in a project of which the user is a member.
@@ -40,21 +55,21 @@ func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) 
 	row := q.db.QueryRow(ctx, asset, arg.ID, arg.UserID)
 	var i AssetRow
 	err := row.Scan(
-		&i.Asset.ID,
-		&i.Asset.UserID,
-		&i.Asset.Sha256,
-		&i.Asset.OriginalName,
-		&i.Asset.FileType,
-		&i.Asset.MimeType,
-		&i.Asset.FileSize,
-		&i.Asset.Version,
-		&i.Asset.Tags,
-		&i.Asset.Category,
-		&i.Asset.Metadata,
-		&i.Asset.CreatedAt,
-		&i.Asset.UpdatedAt,
-		&i.Asset.DeletedAt,
-		&i.Asset.BytesAt,
+		&i.ID,
+		&i.UserID,
+		&i.Sha256,
+		&i.OriginalName,
+		&i.FileType,
+		&i.MimeType,
+		&i.FileSize,
+		&i.Version,
+		&i.Tags,
+		&i.Category,
+		&i.Metadata,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.BytesAt,
 		&i.Access,
 	)
 	return i, err
@@ -114,9 +129,9 @@ func (q *Queries) CategoryCounts(ctx context.Context, arg CategoryCountsParams) 
 }
 
 const createAsset = `-- name: CreateAsset :one
-insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at
+insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, tags, category, search_text, grams)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+returning created_at, updated_at
 `
 
 type CreateAssetParams struct {
@@ -129,9 +144,16 @@ type CreateAssetParams struct {
 	FileSize     int64
 	Tags         []string
 	Category     *string
+	SearchText   *string
+	Grams        []int32
 }
 
-func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (Asset, error) {
+type CreateAssetRow struct {
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (CreateAssetRow, error) {
 	row := q.db.QueryRow(ctx, createAsset,
 		arg.ID,
 		arg.UserID,
@@ -142,25 +164,11 @@ func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (Asset
 		arg.FileSize,
 		arg.Tags,
 		arg.Category,
+		arg.SearchText,
+		arg.Grams,
 	)
-	var i Asset
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.Sha256,
-		&i.OriginalName,
-		&i.FileType,
-		&i.MimeType,
-		&i.FileSize,
-		&i.Version,
-		&i.Tags,
-		&i.Category,
-		&i.Metadata,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.DeletedAt,
-		&i.BytesAt,
-	)
+	var i CreateAssetRow
+	err := row.Scan(&i.CreatedAt, &i.UpdatedAt)
 	return i, err
 }
 
@@ -239,8 +247,53 @@ func (q *Queries) ExpiredTrash(ctx context.Context, arg ExpiredTrashParams) ([]E
 	return items, nil
 }
 
+const indexAssets = `-- name: IndexAssets :exec
+update assets a set search_text = indexed.search_text, grams = indexed.grams
+from jsonb_to_recordset($1::jsonb) as indexed(id uuid, search_text text, grams integer[])
+where a.id = indexed.id
+`
+
+func (q *Queries) IndexAssets(ctx context.Context, indexed []byte) error {
+	_, err := q.db.Exec(ctx, indexAssets, indexed)
+	return err
+}
+
+const lockAsset = `-- name: LockAsset :one
+select user_id, sha256, original_name, file_type, mime_type, version, tags, category, updated_at
+from assets where id = $1 and deleted_at is null for update
+`
+
+type LockAssetRow struct {
+	UserID       uuid.UUID
+	Sha256       []byte
+	OriginalName string
+	FileType     string
+	MimeType     string
+	Version      int32
+	Tags         []string
+	Category     *string
+	UpdatedAt    time.Time
+}
+
+func (q *Queries) LockAsset(ctx context.Context, id uuid.UUID) (LockAssetRow, error) {
+	row := q.db.QueryRow(ctx, lockAsset, id)
+	var i LockAssetRow
+	err := row.Scan(
+		&i.UserID,
+		&i.Sha256,
+		&i.OriginalName,
+		&i.FileType,
+		&i.MimeType,
+		&i.Version,
+		&i.Tags,
+		&i.Category,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
 const lockVisibleAssets = `-- name: LockVisibleAssets :many
-select a.id, a.user_id, a.tags, (a.user_id = $1 or exists (
+select a.id, a.user_id, a.original_name, a.tags, (a.user_id = $1 or exists (
     select from project_assets pa join project_members m on m.project_id = pa.project_id
     where pa.asset_id = a.id and m.user_id = $1 and m.role <> 'viewer'
 ))::boolean as may_edit
@@ -259,10 +312,11 @@ type LockVisibleAssetsParams struct {
 }
 
 type LockVisibleAssetsRow struct {
-	ID      uuid.UUID
-	UserID  uuid.UUID
-	Tags    []string
-	MayEdit bool
+	ID           uuid.UUID
+	UserID       uuid.UUID
+	OriginalName string
+	Tags         []string
+	MayEdit      bool
 }
 
 // Those of the user, or in a project of which the user is a member, in an order that lets no two changes wait for each other.
@@ -278,6 +332,7 @@ func (q *Queries) LockVisibleAssets(ctx context.Context, arg LockVisibleAssetsPa
 		if err := rows.Scan(
 			&i.ID,
 			&i.UserID,
+			&i.OriginalName,
 			&i.Tags,
 			&i.MayEdit,
 		); err != nil {
@@ -375,54 +430,67 @@ func (q *Queries) TrashAssets(ctx context.Context, ids []uuid.UUID) error {
 	return err
 }
 
-const updateAsset = `-- name: UpdateAsset :one
-update assets a set
-    original_name = coalesce($2, original_name),
-    category = case when $3::boolean then $4 else category end,
-    tags = coalesce($5::text[], tags),
+const unindexedAssets = `-- name: UnindexedAssets :many
+select id, user_id, original_name, tags from assets where grams is null order by id limit $1 for update skip locked
+`
+
+type UnindexedAssetsRow struct {
+	ID           uuid.UUID
+	UserID       uuid.UUID
+	OriginalName string
+	Tags         []string
+}
+
+func (q *Queries) UnindexedAssets(ctx context.Context, limit int32) ([]UnindexedAssetsRow, error) {
+	rows, err := q.db.Query(ctx, unindexedAssets, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []UnindexedAssetsRow
+	for rows.Next() {
+		var i UnindexedAssetsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.OriginalName,
+			&i.Tags,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const updateAsset = `-- name: UpdateAsset :exec
+update assets set original_name = $2, category = $3, tags = $4, search_text = $5, grams = $6,
     updated_at = greatest(now(), updated_at + interval '1 microsecond')
-where a.id = $1 and a.deleted_at is null
-  and ($6::timestamptz[] is null or a.updated_at = any($6::timestamptz[]))
-returning id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at
+where id = $1
 `
 
 type UpdateAssetParams struct {
 	ID           uuid.UUID
-	OriginalName *string
-	SetCategory  bool
+	OriginalName string
 	Category     *string
 	Tags         []string
-	Versions     []time.Time
+	SearchText   *string
+	Grams        []int32
 }
 
-func (q *Queries) UpdateAsset(ctx context.Context, arg UpdateAssetParams) (Asset, error) {
-	row := q.db.QueryRow(ctx, updateAsset,
+func (q *Queries) UpdateAsset(ctx context.Context, arg UpdateAssetParams) error {
+	_, err := q.db.Exec(ctx, updateAsset,
 		arg.ID,
 		arg.OriginalName,
-		arg.SetCategory,
 		arg.Category,
 		arg.Tags,
-		arg.Versions,
+		arg.SearchText,
+		arg.Grams,
 	)
-	var i Asset
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.Sha256,
-		&i.OriginalName,
-		&i.FileType,
-		&i.MimeType,
-		&i.FileSize,
-		&i.Version,
-		&i.Tags,
-		&i.Category,
-		&i.Metadata,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.DeletedAt,
-		&i.BytesAt,
-	)
-	return i, err
+	return err
 }
 
 const updateCategories = `-- name: UpdateCategories :exec
@@ -441,8 +509,9 @@ func (q *Queries) UpdateCategories(ctx context.Context, arg UpdateCategoriesPara
 }
 
 const updateTags = `-- name: UpdateTags :exec
-update assets a set tags = changed.tags, updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
-from jsonb_to_recordset($1::jsonb) as changed(id uuid, tags text[])
+update assets a set tags = changed.tags, search_text = changed.search_text, grams = changed.grams,
+    updated_at = greatest(now(), a.updated_at + interval '1 microsecond')
+from jsonb_to_recordset($1::jsonb) as changed(id uuid, tags text[], search_text text, grams integer[])
 where a.id = changed.id
 `
 

@@ -22,24 +22,6 @@ type ApiKey struct {
 	ExpiresAt  *time.Time
 }
 
-type Asset struct {
-	ID           uuid.UUID
-	UserID       uuid.UUID
-	Sha256       []byte
-	OriginalName string
-	FileType     string
-	MimeType     string
-	FileSize     int64
-	Version      int32
-	Tags         []string
-	Category     *string
-	Metadata     []byte
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
-	DeletedAt    *time.Time
-	BytesAt      *time.Time
-}
-
 type User struct {
 	ID           uuid.UUID
 	Email        string

@@ -119,36 +119,10 @@ func (q *Queries) KeepVersion(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const lockAsset = `-- name: LockAsset :one
-select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at from assets where id = $1 and deleted_at is null for update
-`
-
-func (q *Queries) LockAsset(ctx context.Context, id uuid.UUID) (Asset, error) {
-	row := q.db.QueryRow(ctx, lockAsset, id)
-	var i Asset
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.Sha256,
-		&i.OriginalName,
-		&i.FileType,
-		&i.MimeType,
-		&i.FileSize,
-		&i.Version,
-		&i.Tags,
-		&i.Category,
-		&i.Metadata,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.DeletedAt,
-		&i.BytesAt,
-	)
-	return i, err
-}
-
 const replaceBytes = `-- name: ReplaceBytes :exec
 update assets set
     sha256 = $2, file_size = $3, mime_type = $4, original_name = $5,
+    search_text = $6, grams = $7,
     version = version + 1, metadata = null, bytes_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1
 `
@@ -159,6 +133,8 @@ type ReplaceBytesParams struct {
 	FileSize     int64
 	MimeType     string
 	OriginalName string
+	SearchText   *string
+	Grams        []int32
 }
 
 func (q *Queries) ReplaceBytes(ctx context.Context, arg ReplaceBytesParams) error {
@@ -168,6 +144,8 @@ func (q *Queries) ReplaceBytes(ctx context.Context, arg ReplaceBytesParams) erro
 		arg.FileSize,
 		arg.MimeType,
 		arg.OriginalName,
+		arg.SearchText,
+		arg.Grams,
 	)
 	return err
 }

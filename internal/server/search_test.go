@@ -1,0 +1,143 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice, bob := p.register("alice"), p.register("bob")
+	for i, a := range []struct{ name, tags string }{
+		{"伝説の勇者.png", ""}, {"Goblin_walk.png", "enemy"}, {"walk goblin.png", ""}, {"hobgoblin.png", ""}, {"slime.png", "goblin,緑"},
+		{"100%_done.png", ""}, {"ﾄﾞﾗｺﾞﾝ.png", ""}, {"Straße.png", ""}, {"Dragon's Lair; --.png", ""}, {`back\slash.png`, ""},
+	} {
+		f := newForm()
+		if a.tags != "" {
+			f.field("tags", a.tags)
+		}
+		p.upload(alice.AccessToken, f.file(a.name, "", png(fmt.Sprint(i)))).want(201)
+	}
+	p.uploadPNG(bob.AccessToken, "bobs goblin.png", png("bob"))
+	find := func(q string) []string { return p.names("/api/assets/search"+queryString("q", q), alice.AccessToken) }
+	for q, want := range map[string][]string{
+		"勇者":          {"伝説の勇者.png"},
+		"勇":           {"伝説の勇者.png"},
+		"の勇者":         {"伝説の勇者.png"},
+		"gob":         {"Goblin_walk.png", "hobgoblin.png", "walk goblin.png", "slime.png"}, // beginnings, then names, then tags; the newest first
+		"GOBLIN":      {"Goblin_walk.png", "hobgoblin.png", "walk goblin.png", "slime.png"},
+		"walk gob":    {"walk goblin.png", "Goblin_walk.png"},
+		"slime 緑":     {"slime.png"},
+		"%":           {"100%_done.png"},
+		"%_d":         {"100%_done.png"},
+		"ドラゴン":        {"ﾄﾞﾗｺﾞﾝ.png"},
+		"どらごん":        {"ﾄﾞﾗｺﾞﾝ.png"},
+		"STRASSE":     {"Straße.png"},
+		"n's lair; -": {"Dragon's Lair; --.png"},
+		"enemy":       {"Goblin_walk.png"},
+		"zzz":         nil,
+		"slime walk":  nil,
+	} {
+		if got := find(q); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", q, got, want)
+		}
+		if len(want) == 0 {
+			continue
+		}
+		got := p.names("/api/assets"+queryString("search", q, "sortBy", "originalName", "sortOrder", "asc"), alice.AccessToken)
+		if want := slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
+			t.Errorf("%s by name: %v, want %v", q, got, want)
+		}
+	}
+
+	// Other filters hold as well, and pages follow each other.
+	if got := p.names("/api/assets/search?q=goblin&tags=enemy", alice.AccessToken); !slices.Equal(got, []string{"Goblin_walk.png"}) {
+		t.Errorf("with a tag: %v", got)
+	}
+	for _, limit := range []int{1, 2, 3} {
+		var seen []string
+		for path := fmt.Sprintf("/api/assets/search?q=gob&limit=%d", limit); ; {
+			var page list[assetBody]
+			p.get(path, alice.AccessToken).want(200).decode(&page.Body)
+			for _, a := range page.Body.Data {
+				seen = append(seen, a.OriginalName)
+			}
+			if page.Body.Pagination.Total != 4 || len(page.Body.Data) == 0 {
+				t.Fatalf("limit %d: %+v", limit, page.Body.Pagination)
+			}
+			if page.Body.Pagination.NextCursor == nil {
+				break
+			}
+			path = fmt.Sprintf("/api/assets/search?q=gob&limit=%d&cursor=%s", limit, *page.Body.Pagination.NextCursor)
+		}
+		if want := find("gob"); !slices.Equal(seen, want) {
+			t.Errorf("by %d: %v", limit, seen)
+		}
+	}
+	for offset, want := range find("gob") {
+		if got := p.names(fmt.Sprintf("/api/assets/search?q=gob&limit=1&offset=%d", offset), alice.AccessToken); !slices.Equal(got, []string{want}) {
+			t.Errorf("offset %d: %v, want %s", offset, got, want)
+		}
+	}
+
+	for query, field := range map[string]string{
+		"/api/assets/search": "q", "/api/assets/search?q=": "q", "/api/assets/search?q=%20": "q", "/api/assets/search?q=a%00": "q", "/api/assets?search=%20": "search",
+		"/api/assets?sortBy=rank": "sortBy", "/api/assets?search=a&sortOrder=asc": "sortOrder", "/api/assets/search?q=a&cursor=x": "cursor", "/api/assets/search?q=a&search=b": "search",
+	} {
+		p.get(query, alice.AccessToken).wantProblem(400, "VALIDATION_ERROR", field)
+	}
+}
+
+// What changes is found as it is now, and in a project what anybody put into it.
+func TestSearchFollowsChanges(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice, bob := p.register("alice"), p.register("bob")
+	hero := p.uploadPNG(alice.AccessToken, "hero.png", png("1"))
+	find := func(token, q string) []string { return p.names("/api/assets/search?q="+q, token) }
+	p.patch(assetPath(hero.ID), alice.AccessToken, `{"originalName":"knight.png","tags":["blue"]}`).want(200)
+	if len(find(alice.AccessToken, "hero")) != 0 || len(find(alice.AccessToken, "knight")) != 1 || len(find(alice.AccessToken, "blue")) != 1 {
+		t.Error("a changed name or tag is not found, or a former one is")
+	}
+	p.bulk(alice.AccessToken, `"addTags":["silver"],"removeTags":["blue"]`, hero.ID).want(200)
+	if len(find(alice.AccessToken, "silver")) != 1 || len(find(alice.AccessToken, "blue")) != 0 {
+		t.Error("tags of a bulk edit are not found")
+	}
+	project := p.newProject(alice, "Village", hero)
+	p.join(alice, project, bob, "viewer")
+	for _, q := range []string{"knight", "silver", "nig"} {
+		if got := find(bob.AccessToken, q+"&projectId="+project.ID.String()); !slices.Equal(got, []string{"knight.png"}) {
+			t.Errorf("%s in the project: %v", q, got)
+		}
+	}
+	if len(find(bob.AccessToken, "knight")) != 0 {
+		t.Error("bob's own library has alice's asset")
+	}
+	p.delete(assetPath(hero.ID), alice.AccessToken).want(204)
+	if len(find(alice.AccessToken, "knight")) != 0 || len(find(alice.AccessToken, "knight&deleted=true")) != 1 {
+		t.Error("the trash is not kept apart")
+	}
+}
+
+// A search that finds nothing finds what is like it, and says so.
+func TestSearchToleratesTypos(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	for i, name := range []string{"goblin_walk.png", "dragon.png", "legendary_hero.png"} {
+		p.uploadPNG(alice.AccessToken, name, png(fmt.Sprint(i)))
+	}
+	for q, want := range map[string]string{"gobln": "goblin_walk.png", "goblim": "goblin_walk.png", "drgaon": "", "dragoon": "dragon.png", "legandary_heero": "legendary_hero.png", "xyzzy": ""} {
+		var page list[assetBody]
+		p.get("/api/assets/search?q="+q, alice.AccessToken).want(200).decode(&page.Body)
+		got := ""
+		if len(page.Body.Data) > 0 {
+			got = page.Body.Data[0].OriginalName
+		}
+		if got != want || page.Body.Pagination.Approximate != (want != "") || page.Body.Pagination.Total != int64(len(page.Body.Data)) {
+			t.Errorf("%s: %q, %+v", q, got, page.Body.Pagination)
+		}
+	}
+}
