@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -27,65 +26,69 @@ import (
 // each add their block here.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	api := jsonAPI{s, humago.New(mux, humaConfig())}
+	api := routeList{s, mux, humago.New(mux, humaConfig())}
 
 	// probes: the kubelet, the operator, load balancers
 	mux.HandleFunc("GET "+config.PathHealth, s.health)
 	mux.HandleFunc("GET "+config.PathReady, s.ready)
 
 	// auth.go
-	public(api, "POST /api/auth/register", http.StatusCreated, s.register)
-	public(api, "POST /api/auth/login", http.StatusOK, s.login)
-	public(api, "POST /api/auth/refresh", http.StatusOK, s.refresh)
-	public(api, "POST /api/auth/logout", http.StatusNoContent, s.logout)
+	public(api, "POST /api/auth/register", "Make an account and log in", http.StatusCreated, s.register)
+	public(api, "POST /api/auth/login", "Log in by email or user name", http.StatusOK, s.login)
+	public(api, "POST /api/auth/refresh", "Exchange a refresh token for new tokens", http.StatusOK, s.refresh)
+	public(api, "POST /api/auth/logout", "End the session", http.StatusNoContent, s.logout)
 
 	// profile.go, api_keys.go
-	private(api, "GET /api/auth/profile", http.StatusOK, reads, s.profile)
-	private(api, "PATCH /api/auth/profile", http.StatusOK, ownsSession, s.updateProfile)
-	private(api, "POST /api/auth/password", http.StatusNoContent, ownsSession, s.changePassword)
-	private(api, "GET /api/auth/keys", http.StatusOK, ownsSession, s.listAPIKeys)
-	private(api, "POST /api/auth/keys", http.StatusCreated, ownsSession, s.createAPIKey)
-	private(api, "DELETE /api/auth/keys/{id}", http.StatusNoContent, ownsSession, s.deleteAPIKey)
+	private(api, "GET /api/auth/profile", "The caller's account, with counts", http.StatusOK, reads, s.profile)
+	private(api, "PATCH /api/auth/profile", "Change the caller's names", http.StatusOK, ownsSession, s.updateProfile)
+	private(api, "POST /api/auth/password", "Change the password and end the other sessions", http.StatusNoContent, ownsSession, s.changePassword)
+	private(api, "GET /api/auth/keys", "List the caller's API keys", http.StatusOK, ownsSession, s.listAPIKeys)
+	private(api, "POST /api/auth/keys", "Make an API key", http.StatusCreated, ownsSession, s.createAPIKey)
+	private(api, "DELETE /api/auth/keys/{id}", "Revoke an API key", http.StatusNoContent, ownsSession, s.deleteAPIKey)
 
 	// assets.go; upload.go and download.go stream
-	stream(mux, s, "POST /api/assets/upload", writes, s.uploadAsset)
-	private(api, "GET /api/assets", http.StatusOK, reads, s.listAssets)
-	private(api, "GET /api/assets/search", http.StatusOK, reads, s.searchAssets)
-	private(api, "GET /api/assets/{id}", http.StatusOK, reads, s.getAsset)
-	stream(mux, s, "GET /api/assets/{id}/download", reads, s.downloadAsset)
-	private(api, "POST /api/assets/{id}/restore", http.StatusOK, writes, s.restoreAsset)
-	private(api, "PUT /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
-	private(api, "PATCH /api/assets/{id}", http.StatusOK, writes, s.updateAsset)
-	private(api, "DELETE /api/assets/{id}", http.StatusNoContent, writes, s.deleteAsset)
+	stream(api, "POST /api/assets/upload", "Upload a file", uploadDocs(assetFields), writes, s.uploadAsset)
+	private(api, "GET /api/assets", "List assets", http.StatusOK, reads, s.listAssets)
+	private(api, "GET /api/assets/search", "Search for assets", http.StatusOK, reads, s.searchAssets)
+	private(api, "GET /api/assets/{id}", "One asset", http.StatusOK, reads, s.getAsset)
+	stream(api, "GET /api/assets/{id}/download", "The asset's bytes", downloadDocs, reads, s.downloadAsset)
+	private(api, "POST /api/assets/{id}/restore", "Take an asset out of the trash", http.StatusOK, writes, s.restoreAsset)
+	private(api, "PUT /api/assets/{id}", "Change what is said about an asset", http.StatusOK, writes, s.updateAsset)
+	private(api, "PATCH /api/assets/{id}", "Change what is said about an asset", http.StatusOK, writes, s.updateAsset)
+	private(api, "DELETE /api/assets/{id}", "Put an asset into the trash, or delete it for good", http.StatusNoContent, writes, s.deleteAsset)
 
 	// versions.go, bulk.go, pickers.go
-	private(api, "GET /api/assets/{id}/versions", http.StatusOK, reads, s.listVersions)
-	stream(mux, s, "POST /api/assets/{id}/versions", writes, s.addVersion)
-	stream(mux, s, "GET /api/assets/{id}/versions/{version}/download", reads, s.downloadVersion)
-	private(api, "POST /api/assets/bulk", http.StatusOK, writes, s.bulkEdit)
-	private(api, "GET /api/assets/tags", http.StatusOK, reads, picker(s.store.TagCounts))
-	private(api, "GET /api/assets/categories", http.StatusOK, reads, picker(s.store.CategoryCounts))
+	private(api, "GET /api/assets/{id}/versions", "List an asset's versions", http.StatusOK, reads, s.listVersions)
+	stream(api, "POST /api/assets/{id}/versions", "Upload the next version of an asset", uploadDocs(), writes, s.addVersion)
+	stream(api, "GET /api/assets/{id}/versions/{version}/download", "The bytes of a version", downloadDocs, reads, s.downloadVersion)
+	private(api, "POST /api/assets/bulk", "Make one change of many assets", http.StatusOK, writes, s.bulkEdit)
+	private(api, "GET /api/assets/tags", "The tags in use, with counts", http.StatusOK, reads, picker(s.store.TagCounts))
+	private(api, "GET /api/assets/categories", "The categories in use, with counts", http.StatusOK, reads, picker(s.store.CategoryCounts))
 
 	// projects.go, project_members.go
-	private(api, "POST /api/projects", http.StatusCreated, writes, s.createProject)
-	private(api, "GET /api/projects", http.StatusOK, reads, s.listProjects)
-	private(api, "GET /api/projects/{id}", http.StatusOK, reads, s.getProject)
-	private(api, "PUT /api/projects/{id}", http.StatusOK, writes, s.updateProject)
-	private(api, "PATCH /api/projects/{id}", http.StatusOK, writes, s.updateProject)
-	private(api, "DELETE /api/projects/{id}", http.StatusNoContent, writes, s.deleteProject)
-	private(api, "POST /api/projects/{id}/duplicate", http.StatusCreated, writes, s.duplicateProject)
-	private(api, "GET /api/projects/{id}/assets", http.StatusOK, reads, s.listProjectAssets)
-	private(api, "POST /api/projects/{id}/assets", http.StatusCreated, writes, s.addToProject)
-	private(api, "DELETE /api/projects/{id}/assets/{assetId}", http.StatusNoContent, writes, s.removeFromProject)
-	private(api, "GET /api/projects/{id}/members", http.StatusOK, reads, s.listMembers)
-	private(api, "POST /api/projects/{id}/members", http.StatusCreated, writes, s.addMember)
-	private(api, "PATCH /api/projects/{id}/members/{userId}", http.StatusNoContent, writes, s.setRole)
-	private(api, "DELETE /api/projects/{id}/members/{userId}", http.StatusNoContent, writes, s.removeMember)
+	private(api, "POST /api/projects", "Make a project", http.StatusCreated, writes, s.createProject)
+	private(api, "GET /api/projects", "List projects", http.StatusOK, reads, s.listProjects)
+	private(api, "GET /api/projects/{id}", "One project", http.StatusOK, reads, s.getProject)
+	private(api, "PUT /api/projects/{id}", "Change a project", http.StatusOK, writes, s.updateProject)
+	private(api, "PATCH /api/projects/{id}", "Change a project", http.StatusOK, writes, s.updateProject)
+	private(api, "DELETE /api/projects/{id}", "Delete a project; its assets stay", http.StatusNoContent, writes, s.deleteProject)
+	private(api, "POST /api/projects/{id}/duplicate", "Copy a project with the caller's assets in it", http.StatusCreated, writes, s.duplicateProject)
+	private(api, "GET /api/projects/{id}/assets", "List the assets in a project", http.StatusOK, reads, s.listProjectAssets)
+	private(api, "POST /api/projects/{id}/assets", "Put assets into a project", http.StatusCreated, writes, s.addToProject)
+	private(api, "DELETE /api/projects/{id}/assets/{assetId}", "Take an asset out of a project", http.StatusNoContent, writes, s.removeFromProject)
+	private(api, "GET /api/projects/{id}/members", "List a project's members", http.StatusOK, reads, s.listMembers)
+	private(api, "POST /api/projects/{id}/members", "Make a user a member", http.StatusCreated, writes, s.addMember)
+	private(api, "PATCH /api/projects/{id}/members/{userId}", "Give a member another role", http.StatusNoContent, writes, s.setRole)
+	private(api, "DELETE /api/projects/{id}/members/{userId}", "End a membership", http.StatusNoContent, writes, s.removeMember)
 
 	// audit.go, administration.go
-	private(api, "GET /api/audit", http.StatusOK, reads, s.listAudit)
-	private(api, "GET /api/admin/users", http.StatusOK, administers, s.listUsers)
-	private(api, "PATCH /api/admin/users/{id}", http.StatusOK, administers, s.administerUser)
+	private(api, "GET /api/audit", "List audit events", http.StatusOK, reads, s.listAudit)
+	private(api, "GET /api/admin/users", "List all accounts", http.StatusOK, administers, s.listUsers)
+	private(api, "PATCH /api/admin/users/{id}", "Change an account", http.StatusOK, administers, s.administerUser)
+
+	// openapi.go; what tells of the API needs no login
+	mux.HandleFunc("GET /api/openapi.json", s.openAPI(api.huma))
+	mux.HandleFunc("GET /api/docs", s.docs(api.huma))
 
 	// What no route serves. The upload's path is no asset's, for the routes of {id} would take it.
 	unserved := []string{"/", "GET /api/assets/upload", "PUT /api/assets/upload", "PATCH /api/assets/upload", "DELETE /api/assets/upload"}
@@ -111,9 +114,10 @@ const (
 	jsonBodyTimeout = 5 * time.Second
 )
 
-// jsonAPI is where JSON routes are registered.
-type jsonAPI struct {
+// routeList is where routes are registered.
+type routeList struct {
 	server *Server
+	mux    *http.ServeMux
 	huma   huma.API
 }
 
@@ -135,8 +139,9 @@ type none struct{}
 
 // public registers a JSON route that needs no login. In is decoded and checked by its
 // tags, Out is encoded; an error becomes the answer that the table in errors.go says.
-func public[In, Out any](api jsonAPI, pattern string, status int, handle func(context.Context, *In) (*Out, error)) {
-	op := operation(pattern, status)
+func public[In, Out any](api routeList, pattern, summary string, status int, handle func(context.Context, *In) (*Out, error)) {
+	op := operation(pattern, summary, status)
+	op.Errors = []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		limiter := api.server.limiter
@@ -156,8 +161,9 @@ func public[In, Out any](api jsonAPI, pattern string, status int, handle func(co
 type callerKey struct{}
 
 // private is public for routes of callers who have a right; who they are is known before the request is decoded.
-func private[In, Out any](api jsonAPI, pattern string, status int, needed right, handle func(context.Context, caller, *In) (*Out, error)) {
-	op := operation(pattern, status)
+func private[In, Out any](api routeList, pattern, summary string, status int, needed right, handle func(context.Context, caller, *In) (*Out, error)) {
+	op := operation(pattern, summary, status)
+	op.Errors, op.Security = privateErrors, bearerToken
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		who, err := api.server.enter(r, needed)
@@ -180,8 +186,14 @@ func private[In, Out any](api jsonAPI, pattern string, status int, needed right,
 // stream registers a route that moves bytes, of callers who have a right: it gets the
 // connection itself, and keeps deadlines and limits of its own. An error it returns is answered
 // as on JSON routes; it returns none once it has begun its answer.
-func stream(mux *http.ServeMux, s *Server, pattern string, needed right, handle func(http.ResponseWriter, *http.Request, caller) error) {
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+func stream(api routeList, pattern, summary string, docs func(*huma.Operation, huma.Registry), needed right, handle func(http.ResponseWriter, *http.Request, caller) error) {
+	s := api.server
+	op := operation(pattern, summary, http.StatusOK)
+	op.Security = bearerToken
+	docs(&op, api.huma.OpenAPI().Components.Schemas)
+	documentErrors(api.huma, &op)
+	api.huma.OpenAPI().AddOperation(&op)
+	api.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.enter(r, needed)
 		if err == nil {
 			setWriteDeadline(w, time.Time{})
@@ -194,28 +206,12 @@ func stream(mux *http.ServeMux, s *Server, pattern string, needed right, handle 
 	})
 }
 
-func operation(pattern string, status int) huma.Operation {
+func operation(pattern, summary string, status int) huma.Operation {
 	method, path, _ := strings.Cut(pattern, " ")
 	return huma.Operation{
+		Summary: summary, Tags: []string{strings.Split(path, "/")[2]},
 		OperationID: strings.ToLower(method) + strings.NewReplacer("/api/", "-", "/", "-", "{", "", "}", "").Replace(path),
 		Method:      method, Path: path, DefaultStatus: status, MaxBodyBytes: maxJSONBody, BodyReadTimeout: jsonBodyTimeout,
-	}
-}
-
-// humaConfig is plain JSON, without huma's documentation routes, links and $schema fields.
-func humaConfig() huma.Config {
-	format := huma.Format{
-		Marshal: func(w io.Writer, v any) error {
-			e := json.NewEncoder(w)
-			e.SetEscapeHTML(false)
-			return e.Encode(v)
-		},
-		Unmarshal: unmarshal,
-	}
-	return huma.Config{
-		OpenAPI:       &huma.OpenAPI{Info: &huma.Info{Title: "AssetPlatform", Version: "1"}},
-		Formats:       map[string]huma.Format{"application/json": format},
-		DefaultFormat: "application/json",
 	}
 }
 

@@ -1,0 +1,226 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// scene is what the examples of routes work on: things of alice, and somebody else.
+type scene struct {
+	p                 *platform
+	alice, bob, admin sessionBody
+	leaver            sessionBody // who logs out
+	asset, trashed    assetBody
+	project           projectBody
+	member            sessionBody // an editor of project
+	key               apiKeyBody
+}
+
+func newScene(t *testing.T) *scene {
+	p := newPlatform(t)
+	s := &scene{p: p, alice: p.register("alice"), bob: p.register("bob"), admin: p.register("admin_1"), leaver: p.register("leaver"), member: p.register("member")}
+	p.makeAdmin(s.admin)
+	return s
+}
+
+// set makes the things anew, since examples use them up.
+func (s *scene) set(n int) {
+	s.asset = s.p.uploadPNG(s.alice.AccessToken, "hero.png", png(fmt.Sprint("asset", n)))
+	s.trashed = s.p.uploadPNG(s.alice.AccessToken, "gone.png", png(fmt.Sprint("trashed", n)))
+	s.p.delete(assetPath(s.trashed.ID), s.alice.AccessToken).want(204)
+	s.project = s.p.newProject(s.alice, "Village", s.asset)
+	s.p.join(s.alice, s.project, s.member, "editor")
+	s.key = s.p.newKey(s.alice, `["read"]`)
+}
+
+// example is a request of a route that succeeds, and what makes it a bad one.
+type example struct {
+	query  string // of the good request
+	body   string // JSON, or empty
+	form   func() *form
+	admin  bool // the caller is the administrator
+	status int
+
+	badQuery, badBody string // instead; both empty: nothing of a client's can be wrong but the path
+	badForm           func() *form
+	field             string
+}
+
+// examples has one for each operation of the document.
+func (s *scene) examples() map[string]example {
+	id := func(v any) string { return fmt.Sprintf("%q", v) }
+	return map[string]example{
+		"POST /api/auth/register": {body: `{"email":"new@example.com","username":"newcomer","password":"` + password + `"}`, status: 201, badBody: `{"email":"x","username":"newcomer","password":"` + password + `"}`, field: "email"},
+		"POST /api/auth/login":    {body: `{"username":"alice","password":"` + password + `"}`, status: 200, badBody: `{"username":"alice"}`, field: "password"},
+		"POST /api/auth/refresh":  {body: `{"refreshToken":` + id(s.bob.RefreshToken) + `}`, status: 200, badBody: `{}`, field: "refreshToken"},
+		"POST /api/auth/logout":   {body: `{"refreshToken":` + id(s.leaver.RefreshToken) + `}`, status: 204, badBody: `{"refreshToken":7}`, field: "refreshToken"},
+
+		"GET /api/auth/profile":      {status: 200},
+		"PATCH /api/auth/profile":    {body: `{"username":"alice"}`, status: 200, badBody: `{"username":"a b"}`, field: "username"},
+		"POST /api/auth/password":    {body: `{"currentPassword":"` + password + `","newPassword":"` + password + `"}`, status: 204, badBody: `{"currentPassword":"x","newPassword":"short"}`, field: "newPassword"},
+		"GET /api/auth/keys":         {status: 200},
+		"POST /api/auth/keys":        {body: `{"name":"ci","scopes":["read"]}`, status: 201, badBody: `{"name":"ci","scopes":["x"]}`, field: "scopes[0]"},
+		"DELETE /api/auth/keys/{id}": {status: 204},
+
+		"POST /api/assets/upload":       {form: func() *form { return newForm().file("a.png", "", png("new")) }, status: 201, badForm: func() *form { return newForm().field("tags", "[").file("a.png", "", png("new")) }, field: "tags"},
+		"GET /api/assets":               {query: "?fileType=IMAGE", status: 200, badQuery: "?limit=101", field: "limit"},
+		"GET /api/assets/search":        {query: "?q=hero", status: 200, badQuery: "?q=", field: "q"},
+		"GET /api/assets/{id}":          {status: 200},
+		"GET /api/assets/{id}/download": {status: 200},
+		"POST /api/assets/{id}/restore": {status: 200},
+		"PUT /api/assets/{id}":          {body: `{"tags":["a"]}`, status: 200, badBody: `{"tags":"a"}`, field: "tags"},
+		"PATCH /api/assets/{id}":        {body: `{"category":"x"}`, status: 200, badBody: `{"category":7}`, field: "category"},
+		"DELETE /api/assets/{id}":       {status: 204, badQuery: "?permanent=perhaps", field: "permanent"},
+
+		"GET /api/assets/{id}/versions":                    {status: 200},
+		"POST /api/assets/{id}/versions":                   {form: func() *form { return newForm().file("a.png", "", png("second")) }, status: 201, badForm: func() *form { return newForm().field("tags", "a") }, field: "tags"},
+		"GET /api/assets/{id}/versions/{version}/download": {status: 200},
+		"POST /api/assets/bulk":                            {body: `{"ids":[` + id(s.asset.ID) + `],"addTags":["a"]}`, status: 200, badBody: `{"ids":[]}`, field: "ids"},
+		"GET /api/assets/tags":                             {status: 200},
+		"GET /api/assets/categories":                       {status: 200},
+
+		"POST /api/projects":                         {body: `{"name":"Castle"}`, status: 201, badBody: `{"name":""}`, field: "name"},
+		"GET /api/projects":                          {status: 200, badQuery: "?sortBy=x", field: "sortBy"},
+		"GET /api/projects/{id}":                     {status: 200},
+		"PUT /api/projects/{id}":                     {body: `{"name":"Castle"}`, status: 200, badBody: `{"name":7}`, field: "name"},
+		"PATCH /api/projects/{id}":                   {body: `{"description":"x"}`, status: 200, badBody: `{"role":"owner"}`, field: "role"},
+		"DELETE /api/projects/{id}":                  {status: 204},
+		"POST /api/projects/{id}/duplicate":          {body: `{"name":"Copy"}`, status: 201, badBody: `{"name":7}`, field: "name"},
+		"GET /api/projects/{id}/assets":              {status: 200, badQuery: "?limit=x", field: "limit"},
+		"POST /api/projects/{id}/assets":             {body: `{"assetId":` + id(s.p.uploadPNG(s.alice.AccessToken, "more.png", png("more")).ID) + `}`, status: 201, badBody: `{}`, field: "assetIds"},
+		"DELETE /api/projects/{id}/assets/{assetId}": {status: 204},
+		"GET /api/projects/{id}/members":             {status: 200},
+		"POST /api/projects/{id}/members":            {body: `{"username":"admin_1","role":"viewer"}`, status: 201, badBody: `{"username":"admin_1","role":"x"}`, field: "role"},
+		"PATCH /api/projects/{id}/members/{userId}":  {body: `{"role":"viewer"}`, status: 204, badBody: `{"role":"x"}`, field: "role"},
+		"DELETE /api/projects/{id}/members/{userId}": {status: 204},
+
+		"GET /api/audit":              {status: 200, badQuery: "?createdAfter=x", field: "createdAfter"},
+		"GET /api/admin/users":        {admin: true, status: 200, badQuery: "?limit=0", field: "limit"},
+		"PATCH /api/admin/users/{id}": {admin: true, body: `{"role":"user"}`, status: 200, badBody: `{"role":"x"}`, field: "role"},
+	}
+}
+
+// path fills in the parameters of a pattern's path.
+func (s *scene) path(pattern string) string {
+	_, path, _ := strings.Cut(pattern, " ")
+	ids := map[string]uuid.UUID{"assets": s.asset.ID, "projects": s.project.ID, "auth": s.key.ID, "admin": s.bob.User.ID}
+	return strings.NewReplacer("{id}", ids[strings.Split(path, "/")[2]].String(), "{assetId}", s.asset.ID.String(), "{userId}", s.member.User.ID.String(), "{version}", "1").Replace(path)
+}
+
+func (s *scene) send(pattern, token, query, body string, makeForm func() *form) reply {
+	s.p.t.Helper()
+	method, _, _ := strings.Cut(pattern, " ")
+	path := s.path(pattern) + query
+	switch {
+	case makeForm != nil:
+		f := makeForm()
+		f.writer.Close()
+		return s.p.do(method, path, token, &f.buffer, "Content-Type", f.writer.FormDataContentType())
+	case body != "":
+		return s.p.do(method, path, token, strings.NewReader(body), "Content-Type", "application/json")
+	}
+	return s.p.do(method, path, token, nil)
+}
+
+// document is what the test reads of the OpenAPI document.
+type document struct {
+	OpenAPI string
+	Paths   map[string]map[string]struct {
+		OperationID, Summary string
+		Security             []map[string][]string
+		Responses            map[string]any
+		Parameters           []struct{ Name, In string }
+	}
+}
+
+// Every route of the document does what it says: it has an example that succeeds, is refused without a token, for somebody else's
+// things and for bad input, with the field.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	var doc document
+	if err := json.Unmarshal(s.p.get("/api/openapi.json", "").want(200).body, &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Fatalf("the document: OpenAPI %s, %v", doc.OpenAPI, err)
+	}
+	s.set(0)
+	missing := s.examples()
+	ids, n := map[string]bool{}, 0
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			pattern := strings.ToUpper(method) + " " + path
+			if op.Summary == "" || ids[op.OperationID] {
+				t.Errorf("%s: summary %q, id %s", pattern, op.Summary, op.OperationID)
+			}
+			ids[op.OperationID] = true
+			for _, name := range pathParameters(path) {
+				if !slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.Name == name && p.In == "path" }) {
+					t.Errorf("%s: the document does not tell of {%s}", pattern, name)
+				}
+			}
+			if n++; n > 1 {
+				s.set(n)
+			}
+			e, ok := s.examples()[pattern]
+			if !ok {
+				t.Errorf("%s has no example here", pattern)
+				continue
+			}
+			delete(missing, pattern)
+			s.try(t, pattern, e, len(op.Security) > 0, op.Responses)
+		}
+	}
+	for pattern := range missing {
+		t.Errorf("%s is not in the document", pattern)
+	}
+}
+
+func (s *scene) try(t *testing.T, pattern string, e example, private bool, responses map[string]any) {
+	t.Helper()
+	token := s.alice.AccessToken
+	if e.admin {
+		token = s.admin.AccessToken
+	}
+	if e.badQuery != "" || e.badBody != "" || e.badForm != nil {
+		s.send(pattern, token, e.badQuery, e.badBody, e.badForm).wantProblem(http.StatusBadRequest, "VALIDATION_ERROR", e.field)
+	}
+	if private {
+		s.send(pattern, "", e.query, e.body, e.form).wantProblem(http.StatusUnauthorized, "UNAUTHORIZED", "")
+		if strings.Contains(pattern, "{id}") && !e.admin {
+			s.send(pattern, s.bob.AccessToken, e.query, e.body, e.form).wantProblem(http.StatusNotFound, "NOT_FOUND", "")
+		}
+		if e.admin {
+			s.send(pattern, s.alice.AccessToken, e.query, e.body, e.form).wantProblem(http.StatusForbidden, "FORBIDDEN", "")
+		}
+	}
+	if r := s.send(pattern, token, e.query, e.body, e.form); r.status != e.status {
+		t.Errorf("%s: %d, want %d: %s", pattern, r.status, e.status, r.body)
+	}
+	for _, status := range []int{e.status, http.StatusTooManyRequests} {
+		if responses[fmt.Sprint(status)] == nil {
+			t.Errorf("%s: the document does not tell of %d", pattern, status)
+		}
+	}
+}
+
+// The docs page needs nothing from elsewhere, and has every route.
+func TestDocsPage(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	page := string(p.get("/api/docs", "").want(200).body)
+	for _, wanted := range []string{"/api/assets/upload", "/api/projects/{id}/members", "Needs a token", "Idempotency-Key"} {
+		if !strings.Contains(page, wanted) {
+			t.Errorf("the page does not have %s", wanted)
+		}
+	}
+	for _, elsewhere := range []string{"http://", "https://", "<script", "@import", "src="} {
+		if strings.Contains(page, elsewhere) {
+			t.Errorf("the page has %s", elsewhere)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package server
+
+import (
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// humaConfig is plain JSON, without huma's documentation routes, links and $schema fields.
+func humaConfig() huma.Config {
+	format := huma.Format{
+		Marshal: func(w io.Writer, v any) error {
+			e := json.NewEncoder(w)
+			e.SetEscapeHTML(false)
+			return e.Encode(v)
+		},
+		Unmarshal: unmarshal,
+	}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "AssetPlatform", Version: "1",
+				Description: "Upload, tag, search and download the images and sounds of games. Send an access token or an API key as: Authorization: Bearer TOKEN.",
+			},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer", Description: "An access token (JWT) or an API key (ap_…)."}},
+			},
+		},
+		Formats:       map[string]huma.Format{"application/json": format},
+		DefaultFormat: "application/json",
+	}
+}
+
+// What routes of logged-in callers answer besides their success.
+var (
+	bearerToken   = []map[string][]string{{"bearer": {}}}
+	privateErrors = []int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
+		http.StatusPreconditionFailed, http.StatusTooManyRequests, http.StatusServiceUnavailable,
+	}
+)
+
+// documentErrors describes the answers of a route that huma does not serve.
+func documentErrors(api huma.API, op *huma.Operation) {
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[errorBody](), true, "")
+	for _, status := range append(privateErrors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType) {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
+		}
+	}
+	for _, name := range pathParameters(op.Path) {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+}
+
+// assetFields are what an upload's form may hold besides the file.
+var assetFields = map[string]string{
+	"tags": "A JSON array of texts, or a list with commas.", "category": "A category.", "projectId": "A project that the caller may change.",
+}
+
+// uploadDocs describes a route that takes a form with a file.
+func uploadDocs(fields ...map[string]string) func(*huma.Operation, huma.Registry) {
+	return func(op *huma.Operation, schemas huma.Registry) {
+		form := &huma.Schema{Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{
+			"file": {Type: huma.TypeString, Format: "binary", Description: "An image (png, jpeg, gif, webp) or audio (mp3, wav, ogg, flac, m4a)."},
+		}}
+		for _, more := range fields {
+			for name, text := range more {
+				form.Properties[name] = &huma.Schema{Type: huma.TypeString, Description: text}
+			}
+			op.Parameters = append(op.Parameters, &huma.Param{
+				Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+				Description: "A request with the same key within a day is answered as the first one was.",
+			})
+		}
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form}}}
+		op.Responses = map[string]*huma.Response{"201": {
+			Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[assetEnvelope](), true, "")}},
+		}}
+	}
+}
+
+// assetEnvelope is one asset in an answer.
+type assetEnvelope struct {
+	Data assetBody `json:"data"`
+}
+
+// downloadDocs describes a route that answers with bytes.
+func downloadDocs(op *huma.Operation, _ huma.Registry) {
+	bytes := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	op.Responses = map[string]*huma.Response{
+		"200": {Description: "The whole", Content: bytes}, "206": {Description: "The range that was asked for", Content: bytes},
+		"304": {Description: "What the client has is still right"}, "416": {Description: "The range is not within the file"},
+	}
+	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+}
+
+// pathParameters are the names in braces of a path.
+func pathParameters(path string) (names []string) {
+	for part := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			names = append(names, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return names
+}
+
+// openAPI answers with the description of the API (OpenAPI 3.1).
+func (s *Server) openAPI(api huma.API) http.HandlerFunc {
+	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := document()
+		if err != nil {
+			writeProblem(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body) // an error means that the client has gone
+	}
+}
+
+//go:embed docs.html
+var docsPage string
+
+// docs answers with the same as a page, which needs nothing from elsewhere.
+func (s *Server) docs(api huma.API) http.HandlerFunc {
+	page := template.Must(template.New("docs").Funcs(template.FuncMap{"operations": operations, "json": indented}).Parse(docsPage))
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		if err := page.Execute(w, api.OpenAPI()); err != nil {
+			s.log.Warn("the docs page was cut off", "error", err)
+		}
+	}
+}
+
+// operations are all routes, by path and method.
+func operations(api *huma.OpenAPI) (all []*huma.Operation) {
+	for _, path := range slices.Sorted(maps.Keys(api.Paths)) {
+		item := api.Paths[path]
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op != nil {
+				all = append(all, op)
+			}
+		}
+	}
+	return all
+}
+
+func indented(value any) (string, error) {
+	text, err := json.MarshalIndent(value, "", "  ")
+	return string(text), err
+}
