@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -23,7 +24,7 @@ func newServerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   config.CommandServer,
 		Short: "Serve the asset API and work off its jobs",
-		Long:  "Serve the asset API and work off its jobs. All settings come from environment variables.",
+		Long:  serverHelp(),
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.LoadServer(os.Getenv)
@@ -35,6 +36,30 @@ func newServerCommand() *cobra.Command {
 			return runServer(ctx, cfg, newLogger(cmd.OutOrStdout(), cfg.LogLevel))
 		},
 	}
+}
+
+// serverHelp tells of every variable that the server reads.
+func serverHelp() string {
+	var text strings.Builder
+	text.WriteString(`Serve the asset API and work off its jobs, until SIGTERM: then requests that are under way are finished. All settings
+come from environment variables; what is missing or wrong is told at the start, all at once. The API describes itself
+at /api/docs and /api/openapi.json; metrics are on a port of their own.
+
+The first administrator: assetplatform user set-role EMAIL admin, with the same environment.
+
+Variables:
+`)
+	for _, v := range config.ServerVars {
+		state := "default " + v.Default
+		switch {
+		case v.Required:
+			state = "required"
+		case v.Default == "":
+			state = "optional"
+		}
+		fmt.Fprintf(&text, "\n  %s (%s)\n      %s\n", v.Name, state, v.Doc)
+	}
+	return text.String()
 }
 
 // runServer serves until ctx ends. It needs none of its dependencies to start.

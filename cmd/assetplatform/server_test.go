@@ -399,6 +399,26 @@ func TestServerWithoutDependencies(t *testing.T) {
 	}
 }
 
+// The help tells of every variable, and of what to do first.
+func TestServerHelp(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	root := rootCommand()
+	root.SetOut(&out)
+	root.SetArgs([]string{"server", "--help"})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range config.ServerVars {
+		if !strings.Contains(out.String(), "  "+v.Name+" (") || !strings.Contains(out.String(), v.Doc) {
+			t.Errorf("the help does not tell of %s", v.Name)
+		}
+	}
+	if !strings.Contains(out.String(), "user set-role EMAIL admin") {
+		t.Error("the help does not tell of the first administrator")
+	}
+}
+
 func TestServerRefusesBadSettings(t *testing.T) {
 	t.Parallel()
 	out, err := command(t, []string{"PORT=70000", "DATABASE_URL=mysql://u:hunter2@db/x"}, config.CommandServer).CombinedOutput()

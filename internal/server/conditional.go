@@ -11,17 +11,22 @@ import (
 
 // delivery is what RFC 9110 wants done for a request of a representation.
 type delivery struct {
-	status        int   // 200, 206, 304, 412 or 416
-	start, length int64 // the bytes to send with 200 and 206
+	status int         // 200, 206, 304, 412 or 416
+	ranges []byteRange // to send with 200 and 206: one with 200
+}
+
+// byteRange is a part of a file.
+type byteRange struct {
+	start, length int64
 }
 
 // deliver judges the conditions (RFC 9110, 13.2.2) and the range (14.2) of a GET or HEAD
-// for bytes of this strong etag (with its quotes), time of change and size. More than
-// one range, and what is not a range, is answered with the whole.
+// for bytes of this strong etag (with its quotes), time of change and size. What is not a
+// range, and ranges that together are more than the whole, are answered with the whole.
 func deliver(r *http.Request, etag string, changed time.Time, size int64) delivery {
 	changed = changed.Truncate(time.Second) // dates in headers have no more
 	h := r.Header
-	whole := delivery{http.StatusOK, 0, size}
+	whole := delivery{http.StatusOK, []byteRange{{0, size}}}
 
 	if match := h.Get("If-Match"); match != "" {
 		if !matches(match, etag, false) {
@@ -40,14 +45,14 @@ func deliver(r *http.Request, etag string, changed time.Time, size int64) delive
 	if r.Method != http.MethodGet || !rangeWanted(h.Get("If-Range"), etag, changed) {
 		return whole
 	}
-	start, length, ok := parseRange(h.Get("Range"), size)
+	ranges, ok := parseRanges(h.Get("Range"), size)
 	switch {
 	case !ok:
 		return whole
-	case length == 0:
+	case len(ranges) == 0:
 		return delivery{status: http.StatusRequestedRangeNotSatisfiable}
 	}
-	return delivery{http.StatusPartialContent, start, length}
+	return delivery{http.StatusPartialContent, ranges}
 }
 
 // matches tells whether a list of entity tags, or *, has this one. Weak tags are equal
@@ -105,35 +110,52 @@ func rangeWanted(condition, etag string, changed time.Time) bool {
 	return err == nil && date.Equal(changed)
 }
 
-// parseRange reads a single byte range. ok is false if the header is to be ignored; a
-// length of 0 means that the range cannot be satisfied.
-func parseRange(header string, size int64) (start, length int64, ok bool) {
-	unit, spec, _ := strings.Cut(header, "=")
+// maxRanges bounds the ranges of one request: each is read from the bucket by itself.
+const maxRanges = 16
+
+// parseRanges reads byte ranges, without those that lie behind the end. ok is false if the header is to be ignored.
+func parseRanges(header string, size int64) (ranges []byteRange, ok bool) {
+	unit, specs, _ := strings.Cut(header, "=")
+	if !strings.EqualFold(strings.TrimSpace(unit), "bytes") || strings.Count(specs, ",") >= maxRanges {
+		return nil, false
+	}
+	sum := int64(0)
+	for spec := range strings.SplitSeq(specs, ",") {
+		r, valid := parseRange(spec, size)
+		if !valid {
+			return nil, false
+		}
+		if r.length > 0 {
+			ranges, sum = append(ranges, r), sum+r.length
+		}
+	}
+	return ranges, sum <= size
+}
+
+// parseRange reads one of them; a length of 0 means that it cannot be satisfied.
+func parseRange(spec string, size int64) (r byteRange, ok bool) {
 	first, last, dash := strings.Cut(spec, "-")
-	if !strings.EqualFold(strings.TrimSpace(unit), "bytes") || !dash || strings.Contains(spec, ",") {
-		return 0, 0, false
+	if !dash {
+		return r, false
 	}
 	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
 	if first == "" { // the last so many bytes
 		n, valid := parseOffset(last)
-		if !valid {
-			return 0, 0, false
-		}
 		n = min(n, size)
-		return size - n, n, true
+		return byteRange{size - n, n}, valid
 	}
 	start, valid := parseOffset(first)
 	if !valid {
-		return 0, 0, false
+		return r, false
 	}
 	end := size - 1
 	if last != "" {
 		if end, valid = parseOffset(last); !valid || end < start {
-			return 0, 0, false
+			return r, false
 		}
 		end = min(end, size-1)
 	}
-	return start, max(0, end-start+1), true
+	return byteRange{start, max(0, end-start+1)}, true
 }
 
 // parseOffset reads digits; more of them than an int64 holds mean the largest.

@@ -47,13 +47,10 @@ func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func
 		w.WriteHeader(plan.status)
 		return nil
 	}
+	parts := newParts(plan, asset)
 	body := io.ReadCloser(http.NoBody)
 	if r.Method != http.MethodHead {
-		length := plan.length
-		if plan.status == http.StatusOK {
-			length = -1 // the whole: the bucket verifies its checksum
-		}
-		if body, err = s.bucket.Get(r.Context(), key, plan.start, length); err != nil {
+		if body, err = parts.open(r.Context(), s.bucket, key); err != nil {
 			return err
 		}
 		defer body.Close()
@@ -61,9 +58,10 @@ func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func
 	h := w.Header()
 	describeVersion(h, etag, asset)
 	describeContent(h, asset)
-	h.Set("Content-Length", strconv.FormatInt(plan.length, 10))
-	if plan.status == http.StatusPartialContent {
-		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", plan.start, plan.start+plan.length-1, asset.FileSize))
+	h.Set("Content-Type", parts.contentType)
+	h.Set("Content-Length", strconv.FormatInt(parts.length, 10))
+	if plan.status == http.StatusPartialContent && len(plan.ranges) == 1 {
+		h.Set("Content-Range", plan.ranges[0].contentRange(asset.FileSize))
 	}
 	w.WriteHeader(plan.status)
 	if err := sendBody(w, body); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,7 +52,11 @@ func TestDownload(t *testing.T) {
 		"malformed":                    {[]string{"Range", "bytes=a-b"}, 200, content},
 		"backwards":                    {[]string{"Range", "bytes=9-3"}, 200, content},
 		"other unit":                   {[]string{"Range", "lines=1-2"}, 200, content},
-		"several":                      {[]string{"Range", "bytes=0-1,4-5"}, 200, content},
+		"one of several is there":      {[]string{"Range", fmt.Sprintf("bytes=%d-,3-5", size)}, 206, content[3:6]},
+		"none of several is there":     {[]string{"Range", fmt.Sprintf("bytes=%d-,-0", size)}, 416, nil},
+		"several that are too much":    {[]string{"Range", "bytes=0-,0-,0-"}, 200, content},
+		"far too many":                 {[]string{"Range", "bytes=" + strings.Repeat("1-2,", 16) + "1-2"}, 200, content},
+		"one of several malformed":     {[]string{"Range", "bytes=0-1,x"}, 200, content},
 		"known tag":                    {[]string{"If-None-Match", etag}, 304, nil},
 		"known tag in a list":          {[]string{"If-None-Match", `"x", W/` + etag}, 304, nil},
 		"any tag":                      {[]string{"If-None-Match", "*"}, 304, nil},
@@ -108,6 +113,40 @@ func TestDownload(t *testing.T) {
 	p.get(a.DownloadURL, "").wantProblem(401, "UNAUTHORIZED", "")
 	p.get(assetPath(uuid.New())+"/download", alice).wantProblem(404, "NOT_FOUND", "")
 	p.get("/api/assets/x/download", alice).wantProblem(404, "NOT_FOUND", "")
+}
+
+// Several ranges come in one answer, as a client of RFC 9110 reads it.
+func TestDownloadOfSeveralRanges(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice").AccessToken
+	content := png(strings.Repeat("0123456789", 20_000))
+	a := p.uploadPNG(alice, "a.png", content)
+	size := len(content)
+	want := [][2]int{{0, 3}, {70_000, 170_000}, {size - 5, size}}
+	ranges := fmt.Sprintf("bytes=0-2, 70000-169999 ,%d-,-5", size+1)
+	r := p.get(a.DownloadURL, alice, "Range", ranges).want(206)
+	kind, parameters, err := mime.ParseMediaType(r.header.Get("Content-Type"))
+	if err != nil || kind != "multipart/byteranges" || r.header.Get("Content-Length") != fmt.Sprint(len(r.body)) || r.header.Get("Content-Range") != "" || r.header.Get("ETag") != `"`+a.SHA256+`"` {
+		t.Fatalf("headers: %v, %v", r.header, err)
+	}
+	parts := multipart.NewReader(bytes.NewReader(r.body), parameters["boundary"])
+	for _, at := range want {
+		part, err := parts.NextPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(part)
+		if err != nil || !bytes.Equal(got, content[at[0]:at[1]]) || part.Header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/%d", at[0], at[1]-1, size) || part.Header.Get("Content-Type") != "image/png" {
+			t.Errorf("part %v: %d bytes, %v, %v", at, len(got), part.Header, err)
+		}
+	}
+	if _, err := parts.NextPart(); err != io.EOF {
+		t.Errorf("more parts: %v", err)
+	}
+	if head := p.do("HEAD", a.DownloadURL, alice, nil, "Range", ranges).want(200); head.header.Get("Content-Length") != fmt.Sprint(size) {
+		t.Errorf("HEAD: %v", head.header)
+	}
 }
 
 func TestDownloadWhileTheBucketIsAway(t *testing.T) {

@@ -172,6 +172,13 @@ func TestHeaders(t *testing.T) {
 		if r.header.Get("X-Content-Type-Options") != "nosniff" || r.header.Get("Content-Type") != "application/json" || r.header.Get("Link") != "" || strings.Contains(string(r.body), "$schema") {
 			t.Errorf("%s: %v %s", path, r.header, r.body)
 		}
+		for name, want := range map[string]string{
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY", "Strict-Transport-Security": "",
+		} {
+			if got := r.header.Get(name); got != want {
+				t.Errorf("%s: %s: %q", path, name, got)
+			}
+		}
 	}
 }
 

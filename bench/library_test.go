@@ -1,0 +1,221 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/store"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// What a request for a part of a library of a million assets may take, 99 of 100 times.
+const (
+	libraryAssets = 1_000_000
+	limitList     = 50 * time.Millisecond
+	limitSearch   = 150 * time.Millisecond
+)
+
+// BenchmarkLibrary asks the real binary for parts of one user's library of a million assets, one request at a time.
+func BenchmarkLibrary(b *testing.B) {
+	program, env := build(b), environment(b)
+	port := services.FreePort(b)
+	server := exec.Command(program, config.CommandServer)
+	server.Env = append(env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("METRICS_PORT=%d", services.FreePort(b)), "RATE_LIMIT_GENERAL=0")
+	if err := server.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
+			b.Errorf("the server did not end well: %v", err)
+		}
+	}()
+	awaitReady(b, port)
+	l := &library{b: b, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	user := l.register()
+	fillLibrary(b, env, user)
+
+	lists := map[string][]string{"list": nil, "filter": nil, "search": nil}
+	for _, sort := range []string{"createdAt", "updatedAt", "originalName", "fileSize"} {
+		for _, order := range []string{"asc", "desc"} {
+			lists["list"] = append(lists["list"], "sortBy="+sort+"&sortOrder="+order)
+		}
+	}
+	for _, filter := range []string{
+		"fileType=AUDIO", "category=category+7", "category=category+7&sortBy=originalName", "tags=tag+3", "tags=tag+190", "tags=tag+3&tags=tag+190&tagMode=all", "tags=tag+190&sortBy=fileSize",
+		"category=nothing", "tags=nothing", "createdAfter=2026-01-01T00:00:00Z", "createdBefore=2025-01-02T00:00:00Z", "fileType=AUDIO&category=category+7&tags=tag+3",
+	} {
+		lists["filter"] = append(lists["filter"], filter)
+	}
+	for _, words := range []string{"gob", "goblin", "goblin walk", "勇者", "勇", "の勇", "png", "a", "xyzzy", "walk_000999", "999", "goblin 勇者", "tag 190", "goblim", "zombie run 0001"} {
+		lists["search"] = append(lists["search"], "search="+url.QueryEscape(words))
+	}
+	for name, queries := range lists {
+		var worst time.Duration
+		for _, query := range queries {
+			took := l.measure(query)
+			b.Logf("%-8s %6.1f ms  %s", name, milliseconds(took), query)
+			worst = max(worst, took)
+		}
+		limit := limitList
+		if name == "search" {
+			limit = limitSearch
+		}
+		report(b, name+"-p99", "ms", milliseconds(worst), milliseconds(limit))
+	}
+	report(b, "deep-page-p99", "ms", milliseconds(l.deepPages()), milliseconds(limitList))
+	b.ReportMetric(0, "ns/op") // says nothing here
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// library is a user's, over HTTP.
+type library struct {
+	b          *testing.B
+	url, token string
+}
+
+func (l *library) register() uuid.UUID {
+	l.b.Helper()
+	body := `{"email":"artist@example.com","username":"artist","password":"correct horse battery"}`
+	answer, err := http.Post(l.url+"/api/auth/register", "application/json", strings.NewReader(body))
+	if err != nil {
+		l.b.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var session struct {
+		Data struct {
+			AccessToken string
+			User        struct{ ID uuid.UUID }
+		}
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&session); err != nil || session.Data.AccessToken == "" {
+		l.b.Fatalf("register: %s, %v", answer.Status, err)
+	}
+	l.token = session.Data.AccessToken
+	return session.Data.User.ID
+}
+
+// page asks for a part of the list, and returns how long it took and the cursor of the next part.
+func (l *library) page(query string) (took time.Duration, next string) {
+	l.b.Helper()
+	r, err := http.NewRequest(http.MethodGet, l.url+"/api/assets?"+query, nil)
+	if err != nil {
+		l.b.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+l.token)
+	start := time.Now()
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		l.b.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	took = time.Since(start)
+	var page struct{ Pagination struct{ NextCursor string } }
+	if err == nil {
+		err = json.Unmarshal(body, &page)
+	}
+	if err != nil || answer.StatusCode != http.StatusOK {
+		l.b.Fatalf("%s: %s %s, %v", query, answer.Status, body, err)
+	}
+	return took, page.Pagination.NextCursor
+}
+
+// measure is what 99 of 100 requests for the first part of a list take at most.
+func (l *library) measure(query string) time.Duration {
+	l.b.Helper()
+	const requests = 100
+	all := make([]time.Duration, requests)
+	l.page(query) // the first one reads from the disk
+	for i := range all {
+		all[i], _ = l.page(query)
+	}
+	slices.Sort(all)
+	return all[requests-2]
+}
+
+// deepPages follows cursors for a hundred pages of every sort from the middle of the list on.
+func (l *library) deepPages() time.Duration {
+	l.b.Helper()
+	var all []time.Duration
+	for _, sort := range []string{"createdAt", "updatedAt", "originalName", "fileSize"} {
+		query := "sortBy=" + sort + "&limit=100"
+		_, cursor := l.page(query + "&offset=500000")
+		for range 100 {
+			took, next := l.page(query + "&cursor=" + cursor)
+			all, cursor = append(all, took), next
+		}
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+// fillLibrary gives a user a million assets. They share their bytes, which no list looks at.
+func fillLibrary(b *testing.B, env []string, user uuid.UUID) {
+	b.Helper()
+	i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, config.DatabaseURL.Name+"=") })
+	address := strings.TrimPrefix(env[i], config.DatabaseURL.Name+"=")
+	db, err := store.Open(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	ctx, pool := context.Background(), db.Pool()
+	exec := func(sql string, args ...any) {
+		b.Helper()
+		if _, err := pool.Exec(ctx, sql, args...); err != nil {
+			b.Fatalf("%s: %v", sql, err)
+		}
+	}
+	sha := make([]byte, 32)
+	exec("insert into blobs (user_id, sha256, size, object_key, refs) values ($1, $2, 1, 'shared', $3)", user, sha, libraryAssets)
+	exec("drop index assets_grams")
+	random := rand.New(rand.NewPCG(1, 2))
+	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	columns := []string{"id", "user_id", "sha256", "original_name", "file_type", "mime_type", "file_size", "tags", "category", "created_at", "updated_at"}
+	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(libraryAssets, func(i int) ([]any, error) {
+		created := start.Add(time.Duration(i) * 40 * time.Second)
+		kind, mime := "IMAGE", "image/png"
+		if i%5 == 0 {
+			kind, mime = "AUDIO", "audio/wav"
+		}
+		return []any{
+			uuid.Must(uuid.NewV7()), user, sha, assetName(random, i), kind, mime, random.Int64N(10 << 20),
+			[]string{fmt.Sprint("tag ", random.IntN(1+random.IntN(200))), fmt.Sprint("tag ", random.IntN(200))},
+			fmt.Sprint("category ", random.IntN(20)), created, created.Add(time.Duration(random.IntN(1000)) * time.Hour),
+		}, nil
+	}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for found := 1; found > 0; {
+		if found, err = db.IndexAssets(ctx, 2000); err != nil {
+			b.Fatal(err)
+		}
+	}
+	exec("create index assets_grams on assets using gin (grams) with (fastupdate = off)")
+	exec("vacuum analyze assets")
+}
+
+// assetName is one of the names that a studio's files have.
+func assetName(random *rand.Rand, i int) string {
+	things := []string{"goblin", "slime", "dragon", "knight", "zombie", "chest", "sword", "tree", "伝説の勇者", "魔王", "スライム", "村人"}
+	doings := []string{"walk", "run", "idle", "attack", "die", "jump", "歩く", "攻撃"}
+	return fmt.Sprintf("%s_%s_%06d.png", things[random.IntN(len(things))], doings[random.IntN(len(doings))], i)
+}
