@@ -84,7 +84,11 @@ func build(t testing.TB) string {
 // environment is a server's, with a fresh database and bucket.
 func environment(t testing.TB) []string {
 	t.Helper()
-	pg := services.SharedPostgres(t)
+	return environmentOn(t, services.SharedPostgres(t))
+}
+
+func environmentOn(t testing.TB, pg *services.Postgres) []string {
+	t.Helper()
 	url := pg.URL(pg.Migrated(t, "platform", func(url string) error {
 		_, err := store.Migrate(context.Background(), store.MigrateOptions{URL: url, LockWait: time.Minute, Log: slog.New(slog.DiscardHandler)})
 		return err

@@ -98,12 +98,17 @@ func parseSearch(text string) search {
 	return search{strings.Join(words, " "), words[:min(len(words), maxWords)]}
 }
 
-func contains(word string) string { return "%" + likeEscaper.Replace(word) + "%" }
+// Not like: of a pattern the planner guesses that each byte makes it rarer, and takes a word of two kanji for one that is nowhere. How
+// often a piece is there it knows.
+const (
+	holds     = "strpos(search_text, %s) > 0"
+	nameHolds = `strpos(split_part(search_text, E'\x1f', 1), %s) > 0`
+)
 
 // somewhere adds that all words are in the name or in tags. Without an owner the index is not asked, for those in a project have many.
 func (s search) somewhere(q *conditions, owner uuid.UUID) {
 	for _, word := range s.words {
-		q.add("search_text like %s", contains(word))
+		q.add(holds, word)
 		if owner != uuid.Nil {
 			q.add("(grams @> %s or grams @> %s)", wordGrams(owner, inName, word), wordGrams(owner, inTags, word))
 		}
@@ -120,20 +125,21 @@ const (
 
 // ranked adds that an asset has this rank.
 func (s search) ranked(q *conditions, owner uuid.UUID, rank int) {
-	beginning := likeEscaper.Replace(string([]rune(s.phrase)[:min(len([]rune(s.phrase)), prefixLength)])) + "%"
-	const name, prefix = "split_part(search_text, E'\\x1f', 1)", "left(search_text, 64)"
 	if rank == rankPrefix {
-		q.add(prefix+" like %s", beginning)
-		q.add("search_text like %s", likeEscaper.Replace(s.phrase)+"%")
+		letters := []rune(s.phrase)
+		q.add("left(search_text, 64) like %s", likeEscaper.Replace(string(letters[:min(len(letters), prefixLength)]))+"%")
+		q.add("starts_with(search_text, %s)", s.phrase)
 		return
 	}
-	q.add("search_text not like %s", likeEscaper.Replace(s.phrase)+"%")
+	q.add("not starts_with(search_text, %s)", s.phrase)
 	if rank == rankName {
+		var all []int32
 		for _, word := range s.words {
-			q.add(name+" like %s", contains(word))
-			if owner != uuid.Nil {
-				q.add("grams @> %s", wordGrams(owner, inName, word))
-			}
+			q.add(nameHolds, word)
+			all = append(all, wordGrams(owner, inName, word)...)
+		}
+		if owner != uuid.Nil {
+			q.add("grams @> %s", all)
 		}
 		return
 	}
@@ -142,9 +148,9 @@ func (s search) ranked(q *conditions, owner uuid.UUID, rank int) {
 	missing.args = q.args
 	for _, word := range s.words {
 		if owner == uuid.Nil {
-			missing.add(name+" not like %s", contains(word))
+			missing.add("not "+nameHolds, word)
 		} else {
-			missing.add("("+name+" not like %s and grams @> %s)", contains(word), wordGrams(owner, inTags, word))
+			missing.add("(not "+nameHolds+" and grams @> %s)", word, wordGrams(owner, inTags, word))
 		}
 	}
 	q.args = missing.args
@@ -218,7 +224,7 @@ func (s *Store) likeAssets(ctx context.Context, q conditions, words search, owne
 	for i := range mistakes + 1 {
 		piece := string(letters[i*len(letters)/(mistakes+1) : (i+1)*len(letters)/(mistakes+1)])
 		if owner == uuid.Nil {
-			pieces.add("search_text like %s", contains(piece))
+			pieces.add(holds, piece)
 		} else {
 			pieces.add("grams @> %s", wordGrams(owner, inName, piece))
 		}

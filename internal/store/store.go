@@ -50,6 +50,11 @@ func Open(url string) (*Store, error) {
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = maxConnections
 	}
+	// Compiling a query takes longer than ours run. Not a parameter of the connection: poolers refuse those that they do not know.
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "set jit = off")
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, err

@@ -53,9 +53,9 @@ func SharedPostgres(t testing.TB) *Postgres {
 }
 
 // NewPostgres starts a server for one test.
-func NewPostgres(t testing.TB) *Postgres {
+func NewPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
-	pg, err := startPostgres()
+	pg, err := startPostgres(settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func NewPostgres(t testing.TB) *Postgres {
 	return pg
 }
 
-func startPostgres() (*Postgres, error) {
+func startPostgres(settings ...string) (*Postgres, error) {
 	account, err := user.Lookup(postgresUser) // initdb and postgres refuse to run as root
 	if err != nil {
 		return nil, missing("postgresql-15", os.ErrNotExist)
@@ -88,10 +88,15 @@ func startPostgres() (*Postgres, error) {
 	pg.Server = Server{
 		name: "postgres", Address: address,
 		command: func() *exec.Cmd {
-			return as(account, exec.Command(filepath.Join(postgresBin, "postgres"), "-D", data, "-p", port,
-				"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
+			args := []string{
+				"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off",
 				"-c", "full_page_writes=off", "-c", "shared_buffers=32MB",
-				"-c", "max_connections=300", "-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "autovacuum=off"))
+				"-c", "max_connections=300", "-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "autovacuum=off",
+			}
+			for _, setting := range settings { // the last one counts
+				args = append(args, "-c", setting)
+			}
+			return as(account, exec.Command(filepath.Join(postgresBin, "postgres"), args...))
 		},
 		ready: func() error { return pg.exec("select 1") },
 	}
