@@ -267,9 +267,14 @@ func TestUpdateAsset(t *testing.T) {
 		t.Errorf("after a change of nothing: %+v", got)
 	}
 	for _, test := range []struct{ body, field string }{
-		{`{"originalName":" "}`, "originalName"}, {`{"originalName":"a/b.png"}`, "originalName"},
-		{`{"tags":["` + strings.Repeat("x", 65) + `"]}`, "tags"}, {`{"tags":["a\u0000"]}`, "tags"}, {`{"category":7}`, "category"},
-		{`{"category":"` + strings.Repeat("x", 65) + `"}`, "category"}, {`{"fileSize":1}`, "fileSize"}, {`{"userId":"x"}`, "userId"},
+		{`{"originalName":" "}`, "originalName"},
+		{`{"originalName":"a/b.png"}`, "originalName"},
+		{`{"tags":["` + strings.Repeat("x", 65) + `"]}`, "tags"},
+		{`{"tags":["a\u0000"]}`, "tags"},
+		{`{"category":7}`, "category"},
+		{`{"category":"` + strings.Repeat("x", 65) + `"}`, "category"},
+		{`{"fileSize":1}`, "fileSize"},
+		{`{"userId":"x"}`, "userId"},
 	} {
 		p.patch(path, alice.AccessToken, test.body).wantProblem(400, "VALIDATION_ERROR", test.field)
 	}

@@ -73,7 +73,7 @@ func (r *partsReader) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 		n, err := r.body.Read(b)
-		if err != io.EOF { //nolint:errorlint // a wrapped one means that the object was cut off
+		if err != io.EOF {
 			return n, err
 		}
 		if err := r.advance(); err != nil || n > 0 {

@@ -11,8 +11,16 @@ func TestSearch(t *testing.T) {
 	p := newPlatform(t)
 	alice, bob := p.register("alice"), p.register("bob")
 	for i, a := range []struct{ name, tags string }{
-		{"伝説の勇者.png", ""}, {"Goblin_walk.png", "enemy"}, {"walk goblin.png", ""}, {"hobgoblin.png", ""}, {"slime.png", "goblin,緑"},
-		{"100%_done.png", ""}, {"ﾄﾞﾗｺﾞﾝ.png", ""}, {"Straße.png", ""}, {"Dragon's Lair; --.png", ""}, {`back\slash.png`, ""},
+		{"伝説の勇者.png", ""},
+		{"Goblin_walk.png", "enemy"},
+		{"walk goblin.png", ""},
+		{"hobgoblin.png", ""},
+		{"slime.png", "goblin,緑"},
+		{"100%_done.png", ""},
+		{"ﾄﾞﾗｺﾞﾝ.png", ""},
+		{"Straße.png", ""},
+		{"Dragon's Lair; --.png", ""},
+		{`back\slash.png`, ""},
 	} {
 		f := newForm()
 		if a.tags != "" {

@@ -149,6 +149,11 @@ func (e BulkEdit) apply(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, 
 			return err
 		}
 	}
+	return audit(ctx, q, change{action: "asset.bulk", user: userID, details: e.details(ids)})
+}
+
+// details are what the audit keeps of the edit.
+func (e BulkEdit) details(ids []uuid.UUID) map[string]any {
 	details := map[string]any{"assets": ids}
 	for name, value := range map[string][]string{"addTags": e.AddTags, "removeTags": e.RemoveTags} {
 		if len(value) > 0 {
@@ -166,5 +171,5 @@ func (e BulkEdit) apply(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, 
 	if e.Delete {
 		details["delete"] = true
 	}
-	return audit(ctx, q, change{action: "asset.bulk", user: userID, details: details})
+	return details
 }
