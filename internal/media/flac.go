@@ -1,0 +1,65 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mewkiz/flac"
+)
+
+// readFLAC decodes a FLAC file (RFC 9639), also one with an ID3 tag before it.
+func readFLAC(in *source) (AudioInfo, error) {
+	if err := skipID3(in); err != nil {
+		return AudioInfo{}, err
+	}
+	begin := in.position()
+	stream, err := flac.New(in)
+	if err != nil {
+		return AudioInfo{}, err
+	}
+	bits := stream.Info.BitsPerSample
+	info := AudioInfo{SampleRate: int(stream.Info.SampleRate), Channels: int(stream.Info.NChannels), Format: "flac"}
+	if err := info.check(); err != nil {
+		return AudioInfo{}, err
+	}
+	stated := int64(stream.Info.NSamples) // 0: not known
+	info.measure(stated, in.size-begin)
+	if bits > 24 {
+		return info, fmt.Errorf("%w: FLAC with %d bits", ErrUnsupported, bits)
+	}
+	wave := newWaveform(info.Channels, stated)
+	planes := make([][]int32, info.Channels)
+	for {
+		frame, err := stream.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return AudioInfo{}, err
+		}
+		// A frame may leave these to STREAMINFO, and must not contradict it.
+		if frame.BitsPerSample == 0 {
+			frame.BitsPerSample = bits
+		}
+		if frame.Channels.Count() != info.Channels || frame.BitsPerSample != bits {
+			return AudioInfo{}, fmt.Errorf("%w: a frame of %d channels and %d bits", ErrDamaged, frame.Channels.Count(), frame.BitsPerSample)
+		}
+		if err := in.spend(info.Channels * int(frame.BlockSize)); err != nil {
+			return info, err
+		}
+		if err := frame.Parse(); err != nil {
+			return AudioInfo{}, err
+		}
+		for c, sub := range frame.Subframes {
+			planes[c] = sub.Samples
+		}
+		addPlanes(wave, planes, 1/float64(int64(1)<<(bits-1)))
+	}
+	if wave.frames == 0 || wave.frames < stated {
+		return AudioInfo{}, fmt.Errorf("%w: %d of %d frames are there", ErrDamaged, wave.frames, stated)
+	}
+	info.measure(wave.frames, in.size-begin)
+	info.Waveform = wave.peaks()
+	return info, nil
+}

@@ -1,0 +1,249 @@
+package media
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// peakLimit is how much memory any file may take beyond what was there before.
+const peakLimit = 32 << 20
+
+// peakMemory runs f and returns how much the heap grew meanwhile. The collector runs at
+// every MiB, so that hardly more is measured than what is held.
+func peakMemory(f func()) int64 {
+	old := debug.SetGCPercent(10)
+	defer debug.SetGCPercent(old)
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	before := stats.HeapAlloc
+	var peak atomic.Uint64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			var now runtime.MemStats
+			runtime.ReadMemStats(&now)
+			peak.Store(max(peak.Load(), now.HeapAlloc))
+			select {
+			case <-stop:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}()
+	f()
+	close(stop)
+	<-done
+	return int64(peak.Load()) - int64(before)
+}
+
+func readBytes(content []byte, mimeType string) (AudioInfo, error) {
+	return ReadAudio(context.Background(), bytes.NewReader(content), int64(len(content)), mimeType)
+}
+
+// zeros is a file that begins with head and goes on with zeros.
+type zeros []byte
+
+func (z zeros) ReadAt(p []byte, at int64) (int, error) {
+	clear(p)
+	if at < int64(len(z)) {
+		copy(p, z[at:])
+	}
+	return len(p), nil
+}
+
+// sane fails where what was read is not what the contract allows.
+func sane(t testing.TB, info AudioInfo, err error) {
+	t.Helper()
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrTooLarge) {
+		t.Errorf("error of no kind: %v", err)
+	}
+	if err != nil && info.Waveform != nil {
+		t.Errorf("a waveform beside the error %v", err)
+	}
+	if err == nil && (len(info.Waveform) != Parts || info.Channels < 1 || info.SampleRate < 1) {
+		t.Errorf("no error, and %+v", info)
+	}
+	if math.IsNaN(info.Duration) || math.IsInf(info.Duration, 0) || info.Duration < 0 || info.Bitrate < 0 {
+		t.Errorf("duration %v, bitrate %v", info.Duration, info.Bitrate)
+	}
+	for _, peak := range info.Waveform {
+		if !(peak >= 0 && peak <= 1) {
+			t.Fatalf("peak %v", peak)
+		}
+	}
+}
+
+func TestCutAudio(t *testing.T) {
+	for name := range audioFiles(t) {
+		content, mimeType := audioFile(t, name)
+		for tenth := range 10 {
+			cut := content[:len(content)*tenth/10]
+			info, err := readBytes(cut, mimeType)
+			sane(t, info, err)
+			// MP3 and WAV play as far as they go; the others say how long they should be.
+			if ext := filepath.Ext(name); err == nil && ext != ".mp3" && ext != ".wav" && name != "piped.flac" && name != "chained.ogg" {
+				t.Errorf("%s: %d tenths of it decode", name, tenth)
+			}
+		}
+	}
+}
+
+// patched is a copy with other bytes at an offset.
+func patched(content []byte, at int, with ...byte) []byte {
+	content = bytes.Clone(content)
+	copy(content[at:], with)
+	return content
+}
+
+// oggPage is a page without checksum, which nobody looks at.
+func oggPage(flags byte, granule int64, packet []byte) []byte {
+	page := append([]byte("OggS\x00"), flags)
+	page = binary.LittleEndian.AppendUint64(page, uint64(granule))
+	page = append(page, make([]byte, 12)...)
+	page = append(page, byte(len(packet)/255+1))
+	for range len(packet) / 255 {
+		page = append(page, 255)
+	}
+	page = append(page, byte(len(packet)%255))
+	return append(page, packet...)
+}
+
+func box(kind string, content ...byte) []byte {
+	return append(append(binary.BigEndian.AppendUint32(nil, uint32(8+len(content))), kind...), content...)
+}
+
+type hostileFile struct {
+	name, mimeType string
+	content        []byte
+	size           int64 // more than content: zeros follow
+}
+
+func hostileFiles(t testing.TB) []hostileFile {
+	wav, _ := audioFile(t, "s16.wav")
+	flacFile, _ := audioFile(t, "s16.flac")
+	vorbisFile, _ := audioFile(t, "vorbis.ogg")
+	opusFile, _ := audioFile(t, "opus.ogg")
+	m4a, _ := audioFile(t, "aac.m4a")
+	mp3File, _ := audioFile(t, "cbr.mp3")
+
+	pages := bytes.Clone(opusFile[:47]) // the first page
+	for range 1_000_000 {
+		pages = append(pages, oggPage(0, 0, nil)...)
+	}
+	others := bytes.Clone(opusFile[:47])
+	for i := range 200_000 {
+		page := oggPage(oggFirst, 0, []byte("x"))
+		binary.LittleEndian.PutUint32(page[14:], uint32(i+1))
+		others = append(others, page...)
+	}
+	var deep []byte
+	for range 1000 {
+		deep = box("moov", deep...)
+	}
+	setup := bytes.Index(vorbisFile, []byte("\x05vorbis"))
+	stsz := bytes.Index(m4a, []byte("stsz"))
+	endless := append(bytes.Clone(vorbisFile[:58]), oggPage(0, 0, []byte("\x03vorbis"))...)
+	endless = append(endless, oggPage(0, 0, append([]byte("\x05vorbis\x00BCV\x01\x00\xff\xff\xff\x01"), make([]byte, 200)...))...)
+	return []hostileFile{
+		{"empty", "audio/wav", nil, 0},
+		{"wav of 65535 channels", "audio/wav", patched(wav, 22, 0xff, 0xff), 0},
+		{"wav of 4 GHz", "audio/wav", patched(wav, 24, 0xff, 0xff, 0xff, 0xff), 0},
+		{"wav of frames of 0 bytes", "audio/wav", patched(wav, 32, 0, 0), 0},
+		{"wav of 0 bits", "audio/wav", patched(wav, 34, 0, 0), 0},
+		{"wav of 2 GB of zeros", "audio/wav", patched(wav[:44], 40, 0xff, 0xff, 0xff, 0xff), 2 << 30},
+		{"wav of chunks alone", "audio/wav", append([]byte("RIFF\xff\xff\xff\xffWAVE"), bytes.Repeat([]byte("LIST\x00\x00\x00\x00"), 500_000)...), 0},
+		{"flac of 32 bits", "audio/flac", patched(flacFile, 20, flacFile[20]|1, 0xf0), 0},
+		{"flac of 8 channels that has 2", "audio/flac", patched(flacFile, 20, flacFile[20]|0x0e), 0},
+		{"flac of 2^36 frames", "audio/flac", patched(flacFile, 21, flacFile[21]|15, 0xff, 0xff, 0xff, 0xff), 0},
+		{"flac of 0 Hz", "audio/flac", patched(flacFile, 18, 0, 0, flacFile[20]&15), 0},
+		{"mp3 with a tag of 256 MB", "audio/mpeg", append([]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), mp3File...), 0},
+		{"mp3 of a tag of 256 MB of zeros", "audio/mpeg", []byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), 300 << 20},
+		{"mp3 with a million tags", "audio/mpeg", append(bytes.Repeat([]byte("ID3\x04\x00\x00\x00\x00\x00\x00"), 1_000_000), mp3File...), 0},
+		{"mp3 behind a page", "audio/mpeg", append([]byte("<html><script>alert(1)</script>"), mp3File...), 0},
+		{"ogg of a million pages", "audio/ogg", pages, 0},
+		{"ogg of 200,000 streams", "audio/ogg", others, 0},
+		{"opus of 255 channels", "audio/ogg", patched(opusFile, 28+9, 0xff), 0},
+		{"vorbis of 255 channels", "audio/ogg", patched(vorbisFile, 28+11, 0xff), 0},
+		{"vorbis of blocks of 32768", "audio/ogg", patched(vorbisFile, 28+28, 0xff), 0},
+		{"vorbis with a codebook of 2^24 entries", "audio/ogg", patched(vorbisFile, setup+11, 0xff, 0xff, 0xff, 0xff, 0xff), 0},
+		{"vorbis with a codebook without end", "audio/ogg", endless, 0},
+		{"mp4 of boxes in boxes", "audio/mp4", deep, 0},
+		{"mp4 of a million boxes", "audio/mp4", box("moov", bytes.Repeat(box("free"), 1_000_000)...), 0},
+		{"mp4 with 2^32 samples", "audio/mp4", patched(m4a, stsz+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of a box of 2^63", "audio/mp4", append([]byte("\x00\x00\x00\x01moov\x7f\xff\xff\xff\xff\xff\xff\xff"), m4a...), 0},
+	}
+}
+
+// TestHostileAudio: an error or success, within bounds.
+func TestHostileAudio(t *testing.T) {
+	for _, file := range hostileFiles(t) {
+		t.Run(file.name, func(t *testing.T) {
+			var info AudioInfo
+			var err error
+			var reader io.ReaderAt = bytes.NewReader(file.content)
+			size := int64(len(file.content))
+			if file.size > 0 {
+				reader, size = zeros(file.content), file.size
+			}
+			var took time.Duration
+			peak := peakMemory(func() {
+				began := time.Now()
+				info, err = ReadAudio(context.Background(), reader, size, file.mimeType)
+				took = time.Since(began)
+			})
+			t.Logf("%s, %d KiB: %v", took.Round(time.Millisecond), peak>>10, err)
+			sane(t, info, err)
+			if peak > peakLimit {
+				t.Errorf("%d MiB of memory", peak>>20)
+			}
+		})
+	}
+}
+
+// TestAudioStopsWithItsContext: also where few bytes are much sound.
+func TestAudioStopsWithItsContext(t *testing.T) {
+	wav, _ := audioFile(t, "s16.wav")
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := ReadAudio(ctx, zeros(patched(wav[:44], 40, 0xff, 0xff, 0xff, 0xff)), 1<<40, "audio/wav")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func fuzzAudio(f *testing.F, mimeType string) {
+	for name := range audioFiles(f) {
+		if content, of := audioFile(f, name); of == mimeType {
+			f.Add(content)
+		}
+	}
+	for _, file := range hostileFiles(f) {
+		if file.mimeType == mimeType && len(file.content) < 1<<20 {
+			f.Add(file.content)
+		}
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		info, err := ReadAudio(ctx, bytes.NewReader(content), int64(len(content)), mimeType)
+		sane(t, info, err)
+	})
+}
+
+func FuzzWAV(f *testing.F)  { fuzzAudio(f, "audio/wav") }
+func FuzzMP3(f *testing.F)  { fuzzAudio(f, "audio/mpeg") }
+func FuzzOgg(f *testing.F)  { fuzzAudio(f, "audio/ogg") }
+func FuzzFLAC(f *testing.F) { fuzzAudio(f, "audio/flac") }
+func FuzzMP4(f *testing.F)  { fuzzAudio(f, "audio/mp4") }
