@@ -82,5 +82,5 @@ soak: ## The proofs with their full counts, and the race detector; takes long
 
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
-	@hack/deps tests
+	@hack/deps tests bench
 	VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./bench/...

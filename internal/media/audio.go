@@ -85,7 +85,7 @@ type sourceReader struct{ *source }
 func (r *sourceReader) Read(p []byte) (int, error) {
 	n, err := r.ReadAt(p, r.at)
 	r.at += int64(n)
-	if n > 0 && err == io.EOF {
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err

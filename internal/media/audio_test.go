@@ -48,10 +48,10 @@ var factsOnly = map[string]bool{"ima.wav": true, "mpeg25.mp3": true, "aac.m4a": 
 // tolerance is by how much a peak may differ from ffmpeg's: half a step of 16 bits and the
 // rounding to 1/10000 where a format is exact, more where decoders round in their own ways.
 func tolerance(format string) float64 {
-	switch {
-	case format == "opus": // SILK is resampled in floats, by libopus in integers
+	switch format {
+	case "opus": // SILK is resampled in floats, by libopus in integers
 		return 0.002
-	case format == "wav" || format == "flac":
+	case "wav", "flac":
 		return 0.0001
 	}
 	return 0.0005

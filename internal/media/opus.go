@@ -21,7 +21,7 @@ type opusStream struct {
 }
 
 // newOpus reads the identification header (RFC 7845, 5.1).
-func newOpus(head []byte) (*opusStream, error) {
+func newOpus(head []byte) (oggStream, error) {
 	if len(head) < 19 || head[8]>>4 != 0 || head[9] == 0 {
 		return nil, fmt.Errorf("%w: a bad header of Opus", ErrDamaged)
 	}

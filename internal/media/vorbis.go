@@ -16,7 +16,7 @@ type vorbisStream struct {
 	out     []float32
 }
 
-func newVorbis(head []byte) (*vorbisStream, error) {
+func newVorbis(head []byte) (oggStream, error) {
 	v := &vorbisStream{headers: 1}
 	if len(head) < 30 {
 		return nil, fmt.Errorf("%w: a bad header of Vorbis", ErrDamaged)
