@@ -107,11 +107,12 @@ func patched(content []byte, at int, with ...byte) []byte {
 	return content
 }
 
-// oggPage is a page without checksum, which nobody looks at.
-func oggPage(flags byte, granule int64, packet []byte) []byte {
+// oggPage is a page of the stream whose file begins with of, without checksum, which nobody looks at.
+func oggPage(of []byte, flags byte, granule int64, packet []byte) []byte {
 	page := append([]byte("OggS\x00"), flags)
 	page = binary.LittleEndian.AppendUint64(page, uint64(granule))
-	page = append(page, make([]byte, 12)...)
+	page = append(page, of[14:18]...)
+	page = append(page, make([]byte, 8)...)
 	page = append(page, byte(len(packet)/255+1))
 	for range len(packet) / 255 {
 		page = append(page, 255)
@@ -145,13 +146,14 @@ func hostileFiles(t testing.TB) []hostileFile {
 	m4a, _ := audioFile(t, "aac.m4a")
 	mp3File, _ := audioFile(t, "cbr.mp3")
 
-	pages := bytes.Clone(opusFile[:47]) // the first page
+	pages := bytes.Clone(opusFile[:47])                        // the first page
+	empty := patched(oggPage(opusFile, 0, 0, nil)[:27], 26, 0) // without a packet
 	for range 1_000_000 {
-		pages = append(pages, oggPage(0, 0, nil)...)
+		pages = append(pages, empty...)
 	}
 	others := bytes.Clone(opusFile[:47])
 	for i := range 200_000 {
-		page := oggPage(oggFirst, 0, []byte("x"))
+		page := oggPage(opusFile, oggFirst, 0, []byte("x"))
 		binary.LittleEndian.PutUint32(page[14:], uint32(i+1))
 		others = append(others, page...)
 	}
@@ -161,8 +163,8 @@ func hostileFiles(t testing.TB) []hostileFile {
 	}
 	setup := bytes.Index(vorbisFile, []byte("\x05vorbis"))
 	stsz := bytes.Index(m4a, []byte("stsz"))
-	endless := append(bytes.Clone(vorbisFile[:58]), oggPage(0, 0, []byte("\x03vorbis"))...)
-	endless = append(endless, oggPage(0, 0, append([]byte("\x05vorbis\x00BCV\x01\x00\xff\xff\xff\x01"), make([]byte, 200)...))...)
+	endless := append(bytes.Clone(vorbisFile[:58]), oggPage(vorbisFile, 0, 0, []byte("\x03vorbis"))...)
+	endless = append(endless, oggPage(vorbisFile, 0, 0, append([]byte("\x05vorbis\x00BCV\x01\x00\xff\xff\x00\x01"), make([]byte, 200)...))...)
 	return []hostileFile{
 		{"empty", "audio/wav", nil, 0},
 		{"wav of 65535 channels", "audio/wav", patched(wav, 22, 0xff, 0xff), 0},
