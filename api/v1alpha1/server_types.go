@@ -87,7 +87,7 @@ type EnvVar struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="extraEnv: not the name of a variable: use letters, digits and '_', like HTTPS_PROXY"
-	// +kubebuilder:validation:XValidation:rule="!(self in ['PORT', 'METRICS_PORT', 'TLS_PORT', 'TLS_CERT_FILE', 'TLS_KEY_FILE', 'LOG_LEVEL', 'DRAIN_DELAY', 'ALLOWED_ORIGINS', 'TRUSTED_PROXIES', 'DATABASE_URL', 'REDIS_URL', 'JWT_SECRET', 'JWT_VERIFY_SECRETS', 'S3_BUCKET_NAME', 'S3_PREFIX', 'S3_REGION', 'S3_ENDPOINT', 'S3_CA', 'S3_ACCESS_KEY', 'S3_SECRET_KEY', 'MAX_FILE_SIZE_IMAGE', 'MAX_FILE_SIZE_AUDIO', 'TRASH_RETENTION', 'RATE_LIMIT_LOGIN_ACCOUNT', 'RATE_LIMIT_LOGIN_ADDRESS'])",message="extraEnv: the operator sets this variable itself: use the field that it comes from"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['PORT', 'METRICS_PORT', 'TLS_PORT', 'TLS_CERT_FILE', 'TLS_KEY_FILE', 'LOG_LEVEL', 'DRAIN_DELAY', 'ALLOWED_ORIGINS', 'TRUSTED_PROXIES', 'DATABASE_URL', 'REDIS_URL', 'JWT_SECRET', 'JWT_VERIFY_SECRETS', 'S3_BUCKET_NAME', 'S3_PREFIX', 'S3_REGION', 'S3_ENDPOINT', 'S3_CA', 'S3_ACCESS_KEY', 'S3_SECRET_KEY', 'MAX_FILE_SIZE_IMAGE', 'MAX_FILE_SIZE_AUDIO', 'TRASH_RETENTION', 'AUDIT_RETENTION', 'RATE_LIMIT_LOGIN_ACCOUNT', 'RATE_LIMIT_LOGIN_ADDRESS', 'RATE_LIMIT_REGISTER', 'RATE_LIMIT_GENERAL', 'RATE_LIMIT_UPLOAD'])",message="extraEnv: the operator sets this variable itself: use the field that it comes from"
 	Name string `json:"name"`
 	// Value of the variable; everybody who may read the platform can read it.
 	// +kubebuilder:validation:MaxLength=4096

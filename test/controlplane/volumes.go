@@ -37,6 +37,9 @@ func (k *Kubelet) provision(ctx context.Context, pod *corev1.Pod) error {
 		if err != nil {
 			return err
 		}
+		if claim.DeletionTimestamp != nil { // as the scheduler: a pod on it would keep it for ever
+			return fmt.Errorf("claim %s is being deleted", claim.Name)
+		}
 		if claim.Status.Phase == corev1.ClaimBound {
 			continue
 		}
