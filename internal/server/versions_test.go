@@ -93,6 +93,8 @@ func TestVersionByAnEditor(t *testing.T) {
 		t.Error("the viewer gets other bytes")
 	}
 	p.get(assetPath(hero.ID)+"/versions/1/download", viewer.AccessToken).want(200)
+	p.delete(assetPath(hero.ID)+"?permanent=true", editor.AccessToken).wantProblem(403, "FORBIDDEN", "") // and nothing is lost by that
+	p.get(assetPath(hero.ID)+"/versions/1/download", viewer.AccessToken).want(200)
 	var others int
 	if p.query(fmt.Sprintf("select count(*) from blobs where user_id <> '%s'", owner.User.ID), &others); others != 0 {
 		t.Error("the bytes are the editor's")

@@ -233,7 +233,7 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 // releaseVersions deletes the former versions of an asset that is about to go; a transaction that does not delete it takes that back.
 // The collector takes their bytes.
 func releaseVersions(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
-	former, err := q.DeleteVersions(ctx, id)
+	former, err := q.DeleteVersions(ctx, sqlc.DeleteVersionsParams{AssetID: id, UserID: userID})
 	if err != nil {
 		return err
 	}

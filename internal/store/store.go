@@ -109,6 +109,7 @@ func owned(userID uuid.UUID) error {
 const (
 	stateUniqueViolation  = "23505"
 	stateLockNotAvailable = "55P03"
+	stateDeadlock         = "40P01"
 	stateNoSuchDatabase   = "3D000"
 	stateNoSuchSchema     = "3F000"
 	stateNoSuchTable      = "42P01"
@@ -131,7 +132,7 @@ func fail(operation string, err error) error {
 	case !errors.As(err, &server):
 		// No answer from the server: refused, reset, timed out.
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)
-	case server.Code == stateUniqueViolation, server.Code == stateLockNotAvailable:
+	case server.Code == stateUniqueViolation, server.Code == stateLockNotAvailable, server.Code == stateDeadlock:
 		return fmt.Errorf("%s: %w: %w", operation, ErrConflict, err)
 	case unavailableState(server.Code):
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)

@@ -17,4 +17,4 @@ select version, sha256, file_size, mime_type, metadata, created_at from asset_ve
 select version, sha256, file_size, mime_type, metadata, created_at from asset_versions where asset_id = $1 and version = $2;
 
 -- name: DeleteVersions :many
-delete from asset_versions where asset_id = $1 returning sha256;
+delete from asset_versions where asset_id = $1 and user_id = $2 returning sha256;

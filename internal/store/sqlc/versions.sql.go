@@ -85,11 +85,16 @@ func (q *Queries) AssetVersions(ctx context.Context, assetID uuid.UUID) ([]Asset
 }
 
 const deleteVersions = `-- name: DeleteVersions :many
-delete from asset_versions where asset_id = $1 returning sha256
+delete from asset_versions where asset_id = $1 and user_id = $2 returning sha256
 `
 
-func (q *Queries) DeleteVersions(ctx context.Context, assetID uuid.UUID) ([][]byte, error) {
-	rows, err := q.db.Query(ctx, deleteVersions, assetID)
+type DeleteVersionsParams struct {
+	AssetID uuid.UUID
+	UserID  uuid.UUID
+}
+
+func (q *Queries) DeleteVersions(ctx context.Context, arg DeleteVersionsParams) ([][]byte, error) {
+	rows, err := q.db.Query(ctx, deleteVersions, arg.AssetID, arg.UserID)
 	if err != nil {
 		return nil, err
 	}
