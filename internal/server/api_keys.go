@@ -62,11 +62,7 @@ func (s *Server) createAPIKey(ctx context.Context, who caller, in *createAPIKeyR
 // listAPIKeys lists all of the caller's keys, which are few.
 func (s *Server) listAPIKeys(ctx context.Context, who caller, _ *none) (*data[[]apiKeyBody], error) {
 	keys, err := s.store.APIKeys(ctx, who.ID)
-	bodies := make([]apiKeyBody, len(keys))
-	for i, key := range keys {
-		bodies[i] = apiKeyBodyOf(key)
-	}
-	return dataOf(bodies), err
+	return dataOf(bodiesOf(keys, apiKeyBodyOf)), err
 }
 
 type apiKeyRequest struct {

@@ -61,10 +61,6 @@ func assetBodyOf(a store.Asset) assetBody {
 	}
 }
 
-type listAssetsRequest struct {
-	ListAssetsQuery
-}
-
 // ListAssetsQuery says which assets to list. Requests embed it; huma looks into exported types only.
 type ListAssetsQuery struct {
 	PageQuery
@@ -155,7 +151,7 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 }
 
 // listAssets lists the caller's assets, newest first unless sorted otherwise.
-func (s *Server) listAssets(ctx context.Context, who caller, in *listAssetsRequest) (*list[assetBody], error) {
+func (s *Server) listAssets(ctx context.Context, who caller, in *ListAssetsQuery) (*list[assetBody], error) {
 	filter, err := in.filter()
 	if err != nil {
 		return nil, err
@@ -191,7 +187,7 @@ func (s *Server) searchAssets(ctx context.Context, who caller, in *searchAssetsR
 		return nil, invalid("q", "is empty or holds control characters")
 	}
 	in.Search = in.Q
-	return s.listAssets(ctx, who, &listAssetsRequest{in.ListAssetsQuery})
+	return s.listAssets(ctx, who, &in.ListAssetsQuery)
 }
 
 type assetRequest struct {

@@ -122,13 +122,7 @@ func listByID[Item, Body any](q PageQuery, bodyOf func(Item) Body, idOf func(Ite
 		text := cursor{ID: idOf(items[q.Limit-1])}.String()
 		next = &text
 	}
-	var answer list[Body]
-	answer.Body.Data = make([]Body, len(items))
-	for i, item := range items {
-		answer.Body.Data[i] = bodyOf(item)
-	}
-	answer.Body.Pagination = q.describe(offset, total, next)
-	return &answer, nil
+	return listOf(items, bodyOf, q.describe(offset, total, next)), nil
 }
 
 // listSorted answers with a part of a list that is sorted by one of several fields.
@@ -155,11 +149,20 @@ func listSorted[Item, Body any](q PageQuery, sortBy store.Sort, order string, bo
 		text := cursor{page.Sort, page.Ascending, next.Value, next.ID}.String()
 		nextCursor = &text
 	}
+	return listOf(items, bodyOf, q.describe(offset, total, nextCursor)), nil
+}
+
+func listOf[Item, Body any](items []Item, bodyOf func(Item) Body, p pagination) *list[Body] {
 	var answer list[Body]
-	answer.Body.Data = make([]Body, len(items))
+	answer.Body.Data, answer.Body.Pagination = bodiesOf(items, bodyOf), p
+	return &answer
+}
+
+// bodiesOf are what the API shows of items; never null.
+func bodiesOf[Item, Body any](items []Item, bodyOf func(Item) Body) []Body {
+	bodies := make([]Body, len(items))
 	for i, item := range items {
-		answer.Body.Data[i] = bodyOf(item)
+		bodies[i] = bodyOf(item)
 	}
-	answer.Body.Pagination = q.describe(offset, total, nextCursor)
-	return &answer, nil
+	return bodies
 }

@@ -18,10 +18,6 @@ type nameCountBody struct {
 func picker(read func(context.Context, uuid.UUID) ([]store.NameCount, error)) func(context.Context, caller, *none) (*data[[]nameCountBody], error) {
 	return func(ctx context.Context, who caller, _ *none) (*data[[]nameCountBody], error) {
 		names, err := read(ctx, who.ID)
-		bodies := make([]nameCountBody, len(names))
-		for i, n := range names {
-			bodies[i] = nameCountBody{n.Name, n.Assets}
-		}
-		return dataOf(bodies), err
+		return dataOf(bodiesOf(names, func(n store.NameCount) nameCountBody { return nameCountBody{n.Name, n.Assets} })), err
 	}
 }

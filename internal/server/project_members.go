@@ -31,11 +31,7 @@ func (s *Server) listMembers(ctx context.Context, who caller, in *projectRequest
 		return nil, err
 	}
 	members, err := s.store.ProjectMembers(ctx, who.ID, id)
-	bodies := make([]memberBody, len(members))
-	for i, m := range members {
-		bodies[i] = memberBodyOf(m)
-	}
-	return dataOf(bodies), err
+	return dataOf(bodiesOf(members, memberBodyOf)), err
 }
 
 type addMemberRequest struct {
@@ -75,10 +71,11 @@ func (s *Server) addMember(ctx context.Context, who caller, in *addMemberRequest
 	if errors.Is(err, store.ErrNotFound) || !isText(name) {
 		return nil, invalid(field, "is no account's")
 	}
-	if err == nil {
-		err = s.store.AddProjectMember(ctx, who.ID, id, member, in.Body.Role)
+	if err != nil {
+		return nil, err
 	}
-	return dataOf(memberBody{member.ID, member.Username, member.Email, in.Body.Role, time.Now().UTC()}), err
+	added, err := s.store.AddProjectMember(ctx, who.ID, id, member.ID, in.Body.Role)
+	return dataOf(memberBodyOf(added)), err
 }
 
 // MemberRequest names a member. Requests embed it; huma looks into exported types only.

@@ -235,7 +235,7 @@ func (s *Server) listProjectAssets(ctx context.Context, who caller, in *listProj
 		return nil, err
 	}
 	in.ProjectID = in.ID
-	return s.listAssets(ctx, who, &listAssetsRequest{in.ListAssetsQuery})
+	return s.listAssets(ctx, who, &in.ListAssetsQuery)
 }
 
 type addToProjectRequest struct {

@@ -43,11 +43,7 @@ func (s *Server) listVersions(ctx context.Context, who caller, in *assetIDReques
 		return nil, err
 	}
 	versions, err := s.store.AssetVersions(ctx, who.ID, id)
-	bodies := make([]versionBody, len(versions))
-	for i, v := range versions {
-		bodies[i] = versionBodyOf(id, v)
-	}
-	return dataOf(bodies), err
+	return dataOf(bodiesOf(versions, func(v store.AssetVersion) versionBody { return versionBodyOf(id, v) })), err
 }
 
 // addVersion stores a file as the next version of an asset, and answers with the asset: 200 if it has these bytes already.

@@ -278,11 +278,7 @@ func (s *Store) TagCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, e
 		return nil, err
 	}
 	rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
-	counts := make([]NameCount, len(rows))
-	for i, row := range rows {
-		counts[i] = NameCount(row)
-	}
-	return counts, fail("count tags", err)
+	return nameCountsOf(rows), fail("count tags", err)
 }
 
 // CategoryCounts does the same for categories.
@@ -291,11 +287,15 @@ func (s *Store) CategoryCounts(ctx context.Context, userID uuid.UUID) ([]NameCou
 		return nil, err
 	}
 	rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
+	return nameCountsOf(rows), fail("count categories", err)
+}
+
+func nameCountsOf[Row sqlc.TagCountsRow | sqlc.CategoryCountsRow](rows []Row) []NameCount {
 	counts := make([]NameCount, len(rows))
 	for i, row := range rows {
 		counts[i] = NameCount(row)
 	}
-	return counts, fail("count categories", err)
+	return counts
 }
 
 // refusedDelete is what to call it that an asset could not be deleted: it is another user's, though one in a common project, or not

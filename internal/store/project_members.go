@@ -25,24 +25,33 @@ func (s *Store) ProjectMembers(ctx context.Context, userID, id uuid.UUID) ([]Pro
 	rows, err := s.queries.ProjectMembers(ctx, id)
 	members := make([]ProjectMember, len(rows))
 	for i, row := range rows {
-		members[i] = ProjectMember{row.ID, row.Username, row.Email, Access(row.Role), row.CreatedAt.UTC()}
+		members[i] = memberOf(sqlc.ProjectMemberRow(row))
 	}
 	return members, fail("list members", err)
 }
 
+func memberOf(row sqlc.ProjectMemberRow) ProjectMember {
+	return ProjectMember{row.ID, row.Username, row.Email, Access(row.Role), row.CreatedAt.UTC()}
+}
+
 // AddProjectMember makes another user a member, as the owner may; ErrIsMember.
-func (s *Store) AddProjectMember(ctx context.Context, userID, id uuid.UUID, member User, role Access) error {
-	err := s.withProject(ctx, userID, id, AccessOwner, func(q *sqlc.Queries, _ Project) error {
-		n, err := q.AddProjectMember(ctx, sqlc.AddProjectMemberParams{ProjectID: id, UserID: member.ID, Role: string(role)})
+func (s *Store) AddProjectMember(ctx context.Context, userID, id, member uuid.UUID, role Access) (added ProjectMember, err error) {
+	err = s.withProject(ctx, userID, id, AccessOwner, func(q *sqlc.Queries, _ Project) error {
+		n, err := q.AddProjectMember(ctx, sqlc.AddProjectMemberParams{ProjectID: id, UserID: member, Role: string(role)})
 		if err == nil && n == 0 {
 			err = ErrIsMember
 		}
 		if err != nil {
 			return err
 		}
-		return audit(ctx, q, memberChange("project.member_add", userID, id, member.ID, role))
+		row, err := q.ProjectMember(ctx, sqlc.ProjectMemberParams{ProjectID: id, UserID: member})
+		if err != nil {
+			return err
+		}
+		added = memberOf(row)
+		return audit(ctx, q, memberChange("project.member_add", userID, id, member, role))
 	})
-	return fail("add member", err)
+	return added, fail("add member", err)
 }
 
 // SetProjectRole gives a member another role, as the owner may. To make another member the owner is to become an editor; the owner's

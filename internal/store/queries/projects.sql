@@ -22,6 +22,11 @@ delete from projects where id = $1;
 -- name: AddProjectMember :execrows
 insert into project_members (project_id, user_id, role) values ($1, $2, $3) on conflict do nothing;
 
+-- name: ProjectMember :one
+select u.id, u.username, u.email, m.role, m.created_at
+from project_members m join users u on u.id = m.user_id
+where m.project_id = $1 and m.user_id = $2;
+
 -- name: SetProjectRole :execrows
 update project_members set role = $3 where project_id = $1 and user_id = $2;
 

@@ -188,6 +188,38 @@ func (q *Queries) Project(ctx context.Context, arg ProjectParams) (ProjectRow, e
 	return i, err
 }
 
+const projectMember = `-- name: ProjectMember :one
+select u.id, u.username, u.email, m.role, m.created_at
+from project_members m join users u on u.id = m.user_id
+where m.project_id = $1 and m.user_id = $2
+`
+
+type ProjectMemberParams struct {
+	ProjectID uuid.UUID
+	UserID    uuid.UUID
+}
+
+type ProjectMemberRow struct {
+	ID        uuid.UUID
+	Username  string
+	Email     string
+	Role      string
+	CreatedAt time.Time
+}
+
+func (q *Queries) ProjectMember(ctx context.Context, arg ProjectMemberParams) (ProjectMemberRow, error) {
+	row := q.db.QueryRow(ctx, projectMember, arg.ProjectID, arg.UserID)
+	var i ProjectMemberRow
+	err := row.Scan(
+		&i.ID,
+		&i.Username,
+		&i.Email,
+		&i.Role,
+		&i.CreatedAt,
+	)
+	return i, err
+}
+
 const projectMembers = `-- name: ProjectMembers :many
 select u.id, u.username, u.email, m.role, m.created_at
 from project_members m join users u on u.id = m.user_id
