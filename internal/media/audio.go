@@ -54,9 +54,13 @@ func ReadAudio(ctx context.Context, file io.ReaderAt, size int64, mimeType strin
 		if p := recover(); p != nil {
 			info, err = AudioInfo{}, fmt.Errorf("%w: its decoder panicked: %v", ErrDamaged, p)
 		}
-		if err != nil {
-			info, err = in.judge(info, err)
+		if err == nil {
+			return
 		}
+		if err = in.verdict(err); !factsRemain(err) {
+			info = AudioInfo{}
+		}
+		info.Waveform = nil
 	}()
 	info, err = read(in)
 	return info, err
@@ -146,18 +150,21 @@ func (s *source) spend(n int) error {
 	return nil
 }
 
-// judge makes a decoder's error one of ours.
-func (s *source) judge(info AudioInfo, err error) (AudioInfo, error) {
+// verdict makes a decoder's error one of ours.
+func (s *source) verdict(err error) error {
 	switch {
 	case s.failed != nil:
-		return AudioInfo{}, s.failed
-	case errors.Is(err, ErrUnsupported), errors.Is(err, ErrTooLarge):
-		info.Waveform = nil
-		return info, err
-	case errors.Is(err, ErrDamaged):
-		return AudioInfo{}, err
+		return s.failed
+	case factsRemain(err), errors.Is(err, ErrDamaged):
+		return err
 	}
-	return AudioInfo{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// factsRemain says whether a file that is refused with err is sound as far as is known,
+// so that what its headers say may be told.
+func factsRemain(err error) bool {
+	return errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTooLarge)
 }
 
 // check refuses what no file of sound has.
