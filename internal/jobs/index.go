@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -21,7 +22,8 @@ func periodicIndex() *river.PeriodicJob {
 		&river.PeriodicJobOpts{RunOnStart: true})
 }
 
-// indexWorker makes assets searchable that an older image has written. It may run any number of times.
+// indexWorker makes up for what an older image has not done for the assets that it wrote: makes them searchable, and asks for their
+// media jobs. It may run any number of times.
 type indexWorker struct {
 	river.WorkerDefaults[store.IndexArgs]
 	o Options
@@ -32,6 +34,14 @@ func (w *indexWorker) Timeout(*river.Job[store.IndexArgs]) time.Duration { retur
 
 // Work goes on until all are searchable.
 func (w *indexWorker) Work(ctx context.Context, _ *river.Job[store.IndexArgs]) error {
+	asked, err := w.o.Store.AskForMedia(ctx, indexBatch)
+	if asked > 0 {
+		w.o.Log.Info("asked for what was not read yet", "files", asked)
+	}
+	return errors.Join(err, w.index(ctx))
+}
+
+func (w *indexWorker) index(ctx context.Context) error {
 	for all := 0; ; {
 		found, err := w.o.Store.IndexAssets(ctx, indexBatch)
 		if all += found; err != nil || found < indexBatch {

@@ -44,13 +44,16 @@ func Run(ctx context.Context, o Options, ready <-chan struct{}) error {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &purgeWorker{o: o})
 	river.AddWorker(workers, &indexWorker{o: o})
+	river.AddWorker(workers, &mediaWorker{o: o})
 	client, err := river.NewClient(riverpgxv5.New(o.Store.Pool()), &river.Config{
 		Logger:            o.Log,
 		Workers:           workers,
 		PollOnly:          true,
 		FetchPollInterval: pollInterval,
-		Queues:            map[string]river.QueueConfig{store.QueuePurge: {MaxWorkers: 1}, store.QueueIndex: {MaxWorkers: 1}},
-		PeriodicJobs:      []*river.PeriodicJob{periodicPurge(), periodicIndex()},
+		Queues: map[string]river.QueueConfig{
+			store.QueuePurge: {MaxWorkers: 1}, store.QueueIndex: {MaxWorkers: 1}, store.QueueMedia: {MaxWorkers: 1},
+		},
+		PeriodicJobs: []*river.PeriodicJob{periodicPurge(), periodicIndex()},
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -52,13 +53,18 @@ type assetBody struct {
 func assetPath(id uuid.UUID) string { return "/api/assets/" + id.String() }
 
 func assetBodyOf(a store.Asset) assetBody {
-	return assetBody{
+	body := assetBody{
 		ID: a.ID, UserID: a.UserID, OriginalName: a.OriginalName, FileType: a.FileType, MIMEType: a.MIMEType,
 		FileSize: a.FileSize, SHA256: hex.EncodeToString(a.SHA256[:]), Version: a.Version,
 		Tags: a.Tags, Category: a.Category, Metadata: a.Metadata,
 		DownloadURL: assetPath(a.ID) + "/download", ProjectIDs: append([]uuid.UUID{}, a.ProjectIDs...),
 		CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, DeletedAt: a.DeletedAt,
 	}
+	if a.HasThumbnail {
+		address := assetPath(a.ID) + "/thumbnail"
+		body.ThumbnailURL = &address
+	}
+	return body
 }
 
 // ListAssetsQuery says which assets to list. Requests embed it; huma looks into exported types only.
@@ -72,20 +78,29 @@ type ListAssetsQuery struct {
 	CreatedAfter  time.Time      `query:"createdAfter"`
 	CreatedBefore time.Time      `query:"createdBefore"`
 	Deleted       bool           `query:"deleted"`
+	MinWidth      int            `query:"minWidth" minimum:"1" maximum:"2147483647" doc:"Pixels. Of images whose metadata is read."`
+	MaxWidth      int            `query:"maxWidth" minimum:"1" maximum:"2147483647" doc:"Pixels."`
+	MinHeight     int            `query:"minHeight" minimum:"1" maximum:"2147483647" doc:"Pixels."`
+	MaxHeight     int            `query:"maxHeight" minimum:"1" maximum:"2147483647" doc:"Pixels."`
+	MinDuration   float64        `query:"minDuration" exclusiveMinimum:"0" doc:"Seconds. Of audio whose metadata is read."`
+	MaxDuration   float64        `query:"maxDuration" exclusiveMinimum:"0" doc:"Seconds."`
 	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script."`
 	SortBy        store.Sort     `query:"sortBy" enum:"rank,createdAt,updatedAt,originalName,fileSize" doc:"Absent: rank with a search, else createdAt."`
 	SortOrder     string         `query:"sortOrder" enum:"asc,desc" default:"desc"`
 }
 
 // laterFilters are documented, and wait for what they look into. Other unknown parameters are ignored.
-var laterFilters = []string{
-	"promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
-}
+var laterFilters = []string{"promptId"}
 
 // filters narrow the list, and must say how; once may each of singles be there.
 var (
-	filters = []string{"search", "projectId", "fileType", "category", "tags", "createdAfter", "createdBefore", "deleted"}
-	singles = []string{"search", "projectId", "fileType", "category", "tagMode", "createdAfter", "createdBefore", "deleted", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}
+	filters = append([]string{"tags"}, singleFilters...)
+	singles = append([]string{"tagMode", "sortBy", "sortOrder", "limit", "offset", "page", "cursor"}, singleFilters...)
+
+	singleFilters = []string{
+		"search", "projectId", "fileType", "category", "createdAfter", "createdBefore", "deleted",
+		"minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration",
+	}
 )
 
 // Resolve refuses laterFilters, empty filters, and a query of which a part would be
@@ -126,6 +141,12 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	f := store.AssetFilter{
 		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
 		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Trashed: in.Deleted,
+		Width: rangeOf(in.MinWidth, in.MaxWidth), Height: rangeOf(in.MinHeight, in.MaxHeight), Duration: rangeOf(in.MinDuration, in.MaxDuration),
+	}
+	for name, seconds := range map[string]float64{"minDuration": in.MinDuration, "maxDuration": in.MaxDuration} {
+		if math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+			return f, invalid(name, "is not a number of seconds")
+		}
 	}
 	if in.ProjectID != "" {
 		var err error
@@ -148,6 +169,17 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 		}
 	}
 	return f, checkTags(f.Tags)
+}
+
+// rangeOf takes 0, which no such parameter may be, for one that is not there.
+func rangeOf[N int | float64](least, most N) (r store.Range[N]) {
+	if least > 0 {
+		r.Min = &least
+	}
+	if most > 0 {
+		r.Max = &most
+	}
+	return r
 }
 
 // listAssets lists the caller's assets, newest first unless sorted otherwise.

@@ -162,7 +162,7 @@ func TestListRefusesFiltersOfLaterVersions(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
-	for _, name := range []string{"promptId", "minWidth", "maxWidth", "minHeight", "maxHeight", "minDuration", "maxDuration"} {
+	for _, name := range laterFilters {
 		r := p.get("/api/assets"+queryString(name, "1"), token).wantProblem(400, "VALIDATION_ERROR", name)
 		if !strings.Contains(string(r.body), "is not supported by this version yet") {
 			t.Errorf("%s: %s", name, r.body)

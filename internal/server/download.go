@@ -64,13 +64,18 @@ func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func
 		h.Set("Content-Range", plan.ranges[0].contentRange(asset.FileSize))
 	}
 	w.WriteHeader(plan.status)
+	s.send(w, r, body)
+	return nil
+}
+
+// send sends the body of an answer whose header is written.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, body io.Reader) {
 	if err := sendBody(w, body); err != nil {
 		if r.Context().Err() == nil { // else the client has gone, which players do all the time
 			s.log.Warn("a download was cut off", "requestId", requestInfoOf(r.Context()).id, "error", err)
 		}
 		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
 	}
-	return nil
 }
 
 // findDownload returns the asset that the path names, and where its bytes are.

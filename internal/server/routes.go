@@ -46,12 +46,13 @@ func (s *Server) routes() http.Handler {
 	private(api, "POST /api/auth/keys", "Make an API key", http.StatusCreated, ownsSession, s.createAPIKey)
 	private(api, "DELETE /api/auth/keys/{id}", "Revoke an API key", http.StatusNoContent, ownsSession, s.deleteAPIKey)
 
-	// assets.go; upload.go and download.go stream
+	// assets.go; upload.go, download.go and thumbnail.go stream
 	stream(api, "POST /api/assets/upload", "Upload a file", uploadDocs(assetFields), writes, s.uploadAsset)
 	private(api, "GET /api/assets", "List assets", http.StatusOK, reads, s.listAssets)
 	private(api, "GET /api/assets/search", "Search for assets", http.StatusOK, reads, s.searchAssets)
 	private(api, "GET /api/assets/{id}", "One asset", http.StatusOK, reads, s.getAsset)
 	stream(api, "GET /api/assets/{id}/download", "The asset's bytes", downloadDocs, reads, s.downloadAsset)
+	stream(api, "GET /api/assets/{id}/thumbnail", "A small picture of an image", thumbnailDocs, reads, s.thumbnail)
 	private(api, "POST /api/assets/{id}/restore", "Take an asset out of the trash", http.StatusOK, writes, s.restoreAsset)
 	private(api, "PUT /api/assets/{id}", "Change what is said about an asset", http.StatusOK, writes, s.updateAsset)
 	private(api, "PATCH /api/assets/{id}", "Change what is said about an asset", http.StatusOK, writes, s.updateAsset)

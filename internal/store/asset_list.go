@@ -22,6 +22,7 @@ type assetRow struct {
 	Tags         []string
 	Category     *string
 	Metadata     []byte
+	HasThumbnail bool
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time
@@ -30,7 +31,12 @@ type assetRow struct {
 
 // selectAssets selects the fields of assetRow. Not *: there is more that lists need not read, and a later migration may add to it while
 // images that do not know of it still serve.
-const selectAssets = "select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category, metadata, created_at, updated_at, deleted_at, bytes_at from assets"
+const selectAssets = `
+select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category,
+    (select b.metadata from blobs b where b.user_id = assets.user_id and b.sha256 = assets.sha256),
+    exists (select from thumbnails t where t.user_id = assets.user_id and t.sha256 = assets.sha256),
+    created_at, updated_at, deleted_at, bytes_at
+from assets`
 
 func assetID(a Asset) uuid.UUID { return a.ID }
 
@@ -50,9 +56,14 @@ type AssetFilter struct {
 	AllTags       bool // an asset needs all of Tags, not just one
 	CreatedAfter  time.Time
 	CreatedBefore time.Time
-	Search        string // words that the name or tags hold
-	Trashed       bool   // list the trash instead
+	Search        string         // words that the name or tags hold
+	Trashed       bool           // list the trash instead
+	Width, Height Range[int]     // pixels
+	Duration      Range[float64] // seconds
 }
+
+// Range bounds a number that the media job has read; nil does not. What has no such number is in no range that is bounded.
+type Range[N int | float64] struct{ Min, Max *N }
 
 // ListAssets returns one page of the user's assets, or of those in a project of which the user is a member (else ErrNotFound), the
 // position behind it if there are more (else nil), and the number of all that pass the filter.
@@ -120,11 +131,30 @@ func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
 	} else if len(f.Tags) > 0 {
 		q.add("tags && %s", f.Tags)
 	}
+	f.media(q)
 	if !f.CreatedAfter.IsZero() {
 		q.add("created_at > %s", f.CreatedAfter)
 	}
 	if !f.CreatedBefore.IsZero() {
 		q.add("created_at < %s", f.CreatedBefore)
+	}
+}
+
+// media adds what the bytes must be.
+func (f AssetFilter) media(q *conditions) {
+	q.nest("exists (select from blobs b where b.user_id = assets.user_id and b.sha256 = assets.sha256 and %s)", " and ", func(inner *conditions) {
+		within(inner, "b.width", f.Width)
+		within(inner, "b.height", f.Height)
+		within(inner, "b.duration", f.Duration)
+	})
+}
+
+func within[N int | float64](q *conditions, column string, r Range[N]) {
+	if r.Min != nil {
+		q.add(column+" >= %s", *r.Min)
+	}
+	if r.Max != nil {
+		q.add(column+" <= %s", *r.Max)
 	}
 }
 

@@ -33,6 +33,7 @@ type Asset struct {
 	Tags         []string
 	Category     *string
 	Metadata     json.RawMessage // nil until the media job has read the file
+	HasThumbnail bool
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time // set: in the trash
@@ -72,10 +73,8 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 	if tags == nil {
 		tags = []string{}
 	}
-	err = s.inTx(ctx, func(q *sqlc.Queries) error {
-		duplicate, err = keepBlob(ctx, q, sqlc.KeepBlobParams{
-			UserID: n.UserID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey,
-		})
+	err = s.inTxWithJobs(ctx, func(q *sqlc.Queries, tx pgx.Tx) error {
+		duplicate, err = s.keepBlob(ctx, q, tx, sqlc.KeepBlobParams{UserID: n.UserID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey})
 		if err != nil {
 			return err
 		}
@@ -123,7 +122,7 @@ func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) 
 	}
 	found := []Asset{assetOf(assetRow{
 		row.ID, row.UserID, row.Sha256, row.OriginalName, row.FileType, row.MimeType, row.FileSize, row.Version, row.Tags, row.Category,
-		row.Metadata, row.CreatedAt, row.UpdatedAt, row.DeletedAt, row.BytesAt,
+		row.Metadata, row.HasThumbnail, row.CreatedAt, row.UpdatedAt, row.DeletedAt, row.BytesAt,
 	}, Access(row.Access))}
 	err = s.addProjects(ctx, userID, found)
 	return found[0], fail("find an asset's projects", err)
@@ -345,7 +344,7 @@ func assetOf(row assetRow, access Access) Asset {
 		Access: access,
 		ID:     row.ID, UserID: row.UserID, OriginalName: row.OriginalName,
 		FileType: FileType(row.FileType), MIMEType: row.MimeType, FileSize: row.FileSize, Version: row.Version,
-		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata,
+		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata, HasThumbnail: row.HasThumbnail,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), BytesAt: row.CreatedAt.UTC(),
 	}
 	if row.BytesAt != nil {

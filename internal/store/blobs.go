@@ -70,9 +70,9 @@ func (s *Store) removeCondemned(ctx context.Context, userID uuid.UUID, key strin
 	return fail("forget object", err)
 }
 
-// keepBlob counts one more reference to the bytes stored under key. duplicate tells that
+// keepBlob counts one more reference to the bytes stored under key, and asks for the media job if they are new. duplicate tells that
 // the owner had them already: then key is condemned.
-func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (duplicate bool, err error) {
+func (s *Store) keepBlob(ctx context.Context, q *sqlc.Queries, tx pgx.Tx, blob sqlc.KeepBlobParams) (duplicate bool, err error) {
 	kept, err := q.KeepBlob(ctx, blob)
 	if err != nil {
 		return false, err
@@ -87,7 +87,10 @@ func keepBlob(ctx context.Context, q *sqlc.Queries, blob sqlc.KeepBlobParams) (d
 	if err == nil && intents == 0 {
 		err = ErrUploadExpired
 	}
-	return duplicate, err
+	if err != nil || duplicate {
+		return duplicate, err
+	}
+	return false, s.askForMedia(ctx, tx, blob.UserID, [32]byte(blob.Sha256))
 }
 
 // releaseBlob counts one reference less. With the last one the blob goes, and its

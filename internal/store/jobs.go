@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	QueuePurge = "purge"
 	QueueIndex = "index"
+	QueueMedia = "media"
 )
 
 // PurgeArgs asks to delete for good what is past its time: expired trash, bytes that
@@ -34,16 +36,33 @@ func (IndexArgs) Kind() string { return "index" }
 // InsertOpts lets at most one wait or run.
 func (IndexArgs) InsertOpts() river.InsertOpts { return onlyOne(QueueIndex) }
 
+// MediaArgs asks to read what bytes are: metadata, and thumbnails of a picture.
+type MediaArgs struct {
+	UserID uuid.UUID `json:"userId"`
+	SHA256 string    `json:"sha256"` // in hexadecimal
+}
+
+// Kind names the job in the database.
+func (MediaArgs) Kind() string { return "media" }
+
+// InsertOpts lets at most one for the same bytes wait or run.
+func (MediaArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueMedia, MaxAttempts: mediaAttempts, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: undone}}
+}
+
+// mediaAttempts bounds how often bytes are read. The last time they are not, but it is noted that nothing is known of them: reading
+// them may be what killed the processes before.
+const mediaAttempts = 4
+
+// undone are the states of a job that waits or runs.
+var undone = []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+	rivertype.JobStateRunning, rivertype.JobStateScheduled,
+}
+
 // onlyOne are the options of a job of which at most one waits or runs.
 func onlyOne(queue string) river.InsertOpts {
-	return river.InsertOpts{
-		Queue:       queue,
-		MaxAttempts: 3,
-		UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: []rivertype.JobState{
-			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
-			rivertype.JobStateRunning, rivertype.JobStateScheduled,
-		}},
-	}
+	return river.InsertOpts{Queue: queue, MaxAttempts: 3, UniqueOpts: river.UniqueOpts{ByQueue: true, ByState: undone}}
 }
 
 // QueueStats is the state of one queue of jobs.

@@ -144,17 +144,15 @@ func (s search) ranked(q *conditions, owner uuid.UUID, rank int) {
 		return
 	}
 	s.somewhere(q, owner)
-	var missing conditions
-	missing.args = q.args
-	for _, word := range s.words {
-		if owner == uuid.Nil {
-			missing.add("not "+nameHolds, word)
-		} else {
-			missing.add("(not "+nameHolds+" and grams @> %s)", word, wordGrams(owner, inTags, word))
+	q.nest("(%s)", " or ", func(missing *conditions) {
+		for _, word := range s.words {
+			if owner == uuid.Nil {
+				missing.add("not "+nameHolds, word)
+			} else {
+				missing.add("(not "+nameHolds+" and grams @> %s)", word, wordGrams(owner, inTags, word))
+			}
 		}
-	}
-	q.args = missing.args
-	q.parts = append(q.parts, "("+strings.Join(missing.parts, " or ")+")")
+	})
 }
 
 // prefixLength is how much of a search text the index of beginnings has, characters.

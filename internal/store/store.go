@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -38,6 +41,7 @@ const maxConnections = 10
 type Store struct {
 	pool    *pgxpool.Pool
 	queries *sqlc.Queries
+	jobs    *river.Client[pgx.Tx] // asks for jobs; works none off
 }
 
 // Open returns a Store on the database at url. It does not connect: a database that is
@@ -59,7 +63,12 @@ func Open(url string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{pool: pool, queries: sqlc.New(pool)}, nil
+	jobs, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("job client: %w", err)
+	}
+	return &Store{pool, sqlc.New(pool), jobs}, nil
 }
 
 // poolConfig parses url and sets what every connection of ours has.
@@ -86,12 +95,17 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 // inTx runs fn in one transaction, which is committed unless fn fails. An error of fn
 // is returned as it is.
 func (s *Store) inTx(ctx context.Context, fn func(q *sqlc.Queries) error) error {
+	return s.inTxWithJobs(ctx, func(q *sqlc.Queries, _ pgx.Tx) error { return fn(q) })
+}
+
+// inTxWithJobs is inTx for changes that ask for jobs in the same transaction.
+func (s *Store) inTxWithJobs(ctx context.Context, fn func(q *sqlc.Queries, tx pgx.Tx) error) error {
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
 		return fail("begin", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after a commit
-	if err := fn(s.queries.WithTx(tx)); err != nil {
+	if err := fn(s.queries.WithTx(tx), tx); err != nil {
 		return err
 	}
 	return fail("commit", tx.Commit(ctx))

@@ -57,6 +57,16 @@ func (c *conditions) add(condition string, values ...any) {
 	c.parts = append(c.parts, fmt.Sprintf(condition, places...))
 }
 
+// nest adds one condition that holds those that add makes, if it makes any.
+func (c *conditions) nest(condition, joined string, add func(inner *conditions)) {
+	inner := conditions{args: c.args}
+	add(&inner)
+	c.args = inner.args
+	if len(inner.parts) > 0 {
+		c.parts = append(c.parts, fmt.Sprintf(condition, strings.Join(inner.parts, joined)))
+	}
+}
+
 // planned are the arguments, for a query that is planned with them: a plan that is kept for any arguments cannot use an index for the
 // beginning of a text, and does not know which of two words is rare.
 func (c *conditions) planned() []any { return append([]any{pgx.QueryExecModeCacheDescribe}, c.args...) }

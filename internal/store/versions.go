@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -43,7 +44,7 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 	if err := owned(userID); err != nil {
 		return Asset{}, false, err
 	}
-	err = s.inTx(ctx, func(q *sqlc.Queries) error {
+	err = s.inTxWithJobs(ctx, func(q *sqlc.Queries, tx pgx.Tx) error {
 		before, err := lockForEdit(ctx, q, userID, n.AssetID, versions)
 		if err != nil {
 			return err
@@ -56,7 +57,7 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 			_, err := q.CondemnIntent(ctx, sqlc.CondemnIntentParams{ObjectKey: n.ObjectKey, UserID: n.OwnerID})
 			return err
 		}
-		duplicate, err = keepBlob(ctx, q, sqlc.KeepBlobParams{UserID: n.OwnerID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey})
+		duplicate, err = s.keepBlob(ctx, q, tx, sqlc.KeepBlobParams{UserID: n.OwnerID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey})
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,10 @@ import (
 )
 
 const asset = `-- name: Asset :one
-select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category, a.metadata,
+select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category,
+    b.metadata, exists (select from thumbnails t where t.user_id = a.user_id and t.sha256 = a.sha256) as has_thumbnail,
     a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
-from assets a, lateral (
+from assets a join blobs b on b.user_id = a.user_id and b.sha256 = a.sha256, lateral (
     select case when a.user_id = $2 then 'owner' else (
         select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
         from project_assets pa join project_members m on m.project_id = pa.project_id
@@ -43,6 +44,7 @@ type AssetRow struct {
 	Tags         []string
 	Category     *string
 	Metadata     []byte
+	HasThumbnail bool
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time
@@ -66,6 +68,7 @@ func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) 
 		&i.Tags,
 		&i.Category,
 		&i.Metadata,
+		&i.HasThumbnail,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
