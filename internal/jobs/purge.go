@@ -33,14 +33,15 @@ type purgeWorker struct {
 // Timeout bounds one run; the next one goes on where it ended.
 func (w *purgeWorker) Timeout(*river.Job[store.PurgeArgs]) time.Duration { return purgeTimeout }
 
-// Work purges the trash first, since that makes objects to collect.
+// Work purges the trash and uploads first, since that makes objects to collect.
 func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[store.PurgeArgs]) error {
 	trash, trashErr := w.purgeTrash(ctx)
+	uploadErr := w.o.Store.DeleteExpiredUploads(ctx)
 	objects, objectErr := w.collectObjects(ctx)
 	if trash > 0 || objects > 0 {
 		w.o.Log.Info("purged", "assets", trash, "objects", objects)
 	}
-	return errors.Join(trashErr, objectErr, w.o.Store.DeleteEndedSessions(ctx), w.o.Store.DeleteOldAnswers(ctx), w.purgeAudit(ctx))
+	return errors.Join(trashErr, uploadErr, objectErr, w.o.Store.DeleteEndedSessions(ctx), w.o.Store.DeleteOldAnswers(ctx), w.purgeAudit(ctx))
 }
 
 func (w *purgeWorker) purgeAudit(ctx context.Context) error {

@@ -58,7 +58,7 @@ func TestPutAndGet(t *testing.T) {
 	settings := server.Bucket(t)
 	settings.Prefix = "studio/"
 	b := open(t, settings)
-	for i, size := range []int64{0, 1, 70_000, partSize - 1, partSize, partSize + 1, 2 * partSize, 2*partSize + 12345} {
+	for i, size := range []int64{0, 1, 70_000, PartSize - 1, PartSize, PartSize + 1, 2 * PartSize, 2*PartSize + 12345} {
 		key := fmt.Sprintf("blobs/%d", i)
 		if err := b.Put(t.Context(), key, noise(uint64(i), size)); err != nil {
 			t.Fatalf("put of %d bytes: %v", size, err)
@@ -110,7 +110,7 @@ func TestGetVerifiesTheChecksum(t *testing.T) {
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
 	b := open(t, settings)
-	for _, size := range []int64{1000, partSize + 1000} {
+	for _, size := range []int64{1000, PartSize + 1000} {
 		if err := b.Put(t.Context(), "k", noise(1, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +313,7 @@ func TestPrivateAuthority(t *testing.T) {
 	}
 	settings.CA = authority.PEM()
 	b := unclaimedBucket(t, settings)
-	large := noise(9, partSize+1)
+	large := noise(9, PartSize+1)
 	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", large)); err != nil {
 		t.Error(err)
 	}

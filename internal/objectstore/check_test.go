@@ -90,7 +90,7 @@ func TestCheckOfRights(t *testing.T) {
 		call  func() error
 	}{
 		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", strings.NewReader("x")) }},
-		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", noise(1, partSize+1)) }},
+		{"s3:PutObject", func() error { return b.Put(t.Context(), "k", noise(1, PartSize+1)) }},
 		{"s3:GetObject", func() error { _, err := b.Get(t.Context(), "k", 0, -1); return err }},
 		{"s3:DeleteObject", func() error { return b.Delete(t.Context(), "k") }},
 	} {

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// partSize is the least that S3 takes as a part of a multipart upload (bytes), and
+	// PartSize is the least that S3 takes as a part of a multipart upload (bytes), and
 	// what one upload costs in memory whatever its size.
-	partSize = 5 << 20
+	PartSize = 5 << 20
 	// uploadSlots bounds the uploads that hold a buffer at one time, and so their memory: 80 MiB.
 	uploadSlots = 16
 	// slotWait is how long an upload waits for a buffer; meanwhile its client is not read from.
@@ -154,7 +154,7 @@ type buffers struct {
 func newBuffers() *buffers {
 	return &buffers{
 		slots: make(chan struct{}, uploadSlots),
-		idle:  sync.Pool{New: func() any { b := make([]byte, partSize); return &b }},
+		idle:  sync.Pool{New: func() any { b := make([]byte, PartSize); return &b }},
 	}
 }
 

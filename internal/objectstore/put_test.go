@@ -39,7 +39,7 @@ func TestPutOfAFailingBodyLeavesNothing(t *testing.T) {
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
 	b := open(t, settings)
-	for _, size := range []int64{0, 100, partSize, partSize + 1, 2*partSize + 1} {
+	for _, size := range []int64{0, 100, PartSize, PartSize + 1, 2*PartSize + 1} {
 		for _, cause := range []error{io.ErrUnexpectedEOF, errors.New("too large")} {
 			err := b.Put(t.Context(), fmt.Sprint(size), failing{noise(1, size), cause})
 			if !errors.Is(err, cause) || errors.Is(err, ErrUnavailable) {
@@ -57,7 +57,7 @@ func TestPutAbortsWhenItsContextEnds(t *testing.T) {
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	body := io.MultiReader(noise(1, partSize+1), readerFunc(func([]byte) (int, error) {
+	body := io.MultiReader(noise(1, PartSize+1), readerFunc(func([]byte) (int, error) {
 		cancel()
 		return 0, io.EOF
 	}))
@@ -115,14 +115,14 @@ func TestUploadsShareBoundedMemory(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 2 * uploadSlots {
 		all.Go(func() {
-			body := noise(uint64(i), 2*partSize)
+			body := noise(uint64(i), 2*PartSize)
 			if err := b.Put(t.Context(), fmt.Sprint(i), readerFunc(func(p []byte) (int, error) { sample(); return body.Read(p) })); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	const limit = uploadSlots*partSize + 40<<20
+	const limit = uploadSlots*PartSize + 40<<20
 	if grown := peak.Load() - int64(before.HeapInuse); grown > limit {
 		t.Errorf("the heap grew by %d MB, the limit is %d MB", grown>>20, limit>>20)
 	}

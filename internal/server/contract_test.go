@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/assetplatform/assetplatform/internal/store"
 )
 
 // scene is what the examples of routes work on: things of alice, and somebody else.
@@ -20,6 +23,7 @@ type scene struct {
 	project           projectBody
 	member            sessionBody // an editor of project
 	key               apiKeyBody
+	upload            uuid.UUID // has 5 of 99 bytes
 }
 
 func newScene(t *testing.T) *scene {
@@ -32,23 +36,29 @@ func newScene(t *testing.T) *scene {
 // set makes the things anew, since examples use them up.
 func (s *scene) set(n int) {
 	s.asset = s.p.uploadPNG(s.alice.AccessToken, "hero.png", png(fmt.Sprint("asset", n)))
+	s.p.keepMedia(s.asset, store.ImageMetadata{}, 300)
 	s.trashed = s.p.uploadPNG(s.alice.AccessToken, "gone.png", png(fmt.Sprint("trashed", n)))
 	s.p.delete(assetPath(s.trashed.ID), s.alice.AccessToken).want(204)
 	s.project = s.p.newProject(s.alice, "Village", s.asset)
 	s.p.join(s.alice, s.project, s.member, "editor")
 	s.key = s.p.newKey(s.alice, `["read"]`)
+	address := s.p.begin(s.alice.AccessToken, 99, "filename", "a.png")
+	s.p.goOn(address, s.alice.AccessToken, png("five"), 0, 5).want(204)
+	s.upload = uuid.MustParse(path.Base(address))
 }
 
 // example is a request of a route that succeeds, and what makes it a bad one.
 type example struct {
-	query  string // of the good request
-	body   string // JSON, or empty
-	form   func() *form
-	admin  bool // the caller is the administrator
-	status int
+	query   string // of the good request
+	body    string // JSON, or empty
+	form    func() *form
+	headers []string // names and values; Content-Type is here for a body that is not JSON
+	admin   bool     // the caller is the administrator
+	status  int
 
 	badQuery, badBody string // instead; both empty: nothing of a client's can be wrong but the path
 	badForm           func() *form
+	badHeaders        []string
 	field             string
 }
 
@@ -68,15 +78,16 @@ func (s *scene) examples() map[string]example {
 		"POST /api/auth/keys":        {body: `{"name":"ci","scopes":["read"]}`, status: 201, badBody: `{"name":"ci","scopes":["x"]}`, field: "scopes[0]"},
 		"DELETE /api/auth/keys/{id}": {status: 204},
 
-		"POST /api/assets/upload":       {form: func() *form { return newForm().file("a.png", "", png("new")) }, status: 201, badForm: func() *form { return newForm().field("tags", "[").file("a.png", "", png("new")) }, field: "tags"},
-		"GET /api/assets":               {query: "?fileType=IMAGE", status: 200, badQuery: "?limit=101", field: "limit"},
-		"GET /api/assets/search":        {query: "?q=hero", status: 200, badQuery: "?q=", field: "q"},
-		"GET /api/assets/{id}":          {status: 200},
-		"GET /api/assets/{id}/download": {status: 200},
-		"POST /api/assets/{id}/restore": {status: 200},
-		"PUT /api/assets/{id}":          {body: `{"tags":["a"]}`, status: 200, badBody: `{"tags":"a"}`, field: "tags"},
-		"PATCH /api/assets/{id}":        {body: `{"category":"x"}`, status: 200, badBody: `{"category":7}`, field: "category"},
-		"DELETE /api/assets/{id}":       {status: 204, badQuery: "?permanent=perhaps", field: "permanent"},
+		"POST /api/assets/upload":        {form: func() *form { return newForm().file("a.png", "", png("new")) }, status: 201, badForm: func() *form { return newForm().field("tags", "[").file("a.png", "", png("new")) }, field: "tags"},
+		"GET /api/assets":                {query: "?fileType=IMAGE", status: 200, badQuery: "?limit=101", field: "limit"},
+		"GET /api/assets/search":         {query: "?q=hero", status: 200, badQuery: "?q=", field: "q"},
+		"GET /api/assets/{id}":           {status: 200},
+		"GET /api/assets/{id}/download":  {status: 200},
+		"GET /api/assets/{id}/thumbnail": {query: "?size=150", status: 200, badQuery: "?size=1", field: "size"},
+		"POST /api/assets/{id}/restore":  {status: 200},
+		"PUT /api/assets/{id}":           {body: `{"tags":["a"]}`, status: 200, badBody: `{"tags":"a"}`, field: "tags"},
+		"PATCH /api/assets/{id}":         {body: `{"category":"x"}`, status: 200, badBody: `{"category":7}`, field: "category"},
+		"DELETE /api/assets/{id}":        {status: 204, badQuery: "?permanent=perhaps", field: "permanent"},
 
 		"GET /api/assets/{id}/versions":                    {status: 200},
 		"POST /api/assets/{id}/versions":                   {form: func() *form { return newForm().file("a.png", "", png("second")) }, status: 201, badForm: func() *form { return newForm().field("tags", "a") }, field: "tags"},
@@ -84,6 +95,22 @@ func (s *scene) examples() map[string]example {
 		"POST /api/assets/bulk":                            {body: `{"ids":[` + id(s.asset.ID) + `],"addTags":["a"]}`, status: 200, badBody: `{"ids":[]}`, field: "ids"},
 		"GET /api/assets/tags":                             {status: 200},
 		"GET /api/assets/categories":                       {status: 200},
+
+		"POST /api/uploads": {
+			headers: []string{"Tus-Resumable", "1.0.0", "Upload-Length", "99", "Upload-Metadata", tusMetadata("filename", "a.png")}, status: 201,
+			badHeaders: []string{"Tus-Resumable", "1.0.0", "Upload-Length", "-1"}, field: "Upload-Length",
+		},
+		"GET /api/uploads/{id}":  {status: 200},
+		"HEAD /api/uploads/{id}": {headers: []string{"Tus-Resumable", "1.0.0"}, status: 200},
+		"PATCH /api/uploads/{id}": {
+			headers: []string{"Tus-Resumable", "1.0.0", "Content-Type", tusBody, "Upload-Offset", "5"}, body: "bytes", status: 204,
+			badHeaders: []string{"Tus-Resumable", "1.0.0", "Content-Type", tusBody, "Upload-Offset", "-5"}, field: "Upload-Offset",
+		},
+		"POST /api/uploads/{id}": {
+			headers: []string{"Tus-Resumable", "1.0.0", "X-HTTP-Method-Override", "DELETE"}, status: 204,
+			badHeaders: []string{"Tus-Resumable", "1.0.0"}, field: "X-HTTP-Method-Override",
+		},
+		"DELETE /api/uploads/{id}": {headers: []string{"Tus-Resumable", "1.0.0"}, status: 204},
 
 		"POST /api/projects":                         {body: `{"name":"Castle"}`, status: 201, badBody: `{"name":""}`, field: "name"},
 		"GET /api/projects":                          {status: 200, badQuery: "?sortBy=x", field: "sortBy"},
@@ -109,11 +136,11 @@ func (s *scene) examples() map[string]example {
 // path fills in the parameters of a pattern's path.
 func (s *scene) path(pattern string) string {
 	_, path, _ := strings.Cut(pattern, " ")
-	ids := map[string]uuid.UUID{"assets": s.asset.ID, "projects": s.project.ID, "auth": s.key.ID, "admin": s.bob.User.ID}
+	ids := map[string]uuid.UUID{"assets": s.asset.ID, "projects": s.project.ID, "auth": s.key.ID, "admin": s.bob.User.ID, "uploads": s.upload}
 	return strings.NewReplacer("{id}", ids[strings.Split(path, "/")[2]].String(), "{assetId}", s.asset.ID.String(), "{userId}", s.member.User.ID.String(), "{version}", "1").Replace(path)
 }
 
-func (s *scene) send(pattern, token, query, body string, makeForm func() *form) reply {
+func (s *scene) send(pattern, token, query, body string, makeForm func() *form, headers []string) reply {
 	s.p.t.Helper()
 	method, _, _ := strings.Cut(pattern, " ")
 	path := s.path(pattern) + query
@@ -122,10 +149,12 @@ func (s *scene) send(pattern, token, query, body string, makeForm func() *form) 
 		f := makeForm()
 		f.writer.Close()
 		return s.p.do(method, path, token, &f.buffer, "Content-Type", f.writer.FormDataContentType())
-	case body != "":
+	case body != "" && headers == nil:
 		return s.p.do(method, path, token, strings.NewReader(body), "Content-Type", "application/json")
+	case body != "":
+		return s.p.do(method, path, token, strings.NewReader(body), headers...)
 	}
-	return s.p.do(method, path, token, nil)
+	return s.p.do(method, path, token, nil, headers...)
 }
 
 // document is what the test reads of the OpenAPI document.
@@ -186,19 +215,28 @@ func (s *scene) try(t *testing.T, pattern string, e example, private bool, respo
 	if e.admin {
 		token = s.admin.AccessToken
 	}
-	if e.badQuery != "" || e.badBody != "" || e.badForm != nil {
-		s.send(pattern, token, e.badQuery, e.badBody, e.badForm).wantProblem(http.StatusBadRequest, "VALIDATION_ERROR", e.field)
+	good := func(token string) reply { return s.send(pattern, token, e.query, e.body, e.form, e.headers) }
+	refused := func(r reply, status int, code string) {
+		t.Helper()
+		if strings.HasPrefix(pattern, "HEAD ") { // its answers have no body
+			r.want(status)
+			return
+		}
+		r.wantProblem(status, code, "")
+	}
+	if e.badQuery != "" || e.badBody != "" || e.badForm != nil || e.badHeaders != nil {
+		s.send(pattern, token, e.badQuery, e.badBody, e.badForm, e.badHeaders).wantProblem(http.StatusBadRequest, "VALIDATION_ERROR", e.field)
 	}
 	if private {
-		s.send(pattern, "", e.query, e.body, e.form).wantProblem(http.StatusUnauthorized, "UNAUTHORIZED", "")
+		refused(good(""), http.StatusUnauthorized, "UNAUTHORIZED")
 		if strings.Contains(pattern, "{id}") && !e.admin {
-			s.send(pattern, s.bob.AccessToken, e.query, e.body, e.form).wantProblem(http.StatusNotFound, "NOT_FOUND", "")
+			refused(good(s.bob.AccessToken), http.StatusNotFound, "NOT_FOUND")
 		}
 		if e.admin {
-			s.send(pattern, s.alice.AccessToken, e.query, e.body, e.form).wantProblem(http.StatusForbidden, "FORBIDDEN", "")
+			refused(good(s.alice.AccessToken), http.StatusForbidden, "FORBIDDEN")
 		}
 	}
-	if r := s.send(pattern, token, e.query, e.body, e.form); r.status != e.status {
+	if r := good(token); r.status != e.status {
 		t.Errorf("%s: %d, want %d: %s", pattern, r.status, e.status, r.body)
 	}
 	for _, status := range []int{e.status, http.StatusTooManyRequests} {

@@ -67,6 +67,7 @@ var problems = []struct {
 	{store.ErrConflict, http.StatusConflict, "CONFLICT", "Another request is changing the same thing: look at its result before you try again."},
 	{store.ErrChanged, http.StatusPreconditionFailed, "PRECONDITION_FAILED", "It is not as the request's If-Match wants it: get it again, and then decide."},
 	{store.ErrTokenRefused, http.StatusUnauthorized, "UNAUTHORIZED", "This refresh token is not valid (any more): log in again."},
+	{store.ErrTooManyPieces, http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", "The upload came in too many small pieces: begin it anew, with larger ones."},
 	{store.ErrUploadExpired, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "The upload took too long: try again."},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE", "The service cannot reach its database: try again in a moment."},
 	{objectstore.ErrBusy, http.StatusServiceUnavailable, "STORAGE_UNAVAILABLE", "Too many uploads are under way: try again in a moment."},

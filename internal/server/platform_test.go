@@ -32,6 +32,7 @@ type platform struct {
 	t      *testing.T
 	url    string
 	s3     *services.S3 // the shared one
+	config config.Server
 	bucket config.Bucket
 	store  *store.Store
 	server *Server
@@ -51,8 +52,24 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 	for _, edit := range edits {
 		edit(&cfg)
 	}
-	p := &platform{t: t, s3: s3, bucket: cfg.Bucket, log: &services.Log{}}
-	p.server, p.store = newServer(t, cfg, p.log)
+	p := &platform{t: t, s3: s3, config: cfg, bucket: cfg.Bucket, log: &services.Log{}}
+	p.serve()
+	return p
+}
+
+// second is another server of the same platform.
+func (p *platform) second() *platform {
+	p.t.Helper()
+	second := *p
+	second.serve()
+	return &second
+}
+
+// serve starts the server.
+func (p *platform) serve() {
+	t := p.t
+	t.Helper()
+	p.server, p.store = newServer(t, p.config, p.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.server.readiness.observe(ctx) // before the first request, so that the bucket is claimed if it can be
 	go p.server.readiness.run(ctx, 100*time.Millisecond)
@@ -69,7 +86,6 @@ func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
 			t.Log("the server's log:\n", p.log)
 		}
 	})
-	return p
 }
 
 func newServer(t *testing.T, cfg config.Server, log io.Writer) (*Server, *store.Store) {

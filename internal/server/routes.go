@@ -66,6 +66,16 @@ func (s *Server) routes() http.Handler {
 	private(api, "GET /api/assets/tags", "The tags in use, with counts", http.StatusOK, reads, picker(s.store.TagCounts))
 	private(api, "GET /api/assets/categories", "The categories in use, with counts", http.StatusOK, reads, picker(s.store.CategoryCounts))
 
+	// tus.go: uploads in several requests
+	mux.HandleFunc("OPTIONS /api/uploads", s.tusOptions)
+	mux.HandleFunc("OPTIONS /api/uploads/{id}", s.tusOptions)
+	tus(api, "POST /api/uploads", "Begin an upload in several requests (tus 1.0)", http.StatusCreated, s.createUpload)
+	tus(api, "HEAD /api/uploads/{id}", "How far an upload is", http.StatusOK, s.headUpload)
+	tus(api, "PATCH /api/uploads/{id}", "Go on with an upload", http.StatusNoContent, s.patchUpload)
+	tus(api, "POST /api/uploads/{id}", "PATCH or DELETE, by X-HTTP-Method-Override", http.StatusNoContent, s.overrideUpload)
+	tus(api, "DELETE /api/uploads/{id}", "End an upload; its asset stays", http.StatusNoContent, s.terminateUpload)
+	private(api, "GET /api/uploads/{id}", "How far an upload is, in words", http.StatusOK, reads, s.getUpload)
+
 	// projects.go, project_members.go
 	private(api, "POST /api/projects", "Make a project", http.StatusCreated, writes, s.createProject)
 	private(api, "GET /api/projects", "List projects", http.StatusOK, reads, s.listProjects)

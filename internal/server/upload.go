@@ -109,6 +109,14 @@ func (u *upload) serve(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// largest is how many bytes a file of a kind may have.
+func (s *Server) largest(kind store.FileType) int64 {
+	if kind == store.Audio {
+		return s.config.MaxFileSizeAudio
+	}
+	return s.config.MaxFileSizeImage
+}
+
 // largestFile is how many bytes a file may have if nothing is known of it yet.
 func (s *Server) largestFile() int64 {
 	return max(s.config.MaxFileSizeImage, s.config.MaxFileSizeAudio)
@@ -120,8 +128,7 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	if r.ContentLength > largest+formOverhead {
 		return done, fileTooLarge(largest)
 	}
-	pace := u.server.progressTime
-	r.Body = http.MaxBytesReader(w, &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: pace, left: pace}, largest+formOverhead)
+	r.Body = http.MaxBytesReader(w, u.server.paced(w, r), largest+formOverhead)
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
 		return done, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
@@ -182,15 +189,7 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 		case u.versionOf != nil: // all else is said about the asset already
 			err = invalid(name, "is not a field of this request")
 		case name == "tags":
-			err = readField(part, func(text string) error {
-				tags, err := parseTags(text)
-				known := func(tag string) bool { return slices.Contains(u.asset.Tags, tag) }
-				u.asset.Tags = append(u.asset.Tags, slices.DeleteFunc(tags, known)...)
-				if err == nil {
-					err = checkTags(u.asset.Tags) // at once: a form may hold the field many times
-				}
-				return err
-			})
+			err = readField(part, u.addTags)
 		case name == "projectId":
 			err = readField(part, func(text string) error { return u.setProject(ctx, text) })
 		case name == "category":
@@ -206,6 +205,16 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 			return err
 		}
 	}
+}
+
+func (u *upload) addTags(text string) error {
+	tags, err := parseTags(text)
+	known := func(tag string) bool { return slices.Contains(u.asset.Tags, tag) }
+	u.asset.Tags = append(u.asset.Tags, slices.DeleteFunc(tags, known)...)
+	if err == nil {
+		err = checkTags(u.asset.Tags) // at once: a form may hold the field many times
+	}
+	return err
 }
 
 // setProject takes a project that the user may put the asset into, before the bytes come.
@@ -252,8 +261,7 @@ func readField(part *multipart.Part, set func(string) error) error {
 	return set(string(text))
 }
 
-// readFile decides the file's type from its first bytes and streams all of it to the
-// bucket, while it checks that it is whole.
+// readFile streams a file to the bucket while it is examined.
 func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if u.noted {
 		return invalid("file", "is there more than once")
@@ -262,29 +270,42 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if err != nil {
 		return err
 	}
-	source := bufio.NewReader(part)
-	head, err := source.Peek(sniffLength)
-	if len(head) == 0 && errors.Is(err, io.EOF) {
-		return invalid("file", "is empty")
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	file, err := u.examine(bufio.NewReader(part), name, part.Header.Get("Content-Type"))
+	if err != nil {
 		return bodyError(err)
 	}
-	if u.format, err = formatOf(head, name, part.Header.Get("Content-Type")); err != nil {
+	defer file.inspection.stop()
+	if err := u.put(ctx, file); err != nil {
 		return err
 	}
-	limit := u.server.config.MaxFileSizeImage
-	if u.format.kind == store.Audio {
-		limit = u.server.config.MaxFileSizeAudio
+	file.describe(&u.asset)
+	return nil
+}
+
+// examine decides the file's type from its first bytes. What it returns is to be read in full, and its inspection stopped.
+func (u *upload) examine(source *bufio.Reader, name, declared string) (*meter, error) {
+	head, err := source.Peek(sniffLength)
+	if len(head) == 0 && errors.Is(err, io.EOF) {
+		return nil, invalid("file", "is empty")
 	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if u.format, err = formatOf(head, name, declared); err != nil {
+		return nil, err
+	}
+	u.asset.UserID, u.asset.OriginalName = u.userID, name
+	u.asset.FileType, u.asset.MIMEType = u.format.kind, u.format.mimeType
+	return &meter{source: source, limit: u.server.largest(u.format.kind), hash: sha256.New(), inspection: inspect(u.format)}, nil
+}
+
+// put stores a file under a fresh key. An error of the file is its client's.
+func (u *upload) put(ctx context.Context, file io.Reader) error {
 	key, err := u.note(ctx)
 	if err != nil {
 		return err
 	}
-	u.asset.UserID, u.asset.ObjectKey, u.asset.OriginalName = u.userID, key, name
-	u.asset.FileType, u.asset.MIMEType = u.format.kind, u.format.mimeType
-	file := &meter{source: source, limit: limit, hash: sha256.New(), inspection: inspect(u.format)}
-	defer file.inspection.stop()
+	u.asset.ObjectKey = key
 	// Not under the request's context: its end shows as an error of the body, after
 	// which the bucket is tidied up.
 	err = u.server.bucket.PutFor(context.WithoutCancel(ctx), u.userID, key, file)
@@ -297,8 +318,6 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	case err != nil:
 		return bodyError(err)
 	}
-	u.asset.FileSize = file.size
-	file.hash.Sum(u.asset.SHA256[:0])
 	return nil
 }
 
@@ -330,15 +349,20 @@ func fileName(part *multipart.Part) (string, error) {
 			name = decoded
 		}
 	}
+	return checkFileName("file", name)
+}
+
+// checkFileName returns the last part of a name that a client gave in a field.
+func checkFileName(field, name string) (string, error) {
 	name = strings.TrimRight(name, "/")
 	name = strings.TrimSpace(name[strings.LastIndexAny(name, `/\`)+1:])
 	switch {
 	case name == "" || name == "." || name == "..":
-		return "", invalid("file", "has no file name")
+		return "", invalid(field, "has no file name")
 	case !isText(name):
-		return "", invalid("file", "has a name that is not UTF-8 or holds control characters")
+		return "", invalid(field, "has a name that is not UTF-8 or holds control characters")
 	case utf8.RuneCountInString(name) > maxName:
-		return "", invalid("file", fmt.Sprintf("has a name of more than %d characters", maxName))
+		return "", invalid(field, fmt.Sprintf("has a name of more than %d characters", maxName))
 	}
 	return name, nil
 }
@@ -379,6 +403,12 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// describe tells of the file, once it was read.
+func (m *meter) describe(asset *store.NewAsset) {
+	asset.FileSize = m.size
+	m.hash.Sum(asset.SHA256[:0])
+}
+
 // progressBody lets a request's body come slowly, but not stop. Only the time for which it
 // waits for the client counts: what the bucket or the database takes is not the client's.
 type progressBody struct {
@@ -387,6 +417,11 @@ type progressBody struct {
 	pace       time.Duration // for progressBytes
 	left       time.Duration // of it
 	since      int           // bytes read since left was pace
+}
+
+// paced is the request's body, whose client has to make progress.
+func (s *Server) paced(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	return &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: s.progressTime, left: s.progressTime}
 }
 
 func (b *progressBody) Read(p []byte) (int, error) {

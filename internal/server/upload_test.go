@@ -207,18 +207,18 @@ func TestUploadLimitIsExact(t *testing.T) {
 // misbehave on it.
 func (p *platform) rawUpload(token string, f *form, length int) net.Conn {
 	p.t.Helper()
-	return p.rawPost("/api/assets/upload", token, f.writer.FormDataContentType(), length)
+	return p.rawRequest("POST", "/api/assets/upload", token, length, "Content-Type: "+f.writer.FormDataContentType())
 }
 
-func (p *platform) rawPost(path, token, contentType string, length int) net.Conn {
+func (p *platform) rawRequest(method, path, token string, length int, headers ...string) net.Conn {
 	p.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-		path, token, contentType, length)
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n%s\r\n\r\n",
+		method, path, token, length, strings.Join(headers, "\r\n"))
 	return conn
 }
 
@@ -393,7 +393,7 @@ func TestRefusalsReachWhoSendsFirst(t *testing.T) {
 		if name == "JSON" {
 			content, kind = []byte(test.file), "application/json"
 		}
-		conn := p.rawPost(test.path, test.token, kind, len(content))
+		conn := p.rawRequest("POST", test.path, test.token, len(content), "Content-Type: "+kind)
 		for part := range slices.Chunk(content, len(content)/3) {
 			send(t, conn, part)
 			time.Sleep(300 * time.Millisecond) // longer in all than net/http waits before it closes

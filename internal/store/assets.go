@@ -54,7 +54,8 @@ type NewAsset struct {
 	MIMEType     string
 	Tags         []string
 	Category     *string
-	ProjectID    uuid.UUID // nil: none
+	ProjectID    uuid.UUID     // nil: none
+	Upload       ClaimedUpload // which it was; zero: one that came in one request
 
 	Idempotency Idempotency
 	Answer      func(Asset) []byte // the JSON that a request with the same key is answered with; needed if there is one
@@ -62,7 +63,7 @@ type NewAsset struct {
 
 // CommitUpload makes an asset of an upload. duplicate tells that the owner already has
 // equal bytes, which are kept instead: the caller then discards the object it stored.
-// ErrUploadExpired if the upload took too long; ErrNotFound or ErrForbidden if the owner may not put it into the project.
+// ErrUploadExpired if the upload took too long; ErrChanged if it was ended or taken over meanwhile; ErrNotFound or ErrForbidden if the owner may not put it into the project.
 // answered is what an earlier request with the idempotency key was answered: then no asset is made, and the caller discards the object
 // as well; ErrKeyReused if that one asked for something else.
 func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, duplicate bool, answered []byte, err error) {
@@ -96,6 +97,11 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 				return err
 			}
 			asset.ProjectIDs = []uuid.UUID{n.ProjectID}
+		}
+		if n.Upload.ID != uuid.Nil {
+			if err := n.Upload.complete(ctx, q, n.UserID, asset.ID); err != nil {
+				return err
+			}
 		}
 		if n.Idempotency.Key != "" {
 			if err := keepAnswer(ctx, q, n.UserID, n.Idempotency, n.Answer(asset)); err != nil {

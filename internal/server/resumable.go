@@ -1,0 +1,303 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// pieceSize is how many bytes at most an object has that keeps some of an upload, and with that how many a crash may lose: what the
+// bucket stores in one request.
+const pieceSize = objectstore.PartSize
+
+// reception takes the bytes of one request that goes on with an upload. They are kept in pieces as they come, each an object of its own,
+// so that whatever ends the request early loses nothing that came. Of two requests with the same bytes, one keeps them. The last piece is
+// kept by the transaction that makes the asset: until then clients see that something is missing, and send it again.
+type reception struct {
+	server  *Server
+	upload  store.Upload  // Received moves on with what is kept
+	pending []store.Piece // stored, and not kept
+	at      int64         // behind the pending ones
+	sum     *checksum     // nil: none was sent
+}
+
+// receive takes a request's body as the next bytes of an upload, and answers.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, u store.Upload, status int) error {
+	if r.ContentLength > u.Size-u.Received {
+		return errTooMuch
+	}
+	sum, err := checksumOf(r.Header.Get("Upload-Checksum"))
+	if err != nil {
+		return err
+	}
+	c := &reception{server: s, upload: u, at: u.Received, sum: sum}
+	if err := c.take(r.Context(), s.paced(w, r)); err != nil {
+		c.discardPending(r.Context())
+		if isRefusal(err) && !errors.Is(err, errTooMuch) && !errors.Is(err, errBody) {
+			s.metrics.upload("", "refused")
+			if failed := s.endUpload(r.Context(), c.upload); failed != nil {
+				s.log.Warn("a refused upload is left until it expires", "upload", u.ID.String(), "error", failed)
+			}
+		}
+		w.Header().Set("Connection", "close") // the rest of the body is not wanted
+		return err
+	}
+	describeUpload(w.Header(), c.upload)
+	w.WriteHeader(status)
+	return nil
+}
+
+var errTooMuch = newProblem(http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", "These are more bytes than Upload-Length said: begin a new upload.")
+
+// interrupted ends where its source fails, and remembers that.
+type interrupted struct {
+	source io.Reader
+	err    error
+}
+
+func (i *interrupted) Read(p []byte) (int, error) {
+	n, err := i.source.Read(p)
+	if err != nil && err != io.EOF {
+		i.err, err = err, io.EOF
+	}
+	return n, err
+}
+
+// take stores the body piece by piece. An error of the body comes last, once what came before it is kept.
+func (c *reception) take(ctx context.Context, body io.Reader) error {
+	ctx = context.WithoutCancel(ctx) // a client that has gone comes back for what it sent
+	cut := &interrupted{source: body}
+	source := bufio.NewReader(cut)
+	if c.at == 0 {
+		if err := c.checkType(ctx, source); err != nil {
+			return err
+		}
+	}
+	for c.at < c.upload.Size && !ended(source) {
+		if err := c.storePiece(ctx, source); err != nil {
+			return err
+		}
+		if c.sum == nil && c.at < c.upload.Size {
+			if err := c.keep(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case !ended(source):
+		return errTooMuch
+	case c.sum != nil && cut.err != nil:
+		return bodyError(cut.err) // what they sum up to is not known
+	case c.sum != nil && !bytes.Equal(c.sum.Sum(nil), c.sum.want):
+		return errChecksum
+	case c.at == c.upload.Size && len(c.pending) > 0:
+		return c.finish(ctx)
+	}
+	err := c.keep(ctx)
+	if err == nil && cut.err != nil {
+		err = bodyError(cut.err)
+	}
+	return err
+}
+
+func ended(source *bufio.Reader) bool {
+	next, _ := source.Peek(1)
+	return len(next) == 0
+}
+
+// checkType refuses early what is no asset: before the rest comes.
+func (c *reception) checkType(ctx context.Context, source *bufio.Reader) error {
+	head, _ := source.Peek(sniffLength)
+	if len(head) < sniffLength && int64(len(head)) < c.upload.Size {
+		return nil // too little to tell
+	}
+	u, declared, err := c.server.describedBy(ctx, c.upload)
+	if err != nil {
+		return err
+	}
+	format, err := formatOf(head, u.asset.OriginalName, declared)
+	if limit := c.server.largest(format.kind); err == nil && c.upload.Size > limit {
+		err = fileTooLarge(limit)
+	}
+	return err
+}
+
+// storePiece stores what comes, up to a piece.
+func (c *reception) storePiece(ctx context.Context, source io.Reader) error {
+	body := &counted{Reader: io.LimitReader(source, min(pieceSize, c.upload.Size-c.at))}
+	if c.sum != nil {
+		body.Reader = io.TeeReader(body.Reader, c.sum)
+	}
+	u := &upload{server: c.server, userID: c.upload.UserID}
+	if err := u.put(ctx, body); err != nil {
+		u.abandon(ctx)
+		return err
+	}
+	c.pending = append(c.pending, store.Piece{Start: c.at, Bytes: body.bytes, ObjectKey: u.asset.ObjectKey})
+	c.at += body.bytes
+	return nil
+}
+
+// counted counts the bytes that are read.
+type counted struct {
+	io.Reader
+	bytes int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.bytes += int64(n)
+	return n, err
+}
+
+// keep makes the pending pieces part of the upload.
+func (c *reception) keep(ctx context.Context) error {
+	if len(c.pending) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	expires, err := c.server.store.KeepPieces(ctx, c.upload, c.pending)
+	if errors.Is(err, store.ErrChanged) {
+		return errOffset
+	}
+	if err == nil {
+		c.upload.Received, c.upload.ExpiresAt, c.pending = c.at, expires, nil
+	}
+	return err
+}
+
+func (c *reception) discardPending(ctx context.Context) {
+	for _, p := range c.pending {
+		c.server.discard(ctx, c.upload.UserID, p.ObjectKey)
+	}
+}
+
+// finish makes the asset of all pieces.
+func (c *reception) finish(ctx context.Context) error {
+	s := c.server
+	claimed, release, err := s.store.HoldUpload(ctx, c.upload)
+	if errors.Is(err, store.ErrChanged) {
+		return errClaimed
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	pieces, err := s.store.UploadPieces(ctx, c.upload)
+	if err != nil {
+		return err
+	}
+	u, declared, err := s.describedBy(ctx, c.upload)
+	if err != nil {
+		return err
+	}
+	u.asset.Upload = claimed
+	done, err := u.assemble(ctx, append(pieces, c.pending...), c.upload.Size, declared)
+	switch {
+	case errors.Is(err, store.ErrChanged):
+		err = errClaimed
+	case err == nil && done.duplicate:
+		s.metrics.upload(u.format.kind, "duplicate")
+	case err == nil:
+		s.metrics.upload(u.format.kind, "stored")
+	}
+	if err != nil {
+		u.abandon(ctx)
+		return err
+	}
+	c.upload.Received, c.upload.AssetID = c.upload.Size, &done.asset.ID
+	for _, p := range c.pending { // those that were kept are the collector's now
+		if p.ObjectKey != u.asset.ObjectKey || done.duplicate {
+			s.discard(ctx, c.upload.UserID, p.ObjectKey)
+		}
+	}
+	if done.duplicate && u.noted {
+		s.discard(ctx, c.upload.UserID, u.asset.ObjectKey)
+	}
+	return nil
+}
+
+// assemble examines the file that pieces are, stores it as one object unless it is one piece, and commits it.
+func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64, declared string) (done committed, err error) {
+	body := &pieceReader{ctx: ctx, bucket: u.server.bucket, pieces: pieces}
+	defer body.close()
+	file, err := u.examine(bufio.NewReader(body), u.asset.OriginalName, declared)
+	if err != nil {
+		return done, err
+	}
+	defer file.inspection.stop()
+	if len(pieces) == 1 {
+		u.asset.ObjectKey = pieces[0].ObjectKey
+		_, err = io.Copy(io.Discard, file)
+	} else {
+		err = u.put(ctx, file)
+	}
+	if err != nil {
+		return done, err
+	}
+	if file.size != size {
+		return done, errors.New("the pieces of an upload are not of its size")
+	}
+	file.describe(&u.asset)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	done.asset, done.duplicate, _, err = u.server.store.CommitUpload(ctx, u.asset)
+	return done, err
+}
+
+// pieceReader reads pieces one after the other.
+type pieceReader struct {
+	ctx    context.Context //nolint:containedctx // Read has none
+	bucket *objectstore.Bucket
+	pieces []store.Piece
+	body   io.ReadCloser // of the first of pieces; nil: not open yet
+}
+
+func (r *pieceReader) Read(p []byte) (int, error) {
+	for len(r.pieces) > 0 {
+		if r.body == nil {
+			body, err := r.bucket.Get(r.ctx, r.pieces[0].ObjectKey, 0, -1)
+			if err != nil {
+				return 0, err
+			}
+			r.body = body
+		}
+		n, err := r.body.Read(p)
+		if err == io.EOF {
+			r.close()
+			r.pieces, err = r.pieces[1:], nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.EOF
+}
+
+func (r *pieceReader) close() {
+	if r.body != nil {
+		r.body.Close()
+		r.body = nil
+	}
+}
+
+// endUpload forgets an upload and deletes its bytes.
+func (s *Server) endUpload(ctx context.Context, u store.Upload) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	pieces, err := s.store.TerminateUpload(ctx, u)
+	if err != nil {
+		return err
+	}
+	for _, p := range pieces {
+		s.discard(ctx, u.UserID, p.ObjectKey)
+	}
+	return nil
+}
