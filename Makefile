@@ -69,6 +69,7 @@ lint: $(GOLANGCI_LINT) ## go vet and golangci-lint, with the import rules of the
 .PHONY: test-go
 test-go: ## Unit, manifests, controllers, store and server tests (real apiserver, PostgreSQL, Redis, S3 server)
 	@hack/deps tests
+	@hack/clients
 	@hack/cluster/binaries api node peers >/dev/null # here, where it shows its progress and no test's time runs
 	VERSITYGW=$$(hack/images/build s3-binary) go test $(if $(SOAK),-race -timeout 120m,-timeout 20m) ./...
 
