@@ -12,7 +12,7 @@ import (
 
 const (
 	indexInterval = time.Minute // for as long a rollout's old pods may write what is not searchable yet
-	indexTimeout  = 30 * time.Minute
+	indexTimeout  = 10 * time.Minute
 	indexBatch    = 500 // assets of one transaction
 )
 

@@ -30,6 +30,8 @@ const (
 	// pollInterval is how often a queue is looked at. There is no LISTEN: behind a
 	// transaction pooler it would not work.
 	pollInterval = 2 * time.Second
+	// rescueAfter is when a job that still seems to run is taken for one whose process died. No job takes that long.
+	rescueAfter = 12 * time.Minute
 	// startRetry is the pause between attempts to start while the database is away.
 	startRetry = 2 * time.Second
 	// stopTimeout is how long jobs may go on after the process was told to stop.
@@ -46,10 +48,11 @@ func Run(ctx context.Context, o Options, ready <-chan struct{}) error {
 	river.AddWorker(workers, &indexWorker{o: o})
 	river.AddWorker(workers, &mediaWorker{o: o})
 	client, err := river.NewClient(riverpgxv5.New(o.Store.Pool()), &river.Config{
-		Logger:            o.Log,
-		Workers:           workers,
-		PollOnly:          true,
-		FetchPollInterval: pollInterval,
+		Logger:               o.Log,
+		Workers:              workers,
+		PollOnly:             true,
+		FetchPollInterval:    pollInterval,
+		RescueStuckJobsAfter: rescueAfter,
 		Queues: map[string]river.QueueConfig{
 			store.QueuePurge: {MaxWorkers: 1}, store.QueueIndex: {MaxWorkers: 1}, store.QueueMedia: {MaxWorkers: 1},
 		},

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	mediaTimeout = 15 * time.Minute // the longest MP3 that is permitted by default takes one or two
+	mediaTimeout = 10 * time.Minute // the longest MP3 that is permitted by default takes one or two
 	// mediaPause is how long a job waits whose database or bucket is away.
 	mediaPause = time.Minute
 )
