@@ -83,19 +83,23 @@ func (f *fleet) send(number int, name string, content []byte) (asset string) {
 }
 
 func (f *fleet) byForm(number int, name string, content []byte) string {
+	if status, _, header := f.postForm(number, name, content); status == http.StatusCreated {
+		return header.Get("Location")
+	}
+	return ""
+}
+
+// postForm uploads a file; the same number is the same upload.
+func (f *fleet) postForm(number int, name string, content []byte) (status int, answer []byte, header http.Header) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	w, err := form.CreateFormFile("file", name)
 	if err != nil {
-		return ""
+		return 0, nil, nil
 	}
 	_, _ = w.Write(content) // into memory
 	form.Close()
-	status, _, header := f.do("POST", "/api/assets/upload", body.Bytes(), "Content-Type", form.FormDataContentType(), "Idempotency-Key", strconv.Itoa(number))
-	if status != http.StatusCreated {
-		return ""
-	}
-	return header.Get("Location")
+	return f.do("POST", "/api/assets/upload", body.Bytes(), "Content-Type", form.FormDataContentType(), "Idempotency-Key", strconv.Itoa(number))
 }
 
 // byTus goes on until the upload is complete; only one that could not begin, or is gone, is begun anew.
@@ -217,6 +221,85 @@ func TestKilledServers(t *testing.T) {
 	}
 	f.compare(t, wanted)
 	f.checkBucket(t, uploads)
+}
+
+// longestAnswer is the deadline of a request, and some more for a machine that is busy.
+const longestAnswer = 25 * time.Second
+
+// While the database dies and comes back, requests end in time, as they should or with a code that says why; then all goes on by itself, and
+// nothing is lost that was acknowledged.
+func TestDatabaseRestartsUnderLoad(t *testing.T) {
+	t.Parallel()
+	pg := services.NewPostgres(t)
+	f := &fleet{env: append(environmentOn(t, pg), "RATE_LIMIT_GENERAL=0", "RATE_LIMIT_UPLOAD=0")}
+	server := startServer(t, f.env...)
+	server.await("/api/ready", http.StatusOK)
+	f.servers, f.token = []*process{server}, server.register("alice")
+
+	var mu sync.Mutex
+	wanted, answers := map[string]string{}, map[string]int{}
+	note := func(what string, status int, body []byte, began time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		var refused struct{ Error struct{ Code string } }
+		_ = json.Unmarshal(body, &refused) // bytes have none
+		answers[fmt.Sprint(status, " ", refused.Error.Code)]++
+		if took := time.Since(began); took > longestAnswer {
+			t.Errorf("%s took %v", what, took)
+		}
+		if status/100 != 2 && (status != http.StatusServiceUnavailable || refused.Error.Code != "DATABASE_UNAVAILABLE") {
+			t.Errorf("%s: %d %s", what, status, body)
+		}
+	}
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for worker := range 6 {
+		load.Go(func() {
+			for n := worker * 10_000; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				content, _ := io.ReadAll(wav(2000, byte(n)))
+				content = append(content, fmt.Sprint(n)...)
+				began := time.Now()
+				status, body, header := f.postForm(n, fmt.Sprint(n, ".wav"), content)
+				note("upload", status, body, began)
+				if status == http.StatusCreated {
+					sum := sha256.Sum256(content)
+					mu.Lock()
+					wanted[header.Get("Location")] = hex.EncodeToString(sum[:])
+					mu.Unlock()
+				} else {
+					n--                               // with its key again
+					time.Sleep(10 * time.Millisecond) // for the machine has other things to do
+				}
+				for _, path := range []string{"/api/assets?limit=5", "/api/auth/profile"} {
+					began := time.Now()
+					status, body, _ := f.do("GET", path, nil)
+					note(path, status, body, began)
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(time.Second)
+		pg.Stop()
+		time.Sleep(time.Second)
+		pg.Start(t)
+	}
+	time.Sleep(time.Second)
+	before := len(wanted)
+	server.await("/api/ready", http.StatusOK)
+	time.Sleep(2 * time.Second)
+	close(stop)
+	load.Wait()
+	t.Logf("answers: %v", answers)
+	if len(wanted) == before || answers["503 DATABASE_UNAVAILABLE"] == 0 {
+		t.Errorf("%d uploads were acknowledged before the end, %d then; %v", before, len(wanted), answers)
+	}
+	f.compare(t, wanted)
 }
 
 // replaceOne kills a server, and starts another one in its place.

@@ -107,7 +107,11 @@ func startServer(t *testing.T, env ...string) *process {
 // environment is a server's, with a database, a bucket and a Redis of its own.
 func environment(t *testing.T) []string {
 	t.Helper()
-	pg := services.SharedPostgres(t)
+	return environmentOn(t, services.SharedPostgres(t))
+}
+
+func environmentOn(t *testing.T, pg *services.Postgres) []string {
+	t.Helper()
 	database := pg.Migrated(t, "platform", func(url string) error {
 		_, err := store.Migrate(context.Background(), store.MigrateOptions{URL: url, LockWait: time.Minute, Log: slog.New(slog.DiscardHandler)})
 		return err

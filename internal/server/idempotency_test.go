@@ -26,6 +26,11 @@ func TestIdempotencyKey(t *testing.T) {
 	if string(again.body) != string(first.body) {
 		t.Errorf("answered\n%s, and again\n%s", first.body, again.body)
 	}
+	for _, name := range []string{"Location", "ETag"} {
+		if again.header.Get(name) != first.header.Get(name) || first.header.Get(name) == "" {
+			t.Errorf("%s: %q, and again %q", name, first.header.Get(name), again.header.Get(name))
+		}
+	}
 	for name, other := range map[string]*form{
 		"other bytes": newForm().field("tags", "a").file("hero.png", "", png("2")),
 		"other tags":  newForm().field("tags", "b").file("hero.png", "", png("1")),

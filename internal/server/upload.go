@@ -98,14 +98,15 @@ func (u *upload) serve(w http.ResponseWriter, r *http.Request) error {
 		s.metrics.upload(u.format.kind, "stored")
 	}
 	setWriteDeadline(w, time.Now().Add(writeTimeout))
+	body := assetAnswerOf(done.asset).Body
 	if done.answered != nil {
-		writeJSON(w, done.status, json.RawMessage(done.answered))
-		return nil
+		if err := json.Unmarshal(done.answered, &body); err != nil {
+			return fmt.Errorf("an answer that was kept: %w", err)
+		}
 	}
-	answer := assetAnswerOf(done.asset)
-	w.Header().Set("Location", assetPath(done.asset.ID))
-	w.Header().Set("ETag", answer.ETag)
-	writeJSON(w, done.status, answer.Body)
+	w.Header().Set("Location", assetPath(body.Data.ID))
+	w.Header().Set("ETag", assetTag(body.Data.UpdatedAt, body))
+	writeJSON(w, done.status, body)
 	return nil
 }
 
