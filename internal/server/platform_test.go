@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { os.Exit(services.Main(m)) }
 
 // platform is a server over HTTP with a database, a bucket and a Redis of its own.
 type platform struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	s3     *services.S3 // the shared one
 	config config.Server
@@ -40,7 +40,7 @@ type platform struct {
 }
 
 // newPlatform starts a server on the shared services, with its settings edited.
-func newPlatform(t *testing.T, edits ...func(*config.Server)) *platform {
+func newPlatform(t testing.TB, edits ...func(*config.Server)) *platform {
 	t.Helper()
 	pg, s3 := services.SharedPostgres(t), services.SharedS3(t)
 	cfg := config.Server{
@@ -88,7 +88,7 @@ func (p *platform) serve() {
 	})
 }
 
-func newServer(t *testing.T, cfg config.Server, log io.Writer) (*Server, *store.Store) {
+func newServer(t testing.TB, cfg config.Server, log io.Writer) (*Server, *store.Store) {
 	t.Helper()
 	db, err := store.Open(cfg.DatabaseURL)
 	if err != nil {
@@ -114,7 +114,7 @@ func migrateURL(url string) error {
 
 // reply is an answer of the server, read in full.
 type reply struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   []byte
@@ -297,7 +297,7 @@ func queryString(pairs ...string) string {
 }
 
 // eventually waits until a condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
