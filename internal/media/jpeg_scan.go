@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 var errScan = errors.New("a scan that is not as JPEG has them")
@@ -52,31 +53,36 @@ func (j *jpegReader) scanHeader(content []byte) (*jpegScan, error) {
 		return nil, errScan
 	}
 	for i := range count {
-		id, dc, ac := int(content[1+2*i]), content[2+2*i]>>4, content[2+2*i]&15
-		var part *jpegPart
-		for _, p := range j.parts {
-			if p.id == id {
-				part = p
-			}
+		part, err := j.scanPart(s, int(content[1+2*i]), content[2+2*i])
+		if err != nil {
+			return nil, err
 		}
-		if part == nil || dc > 3 || ac > 3 || i > 0 && part == s.parts[i-1] {
-			return nil, errScan
-		}
-		part.dc, part.ac = j.huff[0][dc], j.huff[1][ac]
-		if part.dc == nil && s.first == 0 && s.high == 0 || part.ac == nil && s.last > 0 || j.quant[part.tq] == nil {
-			return nil, fmt.Errorf("%w: a table is not there", errScan)
-		}
-		if !part.scanned {
-			for k, at := range part.keep {
-				if at < 64 {
-					part.scale[at] = j.quant[part.tq][k]
-				}
-			}
-		}
-		part.scanned = part.scanned || s.first == 0
 		s.parts = append(s.parts, part)
 	}
 	return s, nil
+}
+
+// scanPart finds the component of a number, and the tables that the scan has for it.
+func (j *jpegReader) scanPart(s *jpegScan, id int, tables byte) (*jpegPart, error) {
+	at := slices.IndexFunc(j.parts, func(p *jpegPart) bool { return p.id == id })
+	dc, ac := tables>>4, tables&15
+	if at < 0 || dc > 3 || ac > 3 || slices.Contains(s.parts, j.parts[at]) {
+		return nil, errScan
+	}
+	part := j.parts[at]
+	part.dc, part.ac = j.huff[0][dc], j.huff[1][ac]
+	if part.dc == nil && s.first == 0 && s.high == 0 || part.ac == nil && s.last > 0 || j.quant[part.tq] == nil {
+		return nil, fmt.Errorf("%w: a table is not there", errScan)
+	}
+	if !part.scanned { // later scans do not change how the first was quantized
+		for k, place := range part.keep {
+			if place < 64 {
+				part.scale[place] = j.quant[part.tq][k]
+			}
+		}
+	}
+	part.scanned = part.scanned || s.first == 0
+	return part, nil
 }
 
 // begin makes what holds the picture.

@@ -11,7 +11,7 @@ const (
 	paletteSize = 8
 	// paletteSide bounds how many pixels are looked at for them: so many each way. They are
 	// points, not means, since those along an edge have colours that the picture does not.
-	paletteSide = 200
+	paletteSide = 128
 	// paletteNear is the distance in RGB, squared, within which colours are one.
 	paletteNear = 40 * 40
 )

@@ -1,9 +1,7 @@
 package media
 
 import (
-	"bufio"
 	"bytes"
-	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,7 +44,7 @@ func readPNG(in *source) (*picture, error) {
 	if err := pic.checkSize(); err != nil {
 		return pic, err
 	}
-	unpacked, err := zlib.NewReader(bufio.NewReaderSize(data, 32<<10))
+	unpacked, err := newInflater(data)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +163,7 @@ func unpackProfile(chunk []byte) []byte {
 	if !ok || len(packed) < 1 {
 		return nil
 	}
-	r, err := zlib.NewReader(bytes.NewReader(packed[1:]))
+	r, err := newInflater(bytes.NewReader(packed[1:]))
 	if err != nil {
 		return nil
 	}

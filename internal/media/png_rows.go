@@ -119,36 +119,30 @@ func (h *pngHeader) converter() func(to, row []byte) {
 	case h.kind == pngGrey && h.depth < 16:
 		return h.fromGrey()
 	}
-	wide := h.depth / 8
-	size := h.bits() / 8
-	hidden := h.hidden()
+	wide, size, hidden := h.depth/8, h.bits()/8, h.hidden()
 	switch {
-	case h.kind == pngGrey || h.kind == pngGreyAlpha:
-		return func(to, row []byte) {
-			for ; len(to) >= 4; to, row = to[4:], row[size:] {
-				alpha := byte(255)
-				if h.kind == pngGreyAlpha {
-					alpha = row[wide]
-				} else if hidden != nil && string(row[:size]) == string(hidden) {
-					alpha = 0
-				}
-				to[0], to[1], to[2], to[3] = row[0], row[0], row[0], alpha
-			}
-		}
+	case h.kind == pngRGBA && wide == 1:
+		return func(to, row []byte) { copy(to, row) }
 	case h.kind == pngRGB && wide == 1 && hidden == nil:
 		return func(to, row []byte) {
 			for i, j := 0, 0; i+3 < len(to) && j+2 < len(row); i, j = i+4, j+3 {
 				to[i], to[i+1], to[i+2], to[i+3] = row[j], row[j+1], row[j+2], 255
 			}
 		}
-	case h.kind == pngRGBA && wide == 1:
-		return func(to, row []byte) { copy(to, row) }
+	}
+	// Where the values of a pixel are, and where its alpha is, if it has any.
+	green, blue, alpha := wide, 2*wide, 3*wide
+	if h.kind == pngGrey || h.kind == pngGreyAlpha {
+		green, blue, alpha = 0, 0, wide
+	}
+	if alpha == size {
+		alpha = -1
 	}
 	return func(to, row []byte) {
 		for ; len(to) >= 4; to, row = to[4:], row[size:] {
-			to[0], to[1], to[2], to[3] = row[0], row[wide], row[2*wide], 255
-			if h.kind == pngRGBA {
-				to[3] = row[3*wide]
+			to[0], to[1], to[2], to[3] = row[0], row[green], row[blue], 255
+			if alpha >= 0 {
+				to[3] = row[alpha]
 			} else if hidden != nil && string(row[:size]) == string(hidden) {
 				to[3] = 0
 			}

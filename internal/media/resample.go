@@ -1,6 +1,9 @@
 package media
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Pixels between the two passes of resize are in steps of 1/64, weights in those of 1/16384.
 const (
@@ -11,7 +14,7 @@ const (
 // taps are the pixels that one pixel of the smaller picture is made of.
 type taps struct {
 	first   int
-	weights []int32 // their sum is 1 << weightShift
+	weights []int64 // their sum is 1 << weightShift
 }
 
 // lanczos is the kernel of Lanczos with three lobes, of which resize makes its weights.
@@ -40,9 +43,9 @@ func makeTaps(n, have int, span float64) []taps {
 			exact[j] = lanczos((float64(first+j) + 0.5 - center) / max(scale, 1))
 			sum += exact[j]
 		}
-		weights, left, heaviest := make([]int32, len(exact)), int32(1<<weightShift), 0
+		weights, left, heaviest := make([]int64, len(exact)), int64(1<<weightShift), 0
 		for j, weight := range exact {
-			weights[j] = int32(math.Round(weight / sum * (1 << weightShift)))
+			weights[j] = int64(math.Round(weight / sum * (1 << weightShift)))
 			left -= weights[j]
 			if weights[j] > weights[heaviest] {
 				heaviest = j
@@ -52,6 +55,19 @@ func makeTaps(n, have int, span float64) []taps {
 		all[i] = taps{first, weights}
 	}
 	return all
+}
+
+// pairs is a row in steps of 1/64, its colours multiplied by alpha. Each number is two
+// values, the first + the second << 32, of which either may be negative: what is added and
+// multiplied is both at once.
+type pairs struct{ redGreen, blueAlpha []int64 }
+
+func newPairs(n int) pairs { return pairs{make([]int64, n), make([]int64, n)} }
+
+// apart are the two values.
+func apart(pair int64) (first, second int64) {
+	first = int64(int32(pair))
+	return first, (pair - first) >> 32
 }
 
 // resize makes the picture smaller. Colours are weighed by alpha: otherwise those of what
@@ -65,11 +81,11 @@ func (r *raster) resize(in *source, width, height int) (raster, error) {
 	for _, t := range down {
 		deepest = max(deepest, len(t.weights))
 	}
-	rows := make([][]int16, deepest)
+	rows := make([]pairs, deepest)
 	for i := range rows {
-		rows[i] = make([]int16, 4*width)
+		rows[i] = newPairs(width)
 	}
-	sums, light := make([]int32, 4*width), make([]int16, 4*r.width)
+	sums, wide := newPairs(width), newPairs(r.width)
 	ready := 0
 	for y, t := range down {
 		for ; ready < t.first+len(t.weights); ready++ {
@@ -80,104 +96,92 @@ func (r *raster) resize(in *source, width, height int) (raster, error) {
 			}
 			row := r.pix[4*r.width*ready:][:4*r.width]
 			if r.alpha {
-				multiply(light, row)
-				narrowAlpha(rows[ready%deepest], light, across)
+				wide.multiply(row)
 			} else {
-				narrow(rows[ready%deepest], row, across)
+				wide.widen(row)
 			}
+			narrow(rows[ready%deepest], wide, across)
 		}
-		clear(sums)
-		for i, weight := range t.weights {
-			addRow(sums, rows[(t.first+i)%deepest], weight)
+		clear(sums.redGreen)
+		clear(sums.blueAlpha)
+		for i := 0; i < len(t.weights); i += 2 {
+			one, weight := rows[(t.first+i)%deepest], t.weights[i]
+			two, weight2 := one, int64(0)
+			if i+1 < len(t.weights) {
+				two, weight2 = rows[(t.first+i+1)%deepest], t.weights[i+1]
+			}
+			addRows(sums.redGreen, one.redGreen, two.redGreen, weight, weight2)
+			addRows(sums.blueAlpha, one.blueAlpha, two.blueAlpha, weight, weight2)
 		}
-		to := made.pix[4*width*y:][:4*width]
-		if r.alpha {
-			divide(to, sums)
-		} else {
-			finish(to, sums)
-		}
+		sums.pixels(made.pix[4*width*y:][:4*width], r.alpha)
 	}
 	return made, nil
 }
 
-// multiply makes steps of 1/64 of a row, its colours multiplied by alpha.
-func multiply(to []int16, row []byte) {
-	for i := 0; i+3 < len(row) && i+3 < len(to); i += 4 {
-		a := int32(row[i+3])
-		to[i] = int16((int32(row[i])*a<<pixelShift + 127) / 255)
-		to[i+1] = int16((int32(row[i+1])*a<<pixelShift + 127) / 255)
-		to[i+2] = int16((int32(row[i+2])*a<<pixelShift + 127) / 255)
-		to[i+3] = int16(a << pixelShift)
+// widen is for rows without alpha.
+func (p pairs) widen(row []byte) {
+	redGreen, blueAlpha := p.redGreen, p.blueAlpha[:len(p.redGreen)]
+	for i := range redGreen {
+		pixel := int64(binary.LittleEndian.Uint32(row[4*i:]))
+		redGreen[i] = (pixel&0xff | pixel&0xff00<<24) << pixelShift
+		blueAlpha[i] = (pixel>>16&0xff | 255<<32) << pixelShift
 	}
 }
 
-// narrowAlpha resizes a row that multiply made.
-func narrowAlpha(to, row []int16, across []taps) {
+// multiply is for rows with alpha.
+func (p pairs) multiply(row []byte) {
+	for i := range p.redGreen {
+		pixel := row[4*i:][:4]
+		a := int64(pixel[3])
+		times := func(v byte) int64 { return (int64(v)*a<<pixelShift + 127) / 255 }
+		p.redGreen[i] = times(pixel[0]) + times(pixel[1])<<32
+		p.blueAlpha[i] = times(pixel[2]) + a<<(pixelShift+32)
+	}
+}
+
+// narrow resizes a row.
+func narrow(to, from pairs, across []taps) {
+	const half = 1<<(weightShift-1) + 1<<(weightShift-1+32)
 	for x, t := range across {
-		from := row[4*t.first:][:4*len(t.weights)]
-		var r, g, b, a int32
-		for _, weight := range t.weights {
-			r += weight * int32(from[0])
-			g += weight * int32(from[1])
-			b += weight * int32(from[2])
-			a += weight * int32(from[3])
-			from = from[4:]
+		weights := t.weights
+		redGreen, blueAlpha := from.redGreen[t.first:][:len(weights)], from.blueAlpha[t.first:][:len(weights)]
+		sum, sum2 := int64(half), int64(half)
+		for i, weight := range weights {
+			sum += weight * redGreen[i]
+			sum2 += weight * blueAlpha[i]
 		}
-		pixel := to[4*x:][:4]
-		pixel[0], pixel[1], pixel[2], pixel[3] = rounded(r), rounded(g), rounded(b), rounded(a)
+		r, g := apart(sum)
+		b, a := apart(sum2)
+		to.redGreen[x] = r>>weightShift + g>>weightShift<<32
+		to.blueAlpha[x] = b>>weightShift + a>>weightShift<<32
 	}
 }
 
-func rounded(sum int32) int16 { return int16((sum + 1<<(weightShift-1)) >> weightShift) }
-
-// narrow resizes a row of opaque pixels.
-func narrow(to []int16, row []byte, across []taps) {
-	const shift = weightShift - pixelShift
-	for x, t := range across {
-		from := row[4*t.first:][:4*len(t.weights)]
-		r, g, b := int32(1<<(shift-1)), int32(1<<(shift-1)), int32(1<<(shift-1))
-		for _, weight := range t.weights {
-			r += weight * int32(from[0])
-			g += weight * int32(from[1])
-			b += weight * int32(from[2])
-			from = from[4:]
-		}
-		pixel := to[4*x:][:4]
-		pixel[0], pixel[1], pixel[2] = int16(r>>shift), int16(g>>shift), int16(b>>shift)
+// addRows adds two rows.
+func addRows(sums, one, two []int64, weight, weight2 int64) {
+	one, two = one[:len(sums)], two[:len(sums)]
+	for i := range sums {
+		sums[i] += weight*one[i] + weight2*two[i]
 	}
 }
 
-func addRow(sums []int32, row []int16, weight int32) {
-	row = row[:len(sums)]
-	for i, v := range row {
-		sums[i] += weight * int32(v)
-	}
-}
-
-// finish makes opaque pixels of sums.
-func finish(to []byte, sums []int32) {
-	for i := 0; i+3 < len(to) && i+3 < len(sums); i += 4 {
-		to[i], to[i+1], to[i+2], to[i+3] = level(sums[i]), level(sums[i+1]), level(sums[i+2]), 255
-	}
-}
-
-// level is a sum as a value of 8 bits.
-func level(sum int32) byte {
+// pixels are what sums of rows are in 8 bits.
+func (p pairs) pixels(to []byte, alpha bool) {
 	const shift = weightShift + pixelShift
-	return byte(max(0, min(255, (sum+1<<(shift-1))>>shift)))
-}
-
-// divide makes pixels of sums whose colours are multiplied by alpha.
-func divide(to []byte, sums []int32) {
-	for i := 0; i+3 < len(to) && i+3 < len(sums); i += 4 {
-		a := level(sums[i+3])
-		to[i+3] = a
-		if a == 0 {
-			to[i], to[i+1], to[i+2] = 0, 0, 0
+	level := func(sum int64) byte { return byte(max(0, min(255, (sum+1<<(shift-1))>>shift))) }
+	for i := range p.redGreen {
+		r, g := apart(p.redGreen[i])
+		b, a := apart(p.blueAlpha[i])
+		pixel := to[4*i:][:4]
+		if !alpha {
+			pixel[0], pixel[1], pixel[2], pixel[3] = level(r), level(g), level(b), 255
 			continue
 		}
-		for c := range 3 {
-			to[i+c] = byte(max(0, min(255, (int64(sums[i+c])*255+int64(sums[i+3])/2)/int64(sums[i+3]))))
+		if pixel[3] = level(a); pixel[3] == 0 {
+			pixel[0], pixel[1], pixel[2] = 0, 0, 0
+			continue
 		}
+		divided := func(sum int64) byte { return byte(max(0, min(255, (sum*255+a/2)/a))) }
+		pixel[0], pixel[1], pixel[2] = divided(r), divided(g), divided(b)
 	}
 }

@@ -35,11 +35,14 @@ func makeThumbnails(in *source, pic *picture, toSRGB *transform) ([]Thumbnail, e
 	shown := pic.raster
 	var thumbnails []Thumbnail
 	for i, size := range sizes {
-		width, height := fit(shown.spanX, shown.spanY, size)
 		if i+1 < len(sizes) && max(shown.width, shown.height) <= sizes[i+1] {
 			continue // the next one is the same
 		}
 		if max(shown.width, shown.height) > size {
+			width, height := fit(pic.spanX, pic.spanY, size)
+			if thumbnails != nil && pic.orientation.swaps() {
+				width, height = height, width
+			}
 			smaller, err := shown.resize(in, width, height)
 			if err != nil {
 				return nil, err

@@ -70,16 +70,22 @@ func readWebP(in *source) (*picture, error) {
 		return w.pic, err
 	}
 	canvas := newCanvas(in, w.pic.Width, w.pic.Height, false)
-	if err := f.decode(in, canvas); err != nil {
+	if err := f.decode(canvas); err != nil {
 		return nil, err
 	}
 	w.pic.raster = canvas.done()
 	return w.pic, nil
 }
 
-// checkSize refuses what the decoder would need too much memory for.
+// checkSize refuses what cannot be, and what the decoder would need too much memory for.
 func (w *webpReader) checkSize() error {
 	f := w.frame
+	if f.left+f.width > w.pic.Width || f.top+f.height > w.pic.Height || !w.animated && (f.width != w.pic.Width || f.height != w.pic.Height) {
+		return fmt.Errorf("%w: a frame of %d × %d pixels on %d × %d", ErrDamaged, f.width, f.height, w.pic.Width, w.pic.Height)
+	}
+	if err := w.pic.checkSize(); err != nil {
+		return err
+	}
 	limit := maxLossyPixels
 	switch {
 	case f.lossless:
@@ -88,12 +94,9 @@ func (w *webpReader) checkSize() error {
 		limit = maxAlphaPixels
 	}
 	if f.width*f.height > limit {
-		return fmt.Errorf("%w: a WebP picture of %d × %d pixels, of which all are held", ErrTooLarge, f.width, f.height)
+		return fmt.Errorf("%w: a WebP picture of %d × %d pixels, of which all would be held", ErrTooLarge, f.width, f.height)
 	}
-	if f.left+f.width > w.pic.Width || f.top+f.height > w.pic.Height || !w.animated && w.extended && (f.width != w.pic.Width || f.height != w.pic.Height) {
-		return fmt.Errorf("%w: a frame of %d × %d pixels on %d × %d", ErrDamaged, f.width, f.height, w.pic.Width, w.pic.Height)
-	}
-	return w.pic.checkSize()
+	return nil
 }
 
 // chunks reads those up to end, which the header states.
@@ -103,6 +106,9 @@ func (w *webpReader) chunks(end int64) error {
 		name, size, err := w.chunk()
 		if err != nil {
 			return err
+		}
+		if w.in.position()+size > w.in.size {
+			return io.ErrUnexpectedEOF
 		}
 		next := w.in.position() + size + size%2
 		switch name {
@@ -237,7 +243,7 @@ func (f *webpFrame) file() io.Reader {
 	return io.MultiReader(append([]io.Reader{bytes.NewReader(head)}, chunks...)...)
 }
 
-func (f *webpFrame) decode(in *source, to *canvas) error {
+func (f *webpFrame) decode(to *canvas) error {
 	decoded, err := webp.Decode(f.file())
 	if err != nil {
 		return err
