@@ -33,8 +33,8 @@ func listOwner(i int) int { return min(i%100, 1) }
 // as many clients. Both have a million rows of two users and the indexes of the columns that lists are sorted by; PocketBase has a list
 // rule that lets users see their own. -short makes 50,000 of them.
 //
-// What differs: PocketBase reads SQLite in its own process, while we ask PostgreSQL for the rows and Redis for the limits and ended
-// sessions. We count up to 1,000 rows and estimate the others, with every page; PocketBase counts all of them, or none: the ratio
+// What differs: PocketBase reads SQLite in its own process, while we ask PostgreSQL for the rows, and Redis for the limits, which
+// PocketBase has none of unless asked to. We count up to 1,000 rows and estimate the others, with every page; PocketBase counts all of them, or none: the ratio
 // over-peer is to the latter, and over-counting-peer to the former. Our rows also have an index for searches, which PocketBase cannot
 // have, and our pages tell the projects of each asset; PocketBase's trash would be a filter of the client's.
 func BenchmarkLists(b *testing.B) {
@@ -44,7 +44,7 @@ func BenchmarkLists(b *testing.B) {
 	}
 	pg := services.NewPostgres(b, "shared_buffers=1GB")
 	env := environmentOn(b, pg)
-	server := startServer(b, build(b), env, noLimits...)
+	server := startServer(b, build(b), env, farLimits...)
 	defer server.stop(b)
 	l := &library{b: b, url: server.url}
 	var users []uuid.UUID
