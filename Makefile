@@ -84,4 +84,5 @@ soak: ## The proofs with their full counts, and the race detector; takes long
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
 	@hack/deps tests bench
-	VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./bench/...
+	@hack/cluster/binaries api peers pocketbase >/dev/null # here, where it shows its progress
+	VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench . -benchtime 1x -timeout 90m ./bench/...

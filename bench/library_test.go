@@ -1,18 +1,15 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -35,21 +32,11 @@ const (
 func BenchmarkLibrary(b *testing.B) {
 	// The tests' own has next to no memory; one with so much in it has a quarter of its machine's.
 	program, env := build(b), environmentOn(b, services.NewPostgres(b, "shared_buffers=1GB"))
-	port := services.FreePort(b)
-	server := exec.Command(program, config.CommandServer)
-	server.Env = append(env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("METRICS_PORT=%d", services.FreePort(b)), "RATE_LIMIT_GENERAL=0")
-	if err := server.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
-			b.Errorf("the server did not end well: %v", err)
-		}
-	}()
-	awaitReady(b, port)
-	l := &library{b: b, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	user := l.register()
-	fillLibrary(b, env, user)
+	server := startServer(b, program, env, "RATE_LIMIT_GENERAL=0")
+	defer server.stop(b)
+	l := &library{b: b, url: server.url}
+	user := l.register("artist")
+	fillLibrary(b, env, libraryAssets, func(int) uuid.UUID { return user })
 
 	lists := map[string][]string{"list": nil, "filter": nil, "search": nil}
 	for _, sort := range []string{"createdAt", "updatedAt", "originalName", "fileSize"} {
@@ -89,25 +76,49 @@ type library struct {
 	url, token string
 }
 
-func (l *library) register() uuid.UUID {
+// password is that of all users.
+const password = "correct horse battery"
+
+func (l *library) register(name string) uuid.UUID {
 	l.b.Helper()
-	body := `{"email":"artist@example.com","username":"artist","password":"correct horse battery"}`
-	answer, err := http.Post(l.url+"/api/auth/register", "application/json", strings.NewReader(body))
-	if err != nil {
-		l.b.Fatal(err)
-	}
-	defer answer.Body.Close()
+	return l.begin("/api/auth/register", map[string]string{"email": name + "@example.com", "username": name, "password": password})
+}
+
+// login begins a new session: a token is good for 15 minutes.
+func (l *library) login(name string) {
+	l.b.Helper()
+	l.begin("/api/auth/login", map[string]string{"username": name, "password": password})
+}
+
+// begin begins a session, and returns whose it is.
+func (l *library) begin(path string, who map[string]string) uuid.UUID {
+	l.b.Helper()
 	var session struct {
 		Data struct {
 			AccessToken string
 			User        struct{ ID uuid.UUID }
 		}
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&session); err != nil || session.Data.AccessToken == "" {
-		l.b.Fatalf("register: %s, %v", answer.Status, err)
-	}
+	post(l.b, l.url+path, who, &session)
 	l.token = session.Data.AccessToken
 	return session.Data.User.ID
+}
+
+// post sends JSON and reads the answer's.
+func post(t testing.TB, url string, body, into any) {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Post(url, "application/json", bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(into); err != nil || answer.StatusCode >= http.StatusMultipleChoices {
+		t.Fatalf("%s: %s, %v", url, answer.Status, err)
+	}
 }
 
 // page asks for a part of the list, and returns how long it took and the cursor of the next part.
@@ -165,12 +176,37 @@ func (l *library) deepPages() time.Duration {
 	return all[len(all)*99/100]
 }
 
-// fillLibrary gives a user a million assets. They share their bytes, which no list looks at.
-func fillLibrary(b *testing.B, env []string, user uuid.UUID) {
+// assetRow is an asset of a large library.
+type assetRow struct {
+	name, kind, mime string
+	size             int64 // bytes
+	tags             []string
+	category         string
+	created, updated time.Time
+}
+
+// assetRows makes the rows of a library, always the same.
+func assetRows() func(i int) assetRow {
+	random := rand.New(rand.NewPCG(1, 2))
+	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	return func(i int) assetRow {
+		created := start.Add(time.Duration(i) * 40 * time.Second)
+		kind, mime := "IMAGE", "image/png"
+		if i%5 == 0 {
+			kind, mime = "AUDIO", "audio/wav"
+		}
+		return assetRow{
+			name: assetName(random, i), kind: kind, mime: mime, size: random.Int64N(10 << 20),
+			tags:     []string{fmt.Sprint("tag ", random.IntN(1+random.IntN(200))), fmt.Sprint("tag ", random.IntN(200))},
+			category: fmt.Sprint("category ", random.IntN(20)), created: created, updated: created.Add(time.Duration(random.IntN(1000)) * time.Hour),
+		}
+	}
+}
+
+// fillLibrary makes so many assets of the users whom owner says. Those of a user share their bytes, which no list looks at.
+func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UUID) {
 	b.Helper()
-	i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, config.DatabaseURL.Name+"=") })
-	address := strings.TrimPrefix(env[i], config.DatabaseURL.Name+"=")
-	db, err := store.Open(address)
+	db, err := store.Open(setting(env, config.DatabaseURL.Name))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -183,22 +219,13 @@ func fillLibrary(b *testing.B, env []string, user uuid.UUID) {
 		}
 	}
 	sha := make([]byte, 32)
-	exec("insert into blobs (user_id, sha256, size, object_key, refs) values ($1, $2, 1, 'shared', $3)", user, sha, libraryAssets)
+	exec("insert into blobs (user_id, sha256, size, object_key, refs) select id, $1, 1, id::text, $2 from users", sha, rows)
 	exec("drop index assets_grams")
-	random := rand.New(rand.NewPCG(1, 2))
-	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 	columns := []string{"id", "user_id", "sha256", "original_name", "file_type", "mime_type", "file_size", "tags", "category", "created_at", "updated_at"}
-	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(libraryAssets, func(i int) ([]any, error) {
-		created := start.Add(time.Duration(i) * 40 * time.Second)
-		kind, mime := "IMAGE", "image/png"
-		if i%5 == 0 {
-			kind, mime = "AUDIO", "audio/wav"
-		}
-		return []any{
-			uuid.Must(uuid.NewV7()), user, sha, assetName(random, i), kind, mime, random.Int64N(10 << 20),
-			[]string{fmt.Sprint("tag ", random.IntN(1+random.IntN(200))), fmt.Sprint("tag ", random.IntN(200))},
-			fmt.Sprint("category ", random.IntN(20)), created, created.Add(time.Duration(random.IntN(1000)) * time.Hour),
-		}, nil
+	next := assetRows()
+	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
+		a := next(i)
+		return []any{uuid.Must(uuid.NewV7()), owner(i), sha, a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
 	}))
 	if err != nil {
 		b.Fatal(err)

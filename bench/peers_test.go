@@ -63,10 +63,6 @@ func (o *operatorBench) kubectlApply(b *testing.B, platforms [][]client.Object) 
 // helmInstall says how long helm install takes for the objects.
 func (o *operatorBench) helmInstall(b *testing.B, platforms [][]client.Object) time.Duration {
 	b.Helper()
-	directory, err := exec.Command("../hack/cluster/binaries", "peers").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
 	chart := b.TempDir()
 	for name, content := range map[string][]byte{
 		"Chart.yaml": []byte("{apiVersion: v2, name: studio, version: 1.0.0}"), "files/all.yaml": asYAML(b, platforms),
@@ -78,12 +74,22 @@ func (o *operatorBench) helmInstall(b *testing.B, platforms [][]client.Object) t
 		}
 	}
 	began := time.Now()
-	command := exec.Command(filepath.Join(strings.TrimSpace(string(directory)), "helm"), "install", "studio", chart, "--namespace", "helm")
+	command := exec.Command(built(b, "peers", "helm"), "install", "studio", chart, "--namespace", "helm")
 	command.Env = append(os.Environ(), "KUBECONFIG="+o.kubeconfig, "HOME="+b.TempDir())
 	if out, err := command.CombinedOutput(); err != nil {
 		b.Fatalf("helm install: %v: %s", err, out)
 	}
 	return time.Since(began)
+}
+
+// built is the path of a program of a group of hack/cluster/binaries.
+func built(b *testing.B, group, name string) string {
+	b.Helper()
+	directory, err := exec.Command("../hack/cluster/binaries", group).Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(strings.TrimSpace(string(directory)), name)
 }
 
 // asYAML are the objects of all platforms as one stream.

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,21 +42,13 @@ func BenchmarkServerStart(b *testing.B) {
 	var starts []time.Duration
 	var idle, anonymous []int64
 	for range runs {
-		port := services.FreePort(b)
 		began := time.Now()
-		server := exec.Command(program, config.CommandServer)
-		server.Env = append(env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("METRICS_PORT=%d", services.FreePort(b)))
-		if err := server.Start(); err != nil {
-			b.Fatal(err)
-		}
-		awaitReady(b, port)
+		server := startServer(b, program, env)
 		starts = append(starts, time.Since(began))
 		time.Sleep(3 * time.Second)
-		idle = append(idle, memory(b, server.Process.Pid, "VmRSS"))
-		anonymous = append(anonymous, memory(b, server.Process.Pid, "RssAnon"))
-		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
-			b.Errorf("the server did not end well: %v", err)
-		}
+		idle = append(idle, memory(b, server.pid(), "VmRSS"))
+		anonymous = append(anonymous, memory(b, server.pid(), "RssAnon"))
+		server.stop(b)
 	}
 	report(b, "start-to-ready", "ms", float64(median(starts).Microseconds())/1000, float64(limitStart.Milliseconds()))
 	report(b, "idle-RSS", "MB", float64(median(idle))/(1<<20), limitIdle>>20)
@@ -101,9 +94,44 @@ func environmentOn(t testing.TB, pg *services.Postgres) []string {
 	}
 }
 
-func awaitReady(t testing.TB, port int) {
+// setting is the value of a variable of an environment.
+func setting(env []string, name string) string {
+	i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	return strings.TrimPrefix(env[i], name+"=")
+}
+
+// serverProcess is the real binary, serving.
+type serverProcess struct {
+	url     string
+	command *exec.Cmd
+}
+
+// startServer starts the program in the environment, and waits until it is ready.
+func startServer(t testing.TB, program string, env []string, settings ...string) *serverProcess {
 	t.Helper()
-	url := fmt.Sprintf("http://127.0.0.1:%d%s", port, config.PathReady)
+	port := services.FreePort(t)
+	s := &serverProcess{fmt.Sprintf("http://127.0.0.1:%d", port), exec.Command(program, config.CommandServer)}
+	s.command.Env = append(append(slices.Clone(env), settings...), fmt.Sprintf("PORT=%d", port), fmt.Sprintf("METRICS_PORT=%d", services.FreePort(t)))
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitReady(t, s.url)
+	return s
+}
+
+func (s *serverProcess) pid() int { return s.command.Process.Pid }
+
+func (s *serverProcess) stop(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(s.command.Process.Signal(syscall.SIGTERM), s.command.Wait()); err != nil {
+		t.Errorf("the server did not end well: %v", err)
+	}
+}
+
+func awaitReady(t testing.TB, url string) {
+	t.Helper()
+	url += config.PathReady
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		answer, err := http.Get(url)
 		if err != nil {
@@ -140,7 +168,7 @@ func memory(t testing.TB, pid int, name string) int64 {
 	return 0
 }
 
-func median[T int64 | time.Duration](values []T) T {
+func median[T cmp.Ordered](values []T) T {
 	slices.Sort(values)
 	return values[len(values)/2]
 }

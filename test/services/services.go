@@ -104,6 +104,9 @@ func (s *Server) start() error {
 // Stop ends the program as a crash would; its data stay for the next Start.
 func (s *Server) Stop() { s.end(syscall.SIGKILL) }
 
+// PID is the running program's process.
+func (s *Server) PID() int { return s.running.Process.Pid }
+
 // Pause makes the program hang, as an overloaded machine would, until Resume.
 func (s *Server) Pause() {
 	s.signal(syscall.SIGSTOP)
