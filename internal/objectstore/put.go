@@ -3,15 +3,19 @@ package objectstore
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 )
 
 const (
@@ -51,11 +55,34 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error
 	}
 	call, cancel := context.WithTimeout(ctx, partCall)
 	defer cancel()
-	_, err = b.client.PutObject(call, &s3.PutObjectInput{Bucket: &b.name, Key: b.key(key), Body: bytes.NewReader((*buffer)[:n])})
+	_, err = b.client.PutObject(call, &s3.PutObjectInput{Bucket: &b.name, Key: b.key(key), Body: bytes.NewReader((*buffer)[:n])}, signKnown(body))
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, translate(err))
 	}
 	return nil
+}
+
+// Hashed is a body that knows the SHA-256 of what was read from it.
+type Hashed interface {
+	io.Reader
+	SHA256() [32]byte
+}
+
+// signKnown signs with the hash that a body knows, which the SDK would work out once more where there is no TLS.
+func signKnown(body io.Reader) func(*s3.Options) {
+	return func(o *s3.Options) {
+		known, ok := body.(Hashed)
+		if !ok {
+			return
+		}
+		sum := known.SHA256()
+		set := func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+		}
+		o.APIOptions = append(slices.Clone(o.APIOptions), func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("KnownPayloadHash", set), middleware.Before)
+		})
+	}
 }
 
 // putParts stores a body that is longer than one part. buffer holds the first one.

@@ -126,8 +126,8 @@ func contentDisposition(asset store.Asset) string {
 	return fmt.Sprintf(`%s; filename="%s"; filename*=UTF-8''%s`, disposition, ascii, encoded)
 }
 
-// chunk is how much of a download is read at a time, bytes.
-const chunk = 32 << 10
+// chunk is how much of a download is read at a time, bytes. Larger ones are faster by a few per cent, and each download holds two.
+const chunk = 128 << 10
 
 var chunkPairs = sync.Pool{New: func() any { return new([2][chunk]byte) }}
 

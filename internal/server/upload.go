@@ -129,7 +129,12 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	if r.ContentLength > largest+formOverhead {
 		return done, fileTooLarge(largest)
 	}
-	r.Body = http.MaxBytesReader(w, u.server.paced(w, r), largest+formOverhead)
+	body := http.MaxBytesReader(w, u.server.paced(w, r), largest+formOverhead)
+	// multipart reads 4 KiB at a time: of the connection, that would be a system call and a deadline each.
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(body, 64<<10), body}
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
 		return done, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
@@ -404,10 +409,15 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// SHA256 is that of what was read.
+func (m *meter) SHA256() (sum [32]byte) {
+	m.hash.Sum(sum[:0])
+	return sum
+}
+
 // describe tells of the file, once it was read.
 func (m *meter) describe(asset *store.NewAsset) {
-	asset.FileSize = m.size
-	m.hash.Sum(asset.SHA256[:0])
+	asset.FileSize, asset.SHA256 = m.size, m.SHA256()
 }
 
 // progressBody lets a request's body come slowly, but not stop. Only the time for which it

@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -56,6 +57,7 @@ func Open(url string) (*Store, error) {
 	}
 	// Compiling a query takes longer than ours run. Not a parameter of the connection: poolers refuse those that they do not know.
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		pgxuuid.Register(conn.TypeMap()) // else each goes through text, by driver.Valuer
 		_, err := conn.Exec(ctx, "set jit = off")
 		return err
 	}
