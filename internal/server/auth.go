@@ -108,6 +108,22 @@ func wrongCredentials() *problem {
 	return newProblem(http.StatusUnauthorized, "INVALID_CREDENTIALS", "No account has this name and password: check both.")
 }
 
+// refuseGuess counts and notes a wrong password, and returns the answer to it.
+func (s *Server) refuseGuess(ctx context.Context, a attempt, userID uuid.UUID, action string, answer *problem) error {
+	a.failed(ctx, answer)
+	return errors.Join(answer, s.noteFailure(ctx, userID, action))
+}
+
+// noteTimeout bounds what is written for a client that may have gone.
+const noteTimeout = 5 * time.Second
+
+// noteFailure notes what was tried and refused, whether or not the client waits for the answer: else nobody who hangs up were seen.
+func (s *Server) noteFailure(ctx context.Context, userID uuid.UUID, action string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	return s.store.NoteFailure(ctx, userID, action)
+}
+
 // login begins a session. An unknown user takes as long as a wrong password.
 func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody], error) {
 	name := in.Body.Email + in.Body.Username
@@ -135,7 +151,7 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		}
 		right, err := verifyPassword(in.Body.Password, user.PasswordHash)
 		if err == nil && !right {
-			err = errors.Join(attempt.failed(ctx), s.store.NoteFailure(ctx, user.ID, "user.login_failed"))
+			err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
 		}
 		return err
 	})

@@ -49,6 +49,9 @@ type limiter struct {
 	log       *slog.Logger
 }
 
+// redisTimeout bounds one counting, as the client's own timeouts do for each of its tries.
+const redisTimeout = 3 * time.Second
+
 // redisPause is for how long Redis is not asked after it failed: requests wait for it one by one.
 const redisPause = 5 * time.Second
 
@@ -152,12 +155,10 @@ func (a attempt) admit(ctx context.Context) error {
 	return p
 }
 
-// failed counts a wrong password and returns the answer to it, which says how the limits are now.
-func (a attempt) failed(ctx context.Context) error {
-	p := wrongCredentials()
+// failed counts a wrong password, and says in the answer to it how the limits are now.
+func (a attempt) failed(ctx context.Context, answer *problem) {
 	header, _ := describe(a.limits, a.limiter.windows(ctx, a.limits, true))
-	maps.Copy(p.header, header)
-	return p
+	maps.Copy(answer.header, header)
 }
 
 // window is the state of a count, and when it begins anew.
@@ -173,6 +174,9 @@ func (l *limiter) windows(ctx context.Context, limits []limit, add bool) []windo
 	}
 	now := time.Now()
 	if now.After(*l.redisAway.Load()) {
+		// Not with the request's end: a client that hangs up counts all the same, and says nothing about Redis.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+		defer cancel()
 		windows, err := redisWindows(ctx, l.redis, limits, add)
 		if err == nil {
 			return windows

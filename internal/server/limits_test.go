@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -123,6 +124,40 @@ func TestParallelGuessesAreLimited(t *testing.T) {
 	all.Wait()
 	if statuses[401] > 5+hashSlots-1 || statuses[401]+statuses[429] != 20 {
 		t.Errorf("statuses: %v", statuses)
+	}
+}
+
+// A guess counts and is noted also where its sender does not wait for the answer, and says nothing about Redis.
+func TestGuessesOfWhoHangsUp(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy)
+	p.register("alice")
+	guess := func(pause time.Duration) int {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		const body = `{"username":"alice","password":"wrong"}`
+		fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		time.Sleep(pause)
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		return readReply(t, conn).status
+	}
+	statuses := map[int]int{}
+	for i := range 40 { // some of them in the middle of the work
+		statuses[guess(time.Duration(i)*time.Millisecond)]++
+	}
+	var noted int
+	p.query("select count(*) from audit_events where action = 'user.login_failed'", &noted)
+	if statuses[401] > 5 || noted != 5 {
+		t.Errorf("statuses %v, %d failures noted", statuses, noted)
+	}
+	p.login("alice", password, "203.0.113.1").wantLimited(5)
+	if strings.Contains(p.log.String(), "in this process only") {
+		t.Error("Redis was taken to be away")
 	}
 }
 
