@@ -28,7 +28,7 @@ type administerUserRequest struct {
 	ID   string `path:"id"`
 	Body struct {
 		Role     *string `json:"role,omitempty" enum:"user,admin"`
-		Disabled *bool   `json:"disabled,omitempty" doc:"A disabled account cannot log in; its sessions and keys count no more."`
+		Disabled *bool   `json:"disabled,omitempty" doc:"A disabled account cannot log in; its sessions end, and its keys do not count while it is so."`
 	}
 }
 

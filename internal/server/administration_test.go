@@ -40,8 +40,14 @@ func TestAdministration(t *testing.T) {
 	p.post("/api/auth/refresh", "", `{"refreshToken":"`+alice.RefreshToken+`"}`).want(401)
 	p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`).wantProblem(403, "FORBIDDEN", "")
 	p.post("/api/auth/login", "", `{"username":"alice","password":"wrong"}`).wantProblem(401, "INVALID_CREDENTIALS", "") // no more is told
+	if got := p.events(root.AccessToken, "&action=user.login_failed&userId="+alice.User.ID.String()); len(got) != 2 || got[0].Success {
+		t.Errorf("refused logins: %+v", got)
+	}
 	p.administer(root.AccessToken, alice.User.ID, `{"disabled":false}`).want(200)
 	p.get("/api/assets", key.Key).want(200)
+	p.get("/api/auth/profile", alice.AccessToken).want(401) // whoever has the tokens of before has to log in
+	p.post("/api/auth/refresh", "", `{"refreshToken":"`+alice.RefreshToken+`"}`).want(401)
+	alice = decode1[sessionBody](p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`).want(200))
 
 	// Somebody is left who can let others in.
 	p.administer(root.AccessToken, root.User.ID, `{"role":"user"}`).wantProblem(409, "CONFLICT", "")

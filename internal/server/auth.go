@@ -41,8 +41,11 @@ func (s *Server) sessionBodyOf(session store.Session, refreshToken string) (sess
 	return sessionBody{userBodyOf(session.User), access, refreshToken, int(accessLifetime.Seconds())}, err
 }
 
-// beginSession answers a successful register or login.
+// beginSession answers a successful register or login. Who hangs up has the session all the same: that the password is right was told,
+// and so must be noted.
 func (s *Server) beginSession(ctx context.Context, user store.User) (sessionBody, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
 	refreshToken := newRefreshToken()
 	session, err := s.store.CreateSession(ctx, user, refreshToken, refreshLifetime)
 	if err != nil {
@@ -158,10 +161,13 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 	if err != nil {
 		return nil, err
 	}
-	if user.DisabledAt != nil {
-		return nil, newProblem(http.StatusForbidden, "FORBIDDEN", "This account is disabled: ask an administrator.")
-	}
 	session, err := s.beginSession(ctx, user)
+	switch {
+	case errors.Is(err, store.ErrDisabled):
+		err = errors.Join(err, s.noteFailure(ctx, user.ID, "user.login_failed"))
+	case errors.Is(err, store.ErrNotFound): // the password was changed since it was verified
+		err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
+	}
 	return dataOf(session), err
 }
 
@@ -198,6 +204,9 @@ func (s *Server) logout(ctx context.Context, in *logoutRequest) (*none, error) {
 		return nil, err
 	}
 	who, err := s.authenticate(ctx, in.Authorization)
+	if err == nil {
+		err = who.may(ownsSession)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func fail(operation string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrChanged), errors.Is(err, ErrUnavailable),
-		errors.Is(err, ErrUploadExpired), errors.Is(err, ErrTooManyKeys), errors.Is(err, ErrLastAdmin),
+		errors.Is(err, ErrUploadExpired), errors.Is(err, ErrTooManyKeys), errors.Is(err, ErrLastAdmin), errors.Is(err, ErrDisabled),
 		errors.Is(err, ErrForbidden), errors.Is(err, ErrOtherKind), errors.Is(err, ErrNothingDone), errors.Is(err, errAnswered), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", operation, err)
 	case errors.Is(err, pgx.ErrNoRows):

@@ -37,6 +37,9 @@ type NewUser struct {
 	Email, Username, PasswordHash string
 }
 
+// ErrDisabled means that an administrator has disabled the account.
+var ErrDisabled = errors.New("account disabled")
+
 // Both are an ErrConflict.
 var (
 	ErrEmailTaken    = fmt.Errorf("email taken: %w", ErrConflict)

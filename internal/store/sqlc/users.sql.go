@@ -7,6 +7,7 @@ package sqlc
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -196,6 +197,23 @@ func (q *Queries) SetPassword(ctx context.Context, arg SetPasswordParams) (int64
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const shareUser = `-- name: ShareUser :one
+select password_hash, disabled_at from users where id = $1 for share
+`
+
+type ShareUserRow struct {
+	PasswordHash string
+	DisabledAt   *time.Time
+}
+
+// Neither the password nor what administrators say changes until the transaction ends.
+func (q *Queries) ShareUser(ctx context.Context, id uuid.UUID) (ShareUserRow, error) {
+	row := q.db.QueryRow(ctx, shareUser, id)
+	var i ShareUserRow
+	err := row.Scan(&i.PasswordHash, &i.DisabledAt)
+	return i, err
 }
 
 const updateUser = `-- name: UpdateUser :one
