@@ -49,6 +49,20 @@ func TestAdministration(t *testing.T) {
 	p.post("/api/auth/refresh", "", `{"refreshToken":"`+alice.RefreshToken+`"}`).want(401)
 	alice = decode1[sessionBody](p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`).want(200))
 
+	// So is an upload that was under way.
+	f := newForm().file("late.png", "", png("late"))
+	f.writer.Close()
+	content := f.buffer.Bytes()
+	conn := p.rawUpload(alice.AccessToken, f, len(content))
+	send(t, conn, content[:len(content)-20])
+	eventually(t, "the upload is under way", func() bool { _, notes := p.leftovers(); return notes > 0 })
+	p.administer(root.AccessToken, alice.User.ID, `{"disabled":true}`).want(200)
+	send(t, conn, content[len(content)-20:])
+	readReply(t, conn).wantProblem(403, "FORBIDDEN", "")
+	p.wantNothing()
+	p.administer(root.AccessToken, alice.User.ID, `{"disabled":false}`).want(200)
+	alice = decode1[sessionBody](p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`).want(200))
+
 	// Somebody is left who can let others in.
 	p.administer(root.AccessToken, root.User.ID, `{"role":"user"}`).wantProblem(409, "CONFLICT", "")
 	p.administer(root.AccessToken, root.User.ID, `{"disabled":true}`).wantProblem(409, "CONFLICT", "")

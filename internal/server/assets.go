@@ -314,13 +314,18 @@ func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetReq
 	return nil, err
 }
 
-// restoreAsset takes an asset out of the trash.
-func (s *Server) restoreAsset(ctx context.Context, who caller, in *assetIDRequest) (*assetAnswer, error) {
+type restoreAssetRequest struct {
+	ID      string `path:"id"`
+	IfMatch string `header:"If-Match"`
+}
+
+// restoreAsset takes an asset out of the trash. With If-Match only if nobody has changed it since.
+func (s *Server) restoreAsset(ctx context.Context, who caller, in *restoreAssetRequest) (*assetAnswer, error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	asset, err := s.store.RestoreAsset(ctx, who.ID, id)
+	asset, err := s.store.RestoreAsset(ctx, who.ID, id, versionsOf(in.IfMatch)...)
 	return assetAnswerOf(asset), err
 }
 

@@ -108,6 +108,7 @@ func owned(userID uuid.UUID) error {
 // SQLSTATEs, postgresql.org/docs/15/errcodes-appendix.html.
 const (
 	stateUniqueViolation  = "23505"
+	stateForeignKey       = "23503" // what a row refers to is gone by now
 	stateLockNotAvailable = "55P03"
 	stateDeadlock         = "40P01"
 	stateNoSuchDatabase   = "3D000"
@@ -132,7 +133,7 @@ func fail(operation string, err error) error {
 	case !errors.As(err, &server):
 		// No answer from the server: refused, reset, timed out.
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)
-	case server.Code == stateUniqueViolation, server.Code == stateLockNotAvailable, server.Code == stateDeadlock:
+	case server.Code == stateUniqueViolation, server.Code == stateForeignKey, server.Code == stateLockNotAvailable, server.Code == stateDeadlock:
 		return fmt.Errorf("%s: %w: %w", operation, ErrConflict, err)
 	case unavailableState(server.Code):
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)

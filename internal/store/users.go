@@ -118,6 +118,15 @@ func (s *Store) ChangePassword(ctx context.Context, userID, session uuid.UUID, f
 	return fail("change password", err)
 }
 
+// refuseDisabled ends what a user began before the account was disabled; ErrDisabled.
+func refuseDisabled(ctx context.Context, q *sqlc.Queries, userID uuid.UUID) error {
+	disabled, err := q.UserDisabled(ctx, userID)
+	if err == nil && disabled {
+		err = ErrDisabled
+	}
+	return err
+}
+
 // UserByLogin finds an account by its email or user name, whatever the case; a user
 // name never holds an @.
 func (s *Store) UserByLogin(ctx context.Context, login string) (User, error) {

@@ -283,3 +283,14 @@ func (q *Queries) UserByUsername(ctx context.Context, username string) (User, er
 	)
 	return i, err
 }
+
+const userDisabled = `-- name: UserDisabled :one
+select (disabled_at is not null)::boolean from users where id = $1
+`
+
+func (q *Queries) UserDisabled(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, userDisabled, id)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
