@@ -69,8 +69,8 @@ type ListAssetsQuery struct {
 	Category      string         `query:"category" maxLength:"64"`
 	Tags          []string       `query:"tags,explode"`
 	TagMode       string         `query:"tagMode" enum:"any,all" default:"any"`
-	CreatedAfter  time.Time      `query:"createdAfter"`
-	CreatedBefore time.Time      `query:"createdBefore"`
+	CreatedAfter  OptionalTime   `query:"createdAfter"`
+	CreatedBefore OptionalTime   `query:"createdBefore"`
 	Deleted       bool           `query:"deleted"`
 	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script."`
 	SortBy        store.Sort     `query:"sortBy" enum:"rank,createdAt,updatedAt,originalName,fileSize" doc:"Absent: rank with a search, else createdAt."`
@@ -106,11 +106,8 @@ func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 		}
 	}
 	for _, name := range filters {
-		separators := " "
-		if name == "tags" {
-			separators = " ,"
-		}
-		if slices.ContainsFunc(query[name], func(value string) bool { return strings.Trim(value, separators) == "" }) {
+		separates := func(r rune) bool { return unicode.IsSpace(r) || name == "tags" && r == ',' }
+		if slices.ContainsFunc(query[name], func(value string) bool { return strings.TrimFunc(value, separates) == "" }) {
 			refuse(name, "is empty: leave it out, or say what to list")
 		}
 	}
@@ -125,7 +122,7 @@ func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	f := store.AssetFilter{
 		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
-		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Trashed: in.Deleted,
+		CreatedAfter: in.CreatedAfter.given, CreatedBefore: in.CreatedBefore.given, Trashed: in.Deleted,
 	}
 	if in.ProjectID != "" {
 		var err error
@@ -135,6 +132,9 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	}
 	if !isText(in.Search) {
 		return f, invalid("search", "holds control characters")
+	}
+	if in.Search != "" && !store.HasWords(in.Search) {
+		return f, invalid("search", "has no words")
 	}
 	f.Search = in.Search
 	if !isText(in.Category) {
@@ -183,8 +183,8 @@ func (s *Server) searchAssets(ctx context.Context, who caller, in *searchAssetsR
 	if in.Search != "" && in.Search != in.Q {
 		return nil, invalid("search", "is another one than q: leave it out")
 	}
-	if strings.TrimSpace(in.Q) == "" || !isText(in.Q) {
-		return nil, invalid("q", "is empty or holds control characters")
+	if !isText(in.Q) || !store.HasWords(in.Q) {
+		return nil, invalid("q", "has no words or holds control characters")
 	}
 	in.Search = in.Q
 	return s.listAssets(ctx, who, &in.ListAssetsQuery)

@@ -77,6 +77,9 @@ func TestAudit(t *testing.T) {
 	if got := p.events(p.newKey(bob, `["read"]`).Key, ""); slices.Contains(actions(got), "asset.upload") {
 		t.Error("a key without the scope admin sees what others did")
 	}
+	if got := p.events(bob.AccessToken, "&createdBefore=0001-01-01T00:00:00Z"); len(got) != 0 {
+		t.Errorf("%d events from before the year 1", len(got))
+	}
 	p.get("/api/audit?userId=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "userId")
 	p.get("/api/audit?cursor=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "cursor")
 	p.get("/api/audit?createdAfter=yesterday", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "createdAfter")

@@ -103,9 +103,9 @@ func (s *Store) NoteFailure(ctx context.Context, userID uuid.UUID, action string
 type AuditFilter struct {
 	UserID uuid.UUID
 	Action string
-	Failed bool      // only what failed
-	After  time.Time // only later ones
-	Before time.Time // only earlier ones
+	Failed bool       // only what failed
+	After  *time.Time // only later ones
+	Before *time.Time // only earlier ones
 }
 
 // AuditEvents returns a page of events, newest first, and the number of all that pass the filter. behind begins the page behind the
@@ -121,11 +121,11 @@ func (s *Store) AuditEvents(ctx context.Context, f AuditFilter, behind uuid.UUID
 	if f.Failed {
 		q.add("not success")
 	}
-	if !f.After.IsZero() {
-		q.add("created_at > %s", f.After)
+	if f.After != nil {
+		q.add("created_at > %s", *f.After)
 	}
-	if !f.Before.IsZero() {
-		q.add("created_at < %s", f.Before)
+	if f.Before != nil {
+		q.add("created_at < %s", *f.Before)
 	}
 	if total, err = s.count(ctx, "audit_events", q); err != nil {
 		return nil, total, err
