@@ -250,20 +250,22 @@ func redisWindows(ctx context.Context, client *redis.Client, limits []limit, add
 type localCounter struct {
 	mu      sync.Mutex
 	windows map[string]window
+	sweepAt int // how many counts make it drop those that ended
 }
 
-// localKeys is how many counts a localCounter holds before it drops those that ended.
+// localKeys is how many counts a localCounter holds at least before it drops those that ended.
 const localKeys = 10_000
 
 func (c *localCounter) windowsOf(limits []limit, add bool, now time.Time) []window {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.windows) > localKeys {
+	if len(c.windows) > max(localKeys, c.sweepAt) {
 		for key, w := range c.windows {
 			if now.After(w.ends) {
 				delete(c.windows, key)
 			}
 		}
+		c.sweepAt = 2 * len(c.windows) // or each request would go through all of those that have not
 	}
 	windows := make([]window, len(limits))
 	for i, l := range limits {

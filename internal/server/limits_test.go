@@ -210,6 +210,26 @@ func TestLocalCounter(t *testing.T) {
 	}
 }
 
+// Counts that go on are not gone through at every request.
+func TestLocalCounterOfManyAddresses(t *testing.T) {
+	t.Parallel()
+	c := localCounter{windows: map[string]window{}}
+	now := time.Now()
+	start := time.Now()
+	for i := range 5 * localKeys {
+		c.windowsOf([]limit{{fmt.Sprint(i), 5, loginWindow}}, true, now)
+	}
+	if took := time.Since(start); len(c.windows) != 5*localKeys || took > 5*time.Second { // 50 ms; 15 s if it goes through them
+		t.Errorf("%d counts took %v", len(c.windows), took)
+	}
+	for i := range 5 * localKeys { // none is held beyond twice as many as there were
+		c.windowsOf([]limit{{fmt.Sprint("later", i), 5, loginWindow}}, true, now.Add(2*loginWindow))
+	}
+	if len(c.windows) > 5*localKeys {
+		t.Errorf("%d counts are held, most of which ended", len(c.windows))
+	}
+}
+
 func TestGeneralLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.General = 5 })
@@ -236,6 +256,33 @@ func TestGeneralLimit(t *testing.T) {
 	for i := range 8 {
 		p.login(fmt.Sprint("nobody", i), "wrong", "10.0.0.1").want(401)
 	}
+}
+
+// Who has no token that counts is counted by the address, on routes that need one; who has one goes on.
+func TestGeneralLimitOfWhoIsRefused(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.General = 6 })
+	alice := p.register("alice")
+	asset := p.uploadPNG(alice.AccessToken, "a.png", png("1"))
+	key := p.newKey(alice, `["write"]`)
+	get := func(path, token, from string) reply {
+		return p.get(path, token, "X-Forwarded-For", from)
+	}
+	for _, token := range []string{"", "ap_guess", "x.y.z"} {
+		get("/api/assets", token, "203.0.113.9").wantProblem(401, "UNAUTHORIZED", "")
+		get(asset.DownloadURL, token, "203.0.113.9").wantProblem(401, "UNAUTHORIZED", "")
+	}
+	get("/api/assets", "ap_guess", "203.0.113.9").wantLimited(6)
+	get(asset.DownloadURL, "ap_guess", "203.0.113.9").wantLimited(6)
+	get("/api/assets", "ap_guess", "203.0.113.10").want(401)
+	get(asset.DownloadURL, alice.AccessToken, "203.0.113.9").want(200)
+	for range 8 { // many share it
+		get("/api/assets", "ap_guess", "10.0.0.1").want(401)
+	}
+	for range 4 { // after the upload and the key
+		get("/api/assets", key.Key, "203.0.113.11").wantProblem(403, "FORBIDDEN", "")
+	}
+	get("/api/assets", key.Key, "203.0.113.11").wantLimited(6) // one of a user's, wherever it comes from
 }
 
 func TestRegisterAndUploadLimits(t *testing.T) {
