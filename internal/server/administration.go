@@ -38,6 +38,9 @@ func (s *Server) administerUser(ctx context.Context, who caller, in *administerU
 	if err != nil {
 		return nil, err
 	}
+	if in.Body.Role == nil && in.Body.Disabled == nil {
+		return nil, invalid("body", "changes nothing: give role or disabled")
+	}
 	user, err := s.store.AdministerUser(ctx, who.ID, id, store.UserAdministration{Role: in.Body.Role, Disabled: in.Body.Disabled})
 	return dataOf(accountBodyOf(user)), err
 }

@@ -71,6 +71,7 @@ func TestAdministration(t *testing.T) {
 	p.get("/api/admin/users", root.AccessToken).want(403)
 	p.administer(alice.AccessToken, uuid.New(), `{"role":"user"}`).wantProblem(404, "NOT_FOUND", "")
 	p.administer(alice.AccessToken, root.User.ID, `{"role":"king"}`).wantProblem(400, "VALIDATION_ERROR", "role")
+	p.administer(alice.AccessToken, root.User.ID, `{}`).wantProblem(400, "VALIDATION_ERROR", "body")
 
 	// A key of an administrator administers only with that scope.
 	p.get("/api/admin/users", p.newKey(alice, `["read","write"]`).Key).wantProblem(403, "FORBIDDEN", "")
