@@ -219,7 +219,7 @@ func TestLocalCounterOfManyAddresses(t *testing.T) {
 	for i := range 5 * localKeys {
 		c.windowsOf([]limit{{fmt.Sprint(i), 5, loginWindow}}, true, now)
 	}
-	if took := time.Since(start); len(c.windows) != 5*localKeys || took > 5*time.Second { // 50 ms; 15 s if it goes through them
+	if took := time.Since(start); len(c.windows) != 5*localKeys || took > 5*time.Second { // 50 ms; a minute if it goes through them
 		t.Errorf("%d counts took %v", len(c.windows), took)
 	}
 	for i := range 5 * localKeys { // none is held beyond twice as many as there were

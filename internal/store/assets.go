@@ -351,7 +351,7 @@ func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (
 	}
 	for _, asset := range expired {
 		failed := s.inTx(ctx, func(q *sqlc.Queries) error {
-			if _, err := q.LockOwnAsset(ctx, sqlc.LockOwnAssetParams{ID: asset.ID, UserID: asset.UserID}); err != nil {
+			if _, err := q.LockOwnAsset(ctx, sqlc.LockOwnAssetParams(asset)); err != nil {
 				return err
 			}
 			if err := releaseVersions(ctx, q, asset.UserID, asset.ID); err != nil {
