@@ -56,9 +56,10 @@ func (w *purgeWorker) purgeAudit(ctx context.Context) error {
 func (w *purgeWorker) purgeTrash(ctx context.Context) (purged int, err error) {
 	before := time.Now().Add(-w.o.TrashRetention)
 	for {
-		found, err := w.o.Store.PurgeTrash(ctx, before, purgeBatch)
-		purged += found
-		if err != nil || found < purgeBatch {
+		n, err := w.o.Store.PurgeTrash(ctx, before, purgeBatch)
+		purged += n
+		// After a failure, too, there may be more: it is over with a batch of nothing else.
+		if n == 0 || err == nil && n < purgeBatch || errors.Is(err, store.ErrUnavailable) {
 			return purged, err
 		}
 	}

@@ -46,11 +46,20 @@ func (c caller) may(needed right) error {
 	return nil
 }
 
-// enter returns who sent a request, if they have the right that its route needs.
+// enter returns who sent a request, if they have the right that its route needs. Who is refused counts, too: by the address if nobody
+// is logged in. The limit is not asked before the token is looked up, for it must not keep out those at the address whose tokens are good.
 func (s *Server) enter(r *http.Request, needed right) (caller, error) {
 	who, err := s.authenticate(r.Context(), r.Header.Get("Authorization"))
 	if err == nil {
 		err = who.may(needed)
+	}
+	if err == nil {
+		return who, nil
+	}
+	if status := problemOf(err).status; status == http.StatusUnauthorized || status == http.StatusForbidden {
+		if limited := s.limiter.admit(r.Context(), http.Header{}, s.limiter.general(who.ID, requestInfoOf(r.Context()).client)); limited != nil {
+			err = limited
+		}
 	}
 	return who, err
 }

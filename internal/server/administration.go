@@ -28,7 +28,7 @@ type administerUserRequest struct {
 	ID   string `path:"id"`
 	Body struct {
 		Role     *string `json:"role,omitempty" enum:"user,admin"`
-		Disabled *bool   `json:"disabled,omitempty" doc:"A disabled account cannot log in; its sessions and keys count no more."`
+		Disabled *bool   `json:"disabled,omitempty" doc:"A disabled account cannot log in; its sessions end, and its keys do not count while it is so."`
 	}
 }
 
@@ -37,6 +37,9 @@ func (s *Server) administerUser(ctx context.Context, who caller, in *administerU
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if in.Body.Role == nil && in.Body.Disabled == nil {
+		return nil, invalid("body", "changes nothing: give role or disabled")
 	}
 	user, err := s.store.AdministerUser(ctx, who.ID, id, store.UserAdministration{Role: in.Body.Role, Disabled: in.Body.Disabled})
 	return dataOf(accountBodyOf(user)), err

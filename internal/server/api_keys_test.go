@@ -54,6 +54,7 @@ func TestAPIKeys(t *testing.T) {
 	p.post("/api/auth/keys", key.Key, `{"name":"x","scopes":["read"]}`).wantProblem(403, "FORBIDDEN", "")
 	p.post("/api/auth/password", key.Key, `{"currentPassword":"`+password+`","newPassword":"another horse battery"}`).wantProblem(403, "FORBIDDEN", "")
 	p.do("PATCH", "/api/auth/profile", key.Key, strings.NewReader(`{"username":"eve"}`), "Content-Type", "application/json").wantProblem(403, "FORBIDDEN", "")
+	p.post("/api/auth/logout", key.Key, `{}`).wantProblem(403, "FORBIDDEN", "") // it has no session
 	reader := p.newKey(alice, `["read"]`)
 	p.upload(reader.Key, newForm().file("b.png", "image/png", png("2"))).wantProblem(403, "FORBIDDEN", "")
 	p.do("DELETE", "/api/assets/"+asset.ID.String(), reader.Key, nil).wantProblem(403, "FORBIDDEN", "")

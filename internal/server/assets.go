@@ -75,8 +75,8 @@ type ListAssetsQuery struct {
 	Category      string         `query:"category" maxLength:"64"`
 	Tags          []string       `query:"tags,explode"`
 	TagMode       string         `query:"tagMode" enum:"any,all" default:"any"`
-	CreatedAfter  time.Time      `query:"createdAfter"`
-	CreatedBefore time.Time      `query:"createdBefore"`
+	CreatedAfter  OptionalTime   `query:"createdAfter"`
+	CreatedBefore OptionalTime   `query:"createdBefore"`
 	Deleted       bool           `query:"deleted"`
 	MinWidth      int            `query:"minWidth" minimum:"1" maximum:"2147483647" doc:"Pixels. Of images whose metadata is read."`
 	MaxWidth      int            `query:"maxWidth" minimum:"1" maximum:"2147483647" doc:"Pixels."`
@@ -121,11 +121,8 @@ func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 		}
 	}
 	for _, name := range filters {
-		separators := " "
-		if name == "tags" {
-			separators = " ,"
-		}
-		if slices.ContainsFunc(query[name], func(value string) bool { return strings.Trim(value, separators) == "" }) {
+		separates := func(r rune) bool { return unicode.IsSpace(r) || name == "tags" && r == ',' }
+		if slices.ContainsFunc(query[name], func(value string) bool { return strings.TrimFunc(value, separates) == "" }) {
 			refuse(name, "is empty: leave it out, or say what to list")
 		}
 	}
@@ -140,7 +137,7 @@ func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	f := store.AssetFilter{
 		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
-		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Trashed: in.Deleted,
+		CreatedAfter: in.CreatedAfter.given, CreatedBefore: in.CreatedBefore.given, Trashed: in.Deleted,
 		Width: rangeOf(in.MinWidth, in.MaxWidth), Height: rangeOf(in.MinHeight, in.MaxHeight), Duration: rangeOf(in.MinDuration, in.MaxDuration),
 	}
 	for name, seconds := range map[string]float64{"minDuration": in.MinDuration, "maxDuration": in.MaxDuration} {
@@ -156,6 +153,9 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	}
 	if !isText(in.Search) {
 		return f, invalid("search", "holds control characters")
+	}
+	if in.Search != "" && !store.HasWords(in.Search) {
+		return f, invalid("search", "has no words")
 	}
 	f.Search = in.Search
 	if !isText(in.Category) {
@@ -215,8 +215,8 @@ func (s *Server) searchAssets(ctx context.Context, who caller, in *searchAssetsR
 	if in.Search != "" && in.Search != in.Q {
 		return nil, invalid("search", "is another one than q: leave it out")
 	}
-	if strings.TrimSpace(in.Q) == "" || !isText(in.Q) {
-		return nil, invalid("q", "is empty or holds control characters")
+	if !isText(in.Q) || !store.HasWords(in.Q) {
+		return nil, invalid("q", "has no words or holds control characters")
 	}
 	in.Search = in.Q
 	return s.listAssets(ctx, who, &in.ListAssetsQuery)
@@ -346,13 +346,18 @@ func (s *Server) deleteAsset(ctx context.Context, who caller, in *deleteAssetReq
 	return nil, err
 }
 
-// restoreAsset takes an asset out of the trash.
-func (s *Server) restoreAsset(ctx context.Context, who caller, in *assetIDRequest) (*assetAnswer, error) {
+type restoreAssetRequest struct {
+	ID      string `path:"id"`
+	IfMatch string `header:"If-Match"`
+}
+
+// restoreAsset takes an asset out of the trash. With If-Match only if nobody has changed it since.
+func (s *Server) restoreAsset(ctx context.Context, who caller, in *restoreAssetRequest) (*assetAnswer, error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	asset, err := s.store.RestoreAsset(ctx, who.ID, id)
+	asset, err := s.store.RestoreAsset(ctx, who.ID, id, versionsOf(in.IfMatch)...)
 	return assetAnswerOf(asset), err
 }
 

@@ -184,6 +184,7 @@ func TestListRefusesEmptyAndRepeatedFilters(t *testing.T) {
 	p.uploadPNG(token, "a.png", png("1"))
 	for query, field := range map[string]string{
 		"tags=": "tags", "tags": "tags", "tags=,": "tags", "tags=%20,%20": "tags", "tags=a&tags=": "tags", "category=": "category", "category=+": "category", "fileType=": "fileType",
+		"tags=%E3%80%80": "tags", "tags=%C2%A0,": "tags", "category=%E3%80%80": "category", "search=%E3%80%80": "search", "search=%E3%80%80&sortBy=createdAt": "search",
 		"createdAfter=": "createdAfter", "createdBefore=": "createdBefore", "deleted=": "deleted",
 		"category=a&category=b": "category", "fileType=IMAGE&fileType=AUDIO": "fileType", "deleted=true&deleted=false": "deleted",
 		"createdAfter=2026-01-01T00:00:00Z&createdAfter=2027-01-01T00:00:00Z": "createdAfter",
@@ -218,6 +219,8 @@ func TestListFilters(t *testing.T) {
 		{[]string{"tags", "' or 1=1 --"}, ""},
 		{[]string{"createdAfter", start.Format(time.RFC3339Nano)}, "jump.wav"},
 		{[]string{"createdBefore", start.Format(time.RFC3339Nano)}, "hero.png lair.png"},
+		{[]string{"createdBefore", "0001-01-01T00:00:00Z"}, ""}, // the least time of many languages is a time
+		{[]string{"createdAfter", "0001-01-01T00:00:00Z"}, "hero.png jump.wav lair.png"},
 		{[]string{"deleted", "true"}, ""},
 	} {
 		l := p.list(token, append(test.query, "sortBy", "originalName", "sortOrder", "asc")...)

@@ -40,16 +40,16 @@ func auditBodyOf(e store.AuditEvent) auditBody {
 
 type listAuditRequest struct {
 	PageQuery
-	UserID        string    `query:"userId" maxLength:"36"`
-	Action        string    `query:"action" maxLength:"64"`
-	Failed        bool      `query:"failed"`
-	CreatedAfter  time.Time `query:"createdAfter"`
-	CreatedBefore time.Time `query:"createdBefore"`
+	UserID        string       `query:"userId" maxLength:"36"`
+	Action        string       `query:"action" maxLength:"64"`
+	Failed        bool         `query:"failed"`
+	CreatedAfter  OptionalTime `query:"createdAfter"`
+	CreatedBefore OptionalTime `query:"createdBefore"`
 }
 
 // listAudit lists the caller's events, newest first; an administrator, also by a key with that scope, sees everybody's.
 func (s *Server) listAudit(ctx context.Context, who caller, in *listAuditRequest) (*list[auditBody], error) {
-	filter := store.AuditFilter{Action: in.Action, Failed: in.Failed, After: in.CreatedAfter, Before: in.CreatedBefore}
+	filter := store.AuditFilter{Action: in.Action, Failed: in.Failed, After: in.CreatedAfter.given, Before: in.CreatedBefore.given}
 	if !isText(in.Action) {
 		return nil, invalid("action", "holds control characters")
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -76,9 +77,36 @@ func TestAudit(t *testing.T) {
 	if got := p.events(p.newKey(bob, `["read"]`).Key, ""); slices.Contains(actions(got), "asset.upload") {
 		t.Error("a key without the scope admin sees what others did")
 	}
+	if got := p.events(bob.AccessToken, "&createdBefore=0001-01-01T00:00:00Z"); len(got) != 0 {
+		t.Errorf("%d events from before the year 1", len(got))
+	}
 	p.get("/api/audit?userId=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "userId")
 	p.get("/api/audit?cursor=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "cursor")
 	p.get("/api/audit?createdAfter=yesterday", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "createdAfter")
+}
+
+// What a client calls itself may be any bytes: it is answered, and noted in what is UTF-8 of it.
+func TestAuditOfOddUserAgents(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.register("alice")
+	long := strings.Repeat("x", 255)
+	for agent, kept := range map[string]string{"Unreal/\xe9": "Unreal/\uFFFD", long + "é": long, long + "xyz": long + "x", "勇者/1": "勇者/1"} {
+		login := func(password string) reply {
+			return p.do("POST", "/api/auth/login", "", strings.NewReader(`{"username":"alice","password":"`+password+`"}`), "Content-Type", "application/json", "User-Agent", agent)
+		}
+		session := decode1[sessionBody](login(password).want(200))
+		login("wrong").want(401)
+		events := p.events(session.AccessToken, "")
+		for _, e := range events[len(events)-2:] {
+			if e.UserAgent != kept {
+				t.Errorf("%q: %s notes %q, want %q", agent, e.Action, e.UserAgent, kept)
+			}
+		}
+		if last := events[len(events)-1]; last.Action != "user.login_failed" {
+			t.Errorf("%q: the failure is not noted: %+v", agent, last)
+		}
+	}
 }
 
 // A page behind a cursor is right while events come in.

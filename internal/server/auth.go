@@ -41,8 +41,11 @@ func (s *Server) sessionBodyOf(session store.Session, refreshToken string) (sess
 	return sessionBody{userBodyOf(session.User), access, refreshToken, int(accessLifetime.Seconds())}, err
 }
 
-// beginSession answers a successful register or login.
+// beginSession answers a successful register or login. Who hangs up has the session all the same: that the password is right was told,
+// and so must be noted.
 func (s *Server) beginSession(ctx context.Context, user store.User) (sessionBody, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
 	refreshToken := newRefreshToken()
 	session, err := s.store.CreateSession(ctx, user, refreshToken, refreshLifetime)
 	if err != nil {
@@ -108,6 +111,22 @@ func wrongCredentials() *problem {
 	return newProblem(http.StatusUnauthorized, "INVALID_CREDENTIALS", "No account has this name and password: check both.")
 }
 
+// refuseGuess counts and notes a wrong password, and returns the answer to it.
+func (s *Server) refuseGuess(ctx context.Context, a attempt, userID uuid.UUID, action string, answer *problem) error {
+	a.failed(ctx, answer)
+	return errors.Join(answer, s.noteFailure(ctx, userID, action))
+}
+
+// noteTimeout bounds what is written for a client that may have gone.
+const noteTimeout = 5 * time.Second
+
+// noteFailure notes what was tried and refused, whether or not the client waits for the answer: else nobody who hangs up were seen.
+func (s *Server) noteFailure(ctx context.Context, userID uuid.UUID, action string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	return s.store.NoteFailure(ctx, userID, action)
+}
+
 // login begins a session. An unknown user takes as long as a wrong password.
 func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody], error) {
 	name := in.Body.Email + in.Body.Username
@@ -135,17 +154,20 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		}
 		right, err := verifyPassword(in.Body.Password, user.PasswordHash)
 		if err == nil && !right {
-			err = errors.Join(attempt.failed(ctx), s.store.NoteFailure(ctx, user.ID, "user.login_failed"))
+			err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if user.DisabledAt != nil {
-		return nil, newProblem(http.StatusForbidden, "FORBIDDEN", "This account is disabled: ask an administrator.")
-	}
 	session, err := s.beginSession(ctx, user)
+	switch {
+	case errors.Is(err, store.ErrDisabled):
+		err = errors.Join(err, s.noteFailure(ctx, user.ID, "user.login_failed"))
+	case errors.Is(err, store.ErrNotFound): // the password was changed since it was verified
+		err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
+	}
 	return dataOf(session), err
 }
 
@@ -182,6 +204,9 @@ func (s *Server) logout(ctx context.Context, in *logoutRequest) (*none, error) {
 		return nil, err
 	}
 	who, err := s.authenticate(ctx, in.Authorization)
+	if err == nil {
+		err = who.may(ownsSession)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -127,6 +127,29 @@ func TestLogin(t *testing.T) {
 	login(`{"username":"alice"}`).wantProblem(400, "VALIDATION_ERROR", "password")
 }
 
+// A login that waits for its turn with the former password, while that is changed, is refused, counted and noted.
+func TestLoginWithAFormerPassword(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	for range hashSlots {
+		p.server.passwords.slots <- struct{}{}
+	}
+	late := make(chan reply)
+	go func() {
+		late <- p.post("/api/auth/login", "", `{"username":"alice","password":"`+password+`"}`)
+	}()
+	time.Sleep(300 * time.Millisecond) // it has the former hash then; if it has not, it is refused all the same
+	p.exec(`update users set password_hash = '` + nobody + `'`)
+	for range hashSlots {
+		<-p.server.passwords.slots
+	}
+	(<-late).wantProblem(401, "INVALID_CREDENTIALS", "")
+	if got := actions(p.events(alice.AccessToken, "")); !slices.Equal(got, []string{"user.register", "user.login", "user.login_failed"}) {
+		t.Errorf("events: %v", got)
+	}
+}
+
 // An unknown user takes as long as a wrong password. The two are measured by turns, so
 // that the machine's other work touches both.
 func TestLoginTimeTellsNothing(t *testing.T) {

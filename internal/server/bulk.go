@@ -74,6 +74,9 @@ func (s *Server) bulkEdit(ctx context.Context, who caller, in *bulkRequest) (*da
 	if err != nil {
 		return nil, err
 	}
+	if len(edit.AddTags)+len(edit.RemoveTags) == 0 && edit.Category == nil && edit.AddToProject == uuid.Nil && edit.RemoveFromProject == uuid.Nil && !edit.Delete {
+		return nil, invalid("body", "changes nothing: say what to do with the assets")
+	}
 	ids := make([]uuid.UUID, len(in.Body.IDs))
 	for i, text := range in.Body.IDs {
 		if ids[i], err = parseID(text); err != nil {

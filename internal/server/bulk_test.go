@@ -89,7 +89,8 @@ func TestBulkEditRefusals(t *testing.T) {
 		p.bulk(alice.AccessToken, edit, hero.ID).wantProblem(400, "VALIDATION_ERROR", field)
 	}
 	p.post("/api/assets/bulk", alice.AccessToken, `{"ids":[]}`).wantProblem(400, "VALIDATION_ERROR", "ids")
-	p.post("/api/assets/bulk", alice.AccessToken, `{"ids":["x"]}`).wantProblem(400, "VALIDATION_ERROR", "ids")
+	p.post("/api/assets/bulk", alice.AccessToken, `{"ids":["x"],"delete":true}`).wantProblem(400, "VALIDATION_ERROR", "ids")
+	p.bulk(alice.AccessToken, `"partial":true,"addTags":[" "],"delete":false`, hero.ID).wantProblem(400, "VALIDATION_ERROR", "body")
 	p.bulk(alice.AccessToken, fmt.Sprintf(`"addToProject":%q`, project.ID), hero.ID).wantProblem(404, "NOT_FOUND", "")
 
 	// The roles of a project hold: an editor changes what is in it and deletes nothing of others, a viewer changes nothing.

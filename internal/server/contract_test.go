@@ -42,7 +42,7 @@ func (s *scene) set(n int) {
 	s.project = s.p.newProject(s.alice, "Village", s.asset)
 	s.p.join(s.alice, s.project, s.member, "editor")
 	s.key = s.p.newKey(s.alice, `["read"]`)
-	address := s.p.begin(s.alice.AccessToken, 99, "filename", "a.png")
+	address := s.p.beginUpload(s.alice.AccessToken, 99, "filename", "a.png")
 	s.p.goOn(address, s.alice.AccessToken, png("five"), 0, 5).want(204)
 	s.upload = uuid.MustParse(path.Base(address))
 }

@@ -59,6 +59,7 @@ var problems = []struct {
 	{store.ErrOtherKind, http.StatusBadRequest, "INVALID_FILE_TYPE", "A version is of the same kind as its asset: send a picture for a picture, and a sound for a sound."},
 	{store.ErrKeyReused, http.StatusConflict, "CONFLICT", "This Idempotency-Key was used for another request: use a new one for each."},
 	{store.ErrForbidden, http.StatusForbidden, "FORBIDDEN", "Your role in the project does not allow this: ask its owner."},
+	{store.ErrDisabled, http.StatusForbidden, "FORBIDDEN", "This account is disabled: ask an administrator."},
 	{store.ErrInProject, http.StatusConflict, "CONFLICT", "One of these assets is in the project already: nothing was changed."},
 	{store.ErrIsMember, http.StatusConflict, "CONFLICT", "This user is a member already: change the role instead."},
 	{store.ErrOwner, http.StatusConflict, "CONFLICT", "A project needs an owner: give another member that role first, or delete the project."},

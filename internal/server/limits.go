@@ -49,6 +49,9 @@ type limiter struct {
 	log       *slog.Logger
 }
 
+// redisTimeout bounds one counting, as the client's own timeouts do for each of its tries.
+const redisTimeout = 3 * time.Second
+
 // redisPause is for how long Redis is not asked after it failed: requests wait for it one by one.
 const redisPause = 5 * time.Second
 
@@ -152,12 +155,10 @@ func (a attempt) admit(ctx context.Context) error {
 	return p
 }
 
-// failed counts a wrong password and returns the answer to it, which says how the limits are now.
-func (a attempt) failed(ctx context.Context) error {
-	p := wrongCredentials()
+// failed counts a wrong password, and says in the answer to it how the limits are now.
+func (a attempt) failed(ctx context.Context, answer *problem) {
 	header, _ := describe(a.limits, a.limiter.windows(ctx, a.limits, true))
-	maps.Copy(p.header, header)
-	return p
+	maps.Copy(answer.header, header)
 }
 
 // window is the state of a count, and when it begins anew.
@@ -173,6 +174,9 @@ func (l *limiter) windows(ctx context.Context, limits []limit, add bool) []windo
 	}
 	now := time.Now()
 	if now.After(*l.redisAway.Load()) {
+		// Not with the request's end: a client that hangs up counts all the same, and says nothing about Redis.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+		defer cancel()
 		windows, err := redisWindows(ctx, l.redis, limits, add)
 		if err == nil {
 			return windows
@@ -246,20 +250,22 @@ func redisWindows(ctx context.Context, client *redis.Client, limits []limit, add
 type localCounter struct {
 	mu      sync.Mutex
 	windows map[string]window
+	sweepAt int // how many counts make it drop those that ended
 }
 
-// localKeys is how many counts a localCounter holds before it drops those that ended.
+// localKeys is how many counts a localCounter holds at least before it drops those that ended.
 const localKeys = 10_000
 
 func (c *localCounter) windowsOf(limits []limit, add bool, now time.Time) []window {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.windows) > localKeys {
+	if len(c.windows) > max(localKeys, c.sweepAt) {
 		for key, w := range c.windows {
 			if now.After(w.ends) {
 				delete(c.windows, key)
 			}
 		}
+		c.sweepAt = 2 * len(c.windows) // or each request would go through all of those that have not
 	}
 	windows := make([]window, len(limits))
 	for i, l := range limits {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -126,6 +127,43 @@ func TestParallelGuessesAreLimited(t *testing.T) {
 	}
 }
 
+// A guess counts and is noted also where its sender does not wait for the answer, and says nothing about Redis.
+func TestGuessesOfWhoHangsUp(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy)
+	p.register("alice")
+	guess := func(pause time.Duration) int {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		const body = `{"username":"alice","password":"wrong"}`
+		fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		time.Sleep(pause)
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		return readReply(t, conn).status
+	}
+	statuses := map[int]int{}
+	for i := range 40 { // some of them in the middle of the work
+		statuses[guess(time.Duration(2*i)*time.Millisecond)]++
+	}
+	var noted int
+	p.query("select count(*) from audit_events where action = 'user.login_failed'", &noted)
+	if statuses[401] > 5 || noted != statuses[401] {
+		t.Errorf("statuses %v, %d failures noted", statuses, noted)
+	}
+	for range 5 - noted {
+		p.login("alice", "wrong", "203.0.113.1").want(401)
+	}
+	p.login("alice", password, "203.0.113.1").wantLimited(5)
+	if strings.Contains(p.log.String(), "in this process only") {
+		t.Error("Redis was taken to be away")
+	}
+}
+
 func TestLoginLimitsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	redis := services.NewRedis(t, "")
@@ -172,6 +210,26 @@ func TestLocalCounter(t *testing.T) {
 	}
 }
 
+// Counts that go on are not gone through at every request.
+func TestLocalCounterOfManyAddresses(t *testing.T) {
+	t.Parallel()
+	c := localCounter{windows: map[string]window{}}
+	now := time.Now()
+	start := time.Now()
+	for i := range 5 * localKeys {
+		c.windowsOf([]limit{{fmt.Sprint(i), 5, loginWindow}}, true, now)
+	}
+	if took := time.Since(start); len(c.windows) != 5*localKeys || took > 5*time.Second { // 50 ms; a minute if it goes through them
+		t.Errorf("%d counts took %v", len(c.windows), took)
+	}
+	for i := range 5 * localKeys { // none is held beyond twice as many as there were
+		c.windowsOf([]limit{{fmt.Sprint("later", i), 5, loginWindow}}, true, now.Add(2*loginWindow))
+	}
+	if len(c.windows) > 5*localKeys {
+		t.Errorf("%d counts are held, most of which ended", len(c.windows))
+	}
+}
+
 func TestGeneralLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.General = 5 })
@@ -198,6 +256,33 @@ func TestGeneralLimit(t *testing.T) {
 	for i := range 8 {
 		p.login(fmt.Sprint("nobody", i), "wrong", "10.0.0.1").want(401)
 	}
+}
+
+// Who has no token that counts is counted by the address, on routes that need one; who has one goes on.
+func TestGeneralLimitOfWhoIsRefused(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t, behindProxy, func(c *config.Server) { c.RateLimits.General = 6 })
+	alice := p.register("alice")
+	asset := p.uploadPNG(alice.AccessToken, "a.png", png("1"))
+	key := p.newKey(alice, `["write"]`)
+	get := func(path, token, from string) reply {
+		return p.get(path, token, "X-Forwarded-For", from)
+	}
+	for _, token := range []string{"", "ap_guess", "x.y.z"} {
+		get("/api/assets", token, "203.0.113.9").wantProblem(401, "UNAUTHORIZED", "")
+		get(asset.DownloadURL, token, "203.0.113.9").wantProblem(401, "UNAUTHORIZED", "")
+	}
+	get("/api/assets", "ap_guess", "203.0.113.9").wantLimited(6)
+	get(asset.DownloadURL, "ap_guess", "203.0.113.9").wantLimited(6)
+	get("/api/assets", "ap_guess", "203.0.113.10").want(401)
+	get(asset.DownloadURL, alice.AccessToken, "203.0.113.9").want(200)
+	for range 8 { // many share it
+		get("/api/assets", "ap_guess", "10.0.0.1").want(401)
+	}
+	for range 4 { // after the upload and the key
+		get("/api/assets", key.Key, "203.0.113.11").wantProblem(403, "FORBIDDEN", "")
+	}
+	get("/api/assets", key.Key, "203.0.113.11").wantLimited(6) // one of a user's, wherever it comes from
 }
 
 func TestRegisterAndUploadLimits(t *testing.T) {

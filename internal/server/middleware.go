@@ -53,7 +53,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		beginHandling(r)
-		info := &requestInfo{id: r.Header.Get("X-Request-Id"), client: clientAddress(r, s.config.TrustedProxies)}
+		info := &requestInfo{id: r.Header.Get("X-Request-Id"), client: clientAddress(r, s.config.TrustedProxies, s.log)}
 		if !usableRequestID.MatchString(info.id) {
 			info.id = uuid.NewString()
 		}
@@ -207,19 +207,32 @@ func allowOrigins(origins []string, next http.Handler) http.Handler {
 }
 
 // clientAddress is the peer's address, or, if that is a trusted proxy's, the last one in
-// X-Forwarded-For that is not.
-func clientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	address := peer.Addr().Unmap()
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && contains(trusted, address); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+// X-Forwarded-For that is not. What stands before a hop that is no address (unknown, _hidden)
+// the client may have made up: then it is the last proxy's.
+func clientAddress(r *http.Request, trusted []netip.Prefix, log *slog.Logger) netip.Addr {
+	address, _ := parseHop(r.RemoteAddr)
+	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	hops := strings.Split(forwarded, ",")
+	for i := len(hops) - 1; i >= 0 && forwarded != "" && contains(trusted, address); i-- {
+		hop, ok := parseHop(strings.TrimSpace(hops[i]))
+		if !ok {
+			log.Debug("a proxy does not tell its client's address", "proxy", address.String(), "hop", hops[i])
 			break
 		}
-		address = hop.Unmap()
+		address = hop
 	}
 	return address
+}
+
+// parseHop reads an address, to which some proxies add the port, without its zone, which is of the machine that wrote it.
+func parseHop(text string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(text)
+		address = withPort.Addr()
+	}
+	return address.Unmap().WithZone(""), err == nil
 }
 
 func contains(prefixes []netip.Prefix, address netip.Addr) bool {

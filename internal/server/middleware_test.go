@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -257,13 +258,21 @@ func TestClientAddress(t *testing.T) {
 		{"10.1.1.1:5", []string{"10.3.3.3"}, "10.3.3.3"},
 		{"10.1.1.1:5", []string{"unknown"}, "10.1.1.1"},
 		{"10.1.1.1:5", []string{""}, "10.1.1.1"},
+		{"10.1.1.1:5", []string{"1.1.1.1, unknown"}, "10.1.1.1"},
+		{"10.1.1.1:5", []string{"1.1.1.1, _hidden, 10.2.2.2"}, "10.2.2.2"},
+		{"10.1.1.1:5", []string{"198.51.100.1:4711"}, "198.51.100.1"},
+		{"10.1.1.1:5", []string{"198.51.100.1:4711, 10.2.2.2:80"}, "198.51.100.1"},
+		{"10.1.1.1:5", []string{"[2001:db8::1]:443"}, "2001:db8::1"},
+		{"10.1.1.1:5", []string{"[2001:db8::1]"}, "2001:db8::1"},
+		{"10.1.1.1:5", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
+		{"10.1.1.1:5", []string{"fe80::1%eth0"}, "fe80::1"},
 		{"[fd00::1]:5", []string{"2001:db8::7"}, "2001:db8::7"},
 		{"[::ffff:10.1.1.1]:5", []string{"198.51.100.1"}, "198.51.100.1"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = test.peer
 		r.Header["X-Forwarded-For"] = test.forwarded
-		if got := clientAddress(r, trusted).String(); got != test.want {
+		if got := clientAddress(r, trusted, slog.New(slog.DiscardHandler)).String(); got != test.want {
 			t.Errorf("%s %q: %s, want %s", test.peer, test.forwarded, got, test.want)
 		}
 	}

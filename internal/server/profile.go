@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -82,9 +81,7 @@ func (s *Server) changePassword(ctx context.Context, who caller, in *changePassw
 		}
 		p := newProblem(http.StatusForbidden, "INVALID_CREDENTIALS", "The current password is another one.")
 		p.details = []detail{{"currentPassword", "is not the account's password"}}
-		p.header = problemOf(attempt.failed(ctx)).header
-		p.header.Del("WWW-Authenticate")
-		return errors.Join(p, s.store.NoteFailure(ctx, who.ID, "user.password_failed"))
+		return s.refuseGuess(ctx, attempt, who.ID, "user.password_failed", p)
 	})
 	if err != nil {
 		return nil, err

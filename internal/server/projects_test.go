@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
 
 func (p *platform) patch(path, token, body string, headers ...string) reply {
@@ -244,6 +246,95 @@ func TestProjectMembers(t *testing.T) {
 	p.delete(of(alice), bob.AccessToken).wantProblem(404, "NOT_FOUND", "")
 	if a := decode1[assetBody](p.get("/api/assets/"+hero.ID.String(), alice.AccessToken).want(200)); len(a.ProjectIDs) != 0 {
 		t.Errorf("alice sees projects of others: %v", a.ProjectIDs)
+	}
+}
+
+// begin opens a transaction of somebody else, which the test ends by Commit.
+func (p *platform) begin(statements ...string) pgx.Tx {
+	p.t.Helper()
+	tx, err := p.store.Pool().Begin(context.Background())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	for _, sql := range statements {
+		if _, err := tx.Exec(context.Background(), sql); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return tx
+}
+
+// meanwhile sends a request, waits until it waits for a lock of the transaction, does something, and commits.
+func (p *platform) meanwhile(tx pgx.Tx, request func() reply, do func()) reply {
+	p.t.Helper()
+	done := make(chan reply)
+	go func() { done <- request() }()
+	eventually(p.t, "the request waits for the lock", func() bool {
+		var waiting int
+		p.query("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", &waiting)
+		return waiting > 0
+	})
+	do()
+	if err := tx.Commit(context.Background()); err != nil {
+		p.t.Fatal(err)
+	}
+	return <-done
+}
+
+// What is put into a project while that is deleted finds none.
+func TestIntoAProjectThatIsDeleted(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	hero := p.uploadPNG(alice.AccessToken, "hero.png", png("1"))
+	for name, request := range map[string]func(projectBody) reply{
+		"upload": func(project projectBody) reply {
+			return p.upload(alice.AccessToken, newForm().field("projectId", project.ID.String()).file("b.png", "", png("2")))
+		},
+		"bulk": func(project projectBody) reply {
+			return p.bulk(alice.AccessToken, fmt.Sprintf(`"addToProject":%q`, project.ID), hero.ID)
+		},
+		"add": func(project projectBody) reply {
+			return p.post("/api/projects/"+project.ID.String()+"/assets", alice.AccessToken, fmt.Sprintf(`{"assetId":%q}`, hero.ID))
+		},
+	} {
+		project := p.newProject(alice, name)
+		tx := p.begin(fmt.Sprintf("delete from projects where id = '%s'", project.ID))
+		p.meanwhile(tx, func() reply { return request(project) }, func() {}).wantProblem(404, "NOT_FOUND", "")
+	}
+	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
+		t.Errorf("left behind: %v, %d notes", keys, notes)
+	}
+}
+
+// A role that ends while an edit waits for its turn allows no more.
+func TestRolesThatEndMeanwhile(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice, bob := p.register("alice"), p.register("bob")
+	hero := p.uploadPNG(alice.AccessToken, "hero.png", png("1"))
+	project := p.newProject(alice, "Village", hero)
+	for name, request := range map[string]func() reply{
+		"edit":    func() reply { return p.patch(assetPath(hero.ID), bob.AccessToken, `{"originalName":"defaced.png"}`) },
+		"version": func() reply { return p.addVersion(bob.AccessToken, hero, "x.png", png("2")) },
+		"bulk":    func() reply { return p.bulk(bob.AccessToken, `"addTags":["defaced"],"partial":true`, hero.ID) },
+	} {
+		p.join(alice, project, bob, "editor")
+		tx := p.begin(fmt.Sprintf("select 1 from assets where id = '%s' for update", hero.ID))
+		r := p.meanwhile(tx, request, func() {
+			p.delete("/api/projects/"+project.ID.String()+"/members/"+bob.User.ID.String(), alice.AccessToken).want(204)
+		})
+		if name == "bulk" {
+			if answer := decode1[bulkAnswer](r.want(200)); answer.Results[0].OK {
+				t.Error("a bulk edit was made")
+			}
+			continue
+		}
+		r.wantProblem(404, "NOT_FOUND", "")
+	}
+	if got := decode1[assetBody](p.get(assetPath(hero.ID), alice.AccessToken).want(200)); got.OriginalName != "hero.png" || got.Version != 1 || len(got.Tags) != 0 {
+		t.Errorf("changed: %+v", got)
 	}
 }
 

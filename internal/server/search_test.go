@@ -92,6 +92,7 @@ func TestSearch(t *testing.T) {
 
 	for query, field := range map[string]string{
 		"/api/assets/search": "q", "/api/assets/search?q=": "q", "/api/assets/search?q=%20": "q", "/api/assets/search?q=a%00": "q", "/api/assets?search=%20": "search",
+		"/api/assets/search?q=%E3%80%80": "q", "/api/assets/search?q=%C2%A0&sortBy=createdAt": "q",
 		"/api/assets?sortBy=rank": "sortBy", "/api/assets?search=a&sortOrder=asc": "sortOrder", "/api/assets/search?q=a&cursor=x": "cursor", "/api/assets/search?q=a&search=b": "search",
 	} {
 		p.get(query, alice.AccessToken).wantProblem(400, "VALIDATION_ERROR", field)

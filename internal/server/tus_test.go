@@ -36,8 +36,8 @@ func (p *platform) tus(method, path, token string, body io.Reader, headers ...st
 	return p.do(method, path, token, body, append([]string{"Tus-Resumable", "1.0.0"}, headers...)...)
 }
 
-// begin makes an upload and returns its address.
-func (p *platform) begin(token string, size int, metadata ...string) string {
+// beginUpload makes an upload and returns its address.
+func (p *platform) beginUpload(token string, size int, metadata ...string) string {
 	p.t.Helper()
 	r := p.tus("POST", "/api/uploads", token, nil, "Upload-Length", strconv.Itoa(size), "Upload-Metadata", tusMetadata(metadata...)).want(201)
 	if expires, err := http.ParseTime(r.header.Get("Upload-Expires")); err != nil || time.Until(expires) < 23*time.Hour {
@@ -82,7 +82,7 @@ func TestResumableUpload(t *testing.T) {
 	alice := p.register("alice")
 	project := p.newProject(alice, "Village")
 	content := noiseWAV(2*pieceSize + 100)
-	address := p.begin(alice.AccessToken, len(content), "filename", "勇者.wav", "filetype", "audio/x-wav", "tags", "red,blue", "category", "hits",
+	address := p.beginUpload(alice.AccessToken, len(content), "filename", "勇者.wav", "filetype", "audio/x-wav", "tags", "red,blue", "category", "hits",
 		"projectId", project.ID.String(), "relativePath", "null")
 	p.goOn(address, alice.AccessToken, content, 0, 10).want(204) // less than tells the type
 	r := p.goOn(address, alice.AccessToken, content, 10, pieceSize+77).want(204)
@@ -153,7 +153,7 @@ func TestUploadThatIsCutOff(t *testing.T) {
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
 	content := noiseWAV(2*pieceSize + 100)
-	address := p.begin(token, len(content), "filename", "a.wav")
+	address := p.beginUpload(token, len(content), "filename", "a.wav")
 	sent := pieceSize + 12345
 	conn := p.rawRequest("PATCH", address, token, len(content), "Content-Type: "+tusBody, "Upload-Offset: 0", "Tus-Resumable: 1.0.0")
 	if _, err := conn.Write(content[:sent]); err != nil {
@@ -179,7 +179,7 @@ func TestUploadChecksums(t *testing.T) {
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
 	content := png("summed")
-	address := p.begin(token, len(content), "filename", "a.png")
+	address := p.beginUpload(token, len(content), "filename", "a.png")
 	sum := func(part []byte) string {
 		s := sha1.Sum(part) //nolint:gosec // of the protocol
 		return "sha1 " + base64.StdEncoding.EncodeToString(s[:])
@@ -221,7 +221,7 @@ func TestUploadsThatAreRefused(t *testing.T) {
 		"large image": {png(strings.Repeat("x", 2000)), []int{100}, 2099, 413, "FILE_TOO_LARGE"},
 		"other name":  {large, []int{100}, len(large), 400, "INVALID_FILE_TYPE"},
 	} {
-		address := p.begin(token, test.size, "filename", "a.png")
+		address := p.beginUpload(token, test.size, "filename", "a.png")
 		from := 0
 		for i, to := range test.parts {
 			r := p.goOn(address, token, test.content, from, to)
@@ -265,7 +265,7 @@ func TestUploadProtocol(t *testing.T) {
 	create("Upload-Length", "100", "Upload-Metadata", tusMetadata("filename", "a.png", "projectId", "7")).wantProblem(400, "VALIDATION_ERROR", "projectId")
 
 	content := png("protocol")
-	address := p.begin(alice.AccessToken, len(content), "filename", "a.png")
+	address := p.beginUpload(alice.AccessToken, len(content), "filename", "a.png")
 	r = p.do("HEAD", address, alice.AccessToken, nil, "Tus-Resumable", "0.2.2").want(412)
 	if r.header.Get("Tus-Version") != "1.0.0" {
 		t.Errorf("another version: %v", r.header)
@@ -294,7 +294,7 @@ func TestParallelFinishes(t *testing.T) {
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
 	content := noiseWAV(200_000)
-	address := p.begin(token, len(content), "filename", "a.wav")
+	address := p.beginUpload(token, len(content), "filename", "a.wav")
 	p.goOn(address, token, content, 0, 100_000).want(204)
 	var finished, refused atomic.Int32
 	var all sync.WaitGroup
@@ -330,7 +330,7 @@ func TestUploadExpires(t *testing.T) {
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
 	content := png("late")
-	address := p.begin(token, len(content), "filename", "a.png")
+	address := p.beginUpload(token, len(content), "filename", "a.png")
 	p.goOn(address, token, content, 0, 10).want(204)
 	p.exec("update uploads set expires_at = now()")
 	p.tus("HEAD", address, token, nil).want(404)
@@ -348,7 +348,7 @@ func TestUploadOfADeadClaim(t *testing.T) {
 	p := newPlatform(t)
 	token := p.register("alice").AccessToken
 	content := png("claimed")
-	address := p.begin(token, len(content), "filename", "a.png")
+	address := p.beginUpload(token, len(content), "filename", "a.png")
 	p.exec("update uploads set claim = gen_random_uuid(), claimed_until = now() + interval '1 minute'")
 	p.goOn(address, token, content, 0, len(content)).wantProblem(423, "CONFLICT", "")
 	if u := decode1[uploadBody](p.get(address, token).want(200)); u.Status != "PROCESSING" {
@@ -380,7 +380,7 @@ func TestUploadInRandomPieces(t *testing.T) {
 	token := p.register("alice").AccessToken
 	for i := range 5 {
 		content := noiseWAV(rand.IntN(3 * pieceSize / 2))
-		address := p.begin(token, len(content), "filename", fmt.Sprint(i, ".wav"))
+		address := p.beginUpload(token, len(content), "filename", fmt.Sprint(i, ".wav"))
 		asset := ""
 		for at := 0; at < len(content); {
 			to := min(len(content), at+1+rand.IntN(1+len(content)/(1+rand.IntN(5))))

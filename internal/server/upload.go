@@ -197,7 +197,11 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 		case name == "tags":
 			err = readField(part, u.addTags)
 		case name == "projectId":
-			err = readField(part, func(text string) error { return u.setProject(ctx, text) })
+			if u.asset.ProjectID != uuid.Nil {
+				err = invalid("projectId", "is there more than once")
+			} else {
+				err = readField(part, func(text string) error { return u.setProject(ctx, text) })
+			}
 		case name == "category":
 			if categories++; categories > 1 {
 				err = invalid("category", "is there more than once")

@@ -90,7 +90,8 @@ func TestUploadNames(t *testing.T) {
 func TestUploadRefusals(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t, func(c *config.Server) { c.MaxFileSizeImage, c.MaxFileSizeAudio = 6<<20, 7<<20 })
-	token := p.register("alice").AccessToken
+	alice := p.register("alice")
+	token, project := alice.AccessToken, p.newProject(alice, "Village").ID.String()
 	long := wav(-1, make([]byte, 7<<20))
 	good := func() *form { return newForm().file("a.png", "image/png", png("x")) }
 	for name, test := range map[string]struct {
@@ -117,6 +118,7 @@ func TestUploadRefusals(t *testing.T) {
 		"long category":        {good().field("category", strings.Repeat("勇", 65)), 400, "VALIDATION_ERROR", "category"},
 		"NUL in the category":  {good().field("category", "a\x00"), 400, "VALIDATION_ERROR", "category"},
 		"two categories":       {good().field("category", "a").field("category", "a"), 400, "VALIDATION_ERROR", "category"},
+		"two projects":         {good().field("projectId", project).field("projectId", project), 400, "VALIDATION_ERROR", "projectId"},
 		"huge field":           {good().field("category", strings.Repeat("x", maxField+1)), 400, "VALIDATION_ERROR", "category"},
 		"tags are an object":   {good().field("tags", `{"a":1}`), 400, "VALIDATION_ERROR", "tags"},
 		"tags are null":        {good().field("tags", "null"), 400, "VALIDATION_ERROR", "tags"},

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 )
 
 func (p *platform) addVersion(token string, asset assetBody, name string, content []byte, headers ...string) reply {
@@ -101,6 +103,37 @@ func TestVersionByAnEditor(t *testing.T) {
 	}
 }
 
+// Of a version and a permanent delete at a time each is done or refused.
+func TestVersionsOfWhatIsDeleted(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	for i := range 20 {
+		asset := p.uploadPNG(alice.AccessToken, "a.png", png(fmt.Sprint("a", i)))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r := p.addVersion(alice.AccessToken, asset, "b.png", png(fmt.Sprint("b", i)))
+			if r.status != 201 && r.status != 404 {
+				t.Errorf("version: %d %s", r.status, r.body)
+			}
+		})
+		wg.Go(func() {
+			time.Sleep(time.Duration(i) * time.Millisecond)
+			p.delete(assetPath(asset.ID)+"?permanent=true", alice.AccessToken).want(204)
+		})
+		wg.Wait()
+	}
+	var blobs int
+	if p.query("select count(*) from blobs", &blobs); blobs != 0 {
+		t.Errorf("%d blobs are left", blobs)
+	}
+	asset := p.uploadPNG(alice.AccessToken, "a.png", png("a"))
+	tx := p.begin(fmt.Sprintf("select 1 from assets where id = '%s' for update", asset.ID), "update blobs set refs = refs + 1",
+		"insert into asset_versions (asset_id, version, user_id, sha256, file_size, mime_type, created_at) select id, version, user_id, sha256, file_size, mime_type, created_at from assets",
+		"update assets set version = 2")
+	p.meanwhile(tx, func() reply { return p.delete(assetPath(asset.ID)+"?permanent=true", alice.AccessToken) }, func() {}).want(204)
+}
+
 func TestTrashAndRestore(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -123,6 +156,12 @@ func TestTrashAndRestore(t *testing.T) {
 		t.Errorf("restored: %+v", restored)
 	}
 	p.post(path+"/restore", alice.AccessToken, "").want(200) // it is there
+	p.post(path+"/restore", bob.AccessToken, "").wantProblem(403, "FORBIDDEN", "")
+	tag := p.get(path, alice.AccessToken).header.Get("ETag")
+	p.do("POST", path+"/restore", alice.AccessToken, nil, "If-Match", tag).want(200)
+	p.delete(path, alice.AccessToken).want(204)
+	p.do("POST", path+"/restore", alice.AccessToken, nil, "If-Match", tag).wantProblem(412, "PRECONDITION_FAILED", "")
+	p.do("POST", path+"/restore", alice.AccessToken, nil, "If-Match", "*").want(200)
 	p.get(path, bob.AccessToken).want(200)
 	if got := p.names("/api/assets?deleted=true", alice.AccessToken); len(got) != 0 {
 		t.Errorf("the trash: %v", got)

@@ -24,7 +24,7 @@ func (s *Store) SetRole(ctx context.Context, email, role string) (User, error) {
 // UserAdministration is what an administrator changes of an account; nil leaves it as it is.
 type UserAdministration struct {
 	Role     *string
-	Disabled *bool // a disabled account cannot log in, and its sessions and keys count no more
+	Disabled *bool // a disabled account cannot log in, its sessions end, and its keys do not count while it is so
 }
 
 // AdministerUser changes an account. by is the administrator, or nil where the command line did it. ErrNotFound, ErrLastAdmin.
@@ -40,6 +40,11 @@ func (s *Store) AdministerUser(ctx context.Context, by, id uuid.UUID, c UserAdmi
 			return err
 		}
 		user = userOf(row)
+		if user.DisabledAt != nil { // sessions end for good: whoever else has their tokens must not be in again with the account
+			if err := q.RevokeOtherSessions(ctx, sqlc.RevokeOtherSessionsParams{UserID: id, But: uuid.Nil}); err != nil {
+				return err
+			}
+		}
 		admins, err := q.CountAdmins(ctx)
 		if err != nil {
 			return err

@@ -54,9 +54,9 @@ type AssetFilter struct {
 	Category      string
 	Tags          []string
 	AllTags       bool // an asset needs all of Tags, not just one
-	CreatedAfter  time.Time
-	CreatedBefore time.Time
-	Search        string         // words that the name or tags hold
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	Search        string         // words that the name or tags hold; without any (HasWords) nothing is found
 	Trashed       bool           // list the trash instead
 	Width, Height Range[int]     // pixels
 	Duration      Range[float64] // seconds
@@ -70,6 +70,10 @@ type Range[N int | float64] struct{ Min, Max *N }
 func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter, p Page) (assets []Asset, next *Position, total Total, err error) {
 	if err := owned(userID); err != nil {
 		return nil, nil, total, err
+	}
+	words := parseSearch(f.Search)
+	if f.Search != "" && len(words.words) == 0 {
+		return nil, nil, total, nil // not everything: somebody may delete what is found
 	}
 	var q conditions
 	access := AccessOwner
@@ -94,7 +98,7 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	if f.ProjectID != uuid.Nil {
 		owner = uuid.Nil
 	}
-	words, all := parseSearch(f.Search), q.clone()
+	all := q.clone()
 	words.somewhere(&all, owner)
 	if total, err = s.count(ctx, "assets", all); err != nil {
 		return nil, nil, total, err
@@ -103,7 +107,7 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	case total.Rows == 0 && p.Offset == 0 && p.After == nil:
 		assets, err = s.likeAssets(ctx, q, words, owner, p.Limit, itemOf)
 		total = Total{Rows: int64(len(assets)), Approximate: len(assets) > 0}
-	case p.Sort == SortRank:
+	case p.Sort == SortRank && f.Search != "":
 		assets, next, err = s.rankedAssets(ctx, q, words, owner, p, itemOf)
 	default:
 		assets, next, err = readPage(ctx, s, selectAssets, all, p, assetSorts, itemOf, assetID)
@@ -132,11 +136,11 @@ func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
 		q.add("tags && %s", f.Tags)
 	}
 	f.media(q)
-	if !f.CreatedAfter.IsZero() {
-		q.add("created_at > %s", f.CreatedAfter)
+	if f.CreatedAfter != nil {
+		q.add("created_at > %s", *f.CreatedAfter)
 	}
-	if !f.CreatedBefore.IsZero() {
-		q.add("created_at < %s", f.CreatedBefore)
+	if f.CreatedBefore != nil {
+		q.add("created_at < %s", *f.CreatedBefore)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,7 +65,8 @@ type NewAsset struct {
 
 // CommitUpload makes an asset of an upload. duplicate tells that the owner already has
 // equal bytes, which are kept instead: the caller then discards the object it stored.
-// ErrUploadExpired if the upload took too long; ErrChanged if it was ended or taken over meanwhile; ErrNotFound or ErrForbidden if the owner may not put it into the project.
+// ErrUploadExpired if the upload took too long, ErrChanged if it was ended or taken over meanwhile, ErrDisabled if the account was
+// disabled meanwhile; ErrNotFound or ErrForbidden if the owner may not put it into the project.
 // answered is what an earlier request with the idempotency key was answered: then no asset is made, and the caller discards the object
 // as well; ErrKeyReused if that one asked for something else.
 func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, duplicate bool, answered []byte, err error) {
@@ -75,6 +78,14 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 		tags = []string{}
 	}
 	err = s.inTxWithJobs(ctx, func(q *sqlc.Queries, tx pgx.Tx) error {
+		if err := refuseDisabled(ctx, q, n.UserID); err != nil {
+			return err
+		}
+		if n.ProjectID != uuid.Nil { // before the bytes: locks are taken in this order everywhere
+			if err := mayEditProject(ctx, q, n.UserID, n.ProjectID); err != nil {
+				return err
+			}
+		}
 		duplicate, err = s.keepBlob(ctx, q, tx, sqlc.KeepBlobParams{UserID: n.UserID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey})
 		if err != nil {
 			return err
@@ -93,7 +104,8 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 		}
 		asset.CreatedAt, asset.UpdatedAt, asset.BytesAt = row.CreatedAt.UTC(), row.UpdatedAt.UTC(), row.CreatedAt.UTC()
 		if n.ProjectID != uuid.Nil {
-			if err := putIntoProject(ctx, q, n.UserID, n.ProjectID, asset.ID); err != nil {
+			_, err := q.AddOwnAssetsToProject(ctx, sqlc.AddOwnAssetsToProjectParams{ProjectID: n.ProjectID, AssetIds: []uuid.UUID{asset.ID}, UserID: n.UserID})
+			if err != nil {
 				return err
 			}
 			asset.ProjectIDs = []uuid.UUID{n.ProjectID}
@@ -192,7 +204,7 @@ func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		n, err := q.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
 		if err == nil && n == 0 {
 			if _, err = q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
-				err = refusedDelete(ctx, q, userID, id)
+				err = refusedChange(ctx, q, userID, id)
 			}
 		}
 		if err != nil {
@@ -217,13 +229,13 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return "", err
 	}
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
+		if _, err := lockOwn(ctx, q, userID, id, versions); err != nil { // or a version might come between
+			return err
+		}
 		if err := releaseVersions(ctx, q, userID, id); err != nil {
 			return err
 		}
-		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID, Versions: versions})
-		if errors.Is(err, pgx.ErrNoRows) {
-			err = refusedDelete(ctx, q, userID, id)
-		}
+		sha, err := q.DeleteAsset(ctx, sqlc.DeleteAssetParams{ID: id, UserID: userID})
 		if err != nil {
 			return err
 		}
@@ -233,6 +245,19 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return audit(ctx, q, assetChange("asset.purge", userID, id, nil))
 	})
 	return orphan, fail("purge asset", err)
+}
+
+// lockOwn returns an asset of the user, in the trash or not, that no other change has at the time, if it is in a wanted version;
+// ErrForbidden for one of another user's that is in a common project.
+func lockOwn(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID, versions []time.Time) (sqlc.LockOwnAssetRow, error) {
+	asset, err := q.LockOwnAsset(ctx, sqlc.LockOwnAssetParams{ID: id, UserID: userID})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		err = refusedChange(ctx, q, userID, id)
+	case err == nil && len(versions) > 0 && !slices.ContainsFunc(versions, asset.UpdatedAt.Equal):
+		err = ErrChanged
+	}
+	return asset, err
 }
 
 // releaseVersions deletes the former versions of an asset that is about to go; a transaction that does not delete it takes that back.
@@ -250,14 +275,18 @@ func releaseVersions(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID)
 	return nil
 }
 
-// RestoreAsset takes an asset of the user out of the trash; one that is not in it stays as it is.
-func (s *Store) RestoreAsset(ctx context.Context, userID, id uuid.UUID) (Asset, error) {
+// RestoreAsset takes an asset of the user out of the trash; one that is not in it stays as it is. If versions are given, its UpdatedAt
+// must be one of them: else ErrChanged.
+func (s *Store) RestoreAsset(ctx context.Context, userID, id uuid.UUID, versions ...time.Time) (Asset, error) {
 	if err := owned(userID); err != nil {
 		return Asset{}, err
 	}
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
-		n, err := q.RestoreAsset(ctx, sqlc.RestoreAssetParams{ID: id, UserID: userID})
-		if err != nil || n == 0 {
+		asset, err := lockOwn(ctx, q, userID, id, versions)
+		if err != nil || asset.DeletedAt == nil {
+			return err
+		}
+		if err := q.RestoreAsset(ctx, sqlc.RestoreAssetParams{ID: id, UserID: userID}); err != nil {
 			return err
 		}
 		return audit(ctx, q, assetChange("asset.restore", userID, id, nil))
@@ -303,9 +332,9 @@ func nameCountsOf[Row sqlc.TagCountsRow | sqlc.CategoryCountsRow](rows []Row) []
 	return counts
 }
 
-// refusedDelete is what to call it that an asset could not be deleted: it is another user's, though one in a common project, or not
-// in the wanted version.
-func refusedDelete(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
+// refusedChange is what to call it that an asset could not be changed as its owner may: it is another user's, though one in a common
+// project, or not in the wanted version.
+func refusedChange(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
 	if _, err := q.AssetOrTrash(ctx, sqlc.AssetOrTrashParams{ID: id, UserID: userID}); err == nil {
 		return ErrChanged
 	} else if !errors.Is(err, pgx.ErrNoRows) {
@@ -319,14 +348,17 @@ func refusedDelete(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) e
 }
 
 // PurgeTrash deletes up to limit assets that have been in the trash since before the
-// given time, and reports how many it found. The collector takes their bytes.
-func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (found int, err error) {
+// given time, and reports how many. One that cannot be deleted does not keep it from the others. The collector takes their bytes.
+func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (purged int, err error) {
 	expired, err := s.queries.ExpiredTrash(ctx, sqlc.ExpiredTrashParams{Before: before, Limit: limit})
 	if err != nil {
 		return 0, fail("list expired trash", err)
 	}
 	for _, asset := range expired {
-		err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		failed := s.inTx(ctx, func(q *sqlc.Queries) error {
+			if _, err := q.LockOwnAsset(ctx, sqlc.LockOwnAssetParams(asset)); err != nil {
+				return err
+			}
 			if err := releaseVersions(ctx, q, asset.UserID, asset.ID); err != nil {
 				return err
 			}
@@ -337,12 +369,16 @@ func (s *Store) PurgeTrash(ctx context.Context, before time.Time, limit int32) (
 			_, err = releaseBlob(ctx, q, asset.UserID, sha)
 			return err
 		})
-		// Not found: restored or purged by somebody else meanwhile.
-		if err = fail("purge trash", err); err != nil && !errors.Is(err, ErrNotFound) {
-			return 0, err
+		switch failed = fail("purge trash", failed); {
+		case errors.Is(failed, ErrUnavailable):
+			return purged, failed
+		case failed != nil && !errors.Is(failed, ErrNotFound): // not found: restored or purged by somebody else meanwhile
+			err = errors.Join(err, fmt.Errorf("asset %s: %w", asset.ID, failed))
+		default:
+			purged++
 		}
 	}
-	return len(expired), nil
+	return purged, err
 }
 
 func assetOf(row assetRow, access Access) Asset {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -45,6 +47,18 @@ type AuditEvent struct {
 // maxUserAgent bounds what is kept of a client's word for itself, bytes.
 const maxUserAgent = 256
 
+// cleanUserAgent is what is kept of it. A client may send any bytes, but PostgreSQL takes no NUL, and nothing that is not UTF-8.
+func cleanUserAgent(agent string) string {
+	if len(agent) > maxUserAgent {
+		end := maxUserAgent
+		for end > 0 && !utf8.RuneStart(agent[end]) { // no rune is cut
+			end--
+		}
+		agent = agent[:end]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(agent, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 // change is an event that goes into the audit together with what it tells of.
 type change struct {
 	action  string
@@ -59,7 +73,7 @@ type change struct {
 func audit(ctx context.Context, q *sqlc.Queries, c change) error {
 	origin, _ := ctx.Value(originKey{}).(Origin)
 	event := sqlc.CreateAuditEventParams{
-		ID: newID(), Action: c.action, UserAgent: origin.UserAgent[:min(len(origin.UserAgent), maxUserAgent)],
+		ID: newID(), Action: c.action, UserAgent: cleanUserAgent(origin.UserAgent),
 		Success: !c.failed, RequestID: origin.RequestID,
 	}
 	if c.user != uuid.Nil {
@@ -89,9 +103,9 @@ func (s *Store) NoteFailure(ctx context.Context, userID uuid.UUID, action string
 type AuditFilter struct {
 	UserID uuid.UUID
 	Action string
-	Failed bool      // only what failed
-	After  time.Time // only later ones
-	Before time.Time // only earlier ones
+	Failed bool       // only what failed
+	After  *time.Time // only later ones
+	Before *time.Time // only earlier ones
 }
 
 // AuditEvents returns a page of events, newest first, and the number of all that pass the filter. behind begins the page behind the
@@ -107,11 +121,11 @@ func (s *Store) AuditEvents(ctx context.Context, f AuditFilter, behind uuid.UUID
 	if f.Failed {
 		q.add("not success")
 	}
-	if !f.After.IsZero() {
-		q.add("created_at > %s", f.After)
+	if f.After != nil {
+		q.add("created_at > %s", *f.After)
 	}
-	if !f.Before.IsZero() {
-		q.add("created_at < %s", f.Before)
+	if f.Before != nil {
+		q.add("created_at < %s", *f.Before)
 	}
 	if total, err = s.count(ctx, "audit_events", q); err != nil {
 		return nil, total, err

@@ -227,11 +227,22 @@ func TestPurgeTrash(t *testing.T) {
 			t.Errorf("round %d: %d, %v; want %d", round, found, err, want)
 		}
 	}
+	// One that cannot be deleted stays, and the others go.
+	exec(t, s, "update assets set deleted_at = deleted_at - interval '2 h' where original_name = '4'")
+	broken, _ := upload(t, s, alice.ID, "broken", "broken")
+	if err := s.TrashAsset(t.Context(), alice.ID, broken.ID); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s, "update assets set deleted_at = deleted_at - interval '9 h' where original_name = 'broken'")
+	exec(t, s, "update blobs set refs = 0 where sha256 = (select sha256 from assets where original_name = 'broken')")
+	if purged, err := s.PurgeTrash(t.Context(), time.Now().Add(-time.Hour), 2); purged != 1 || err == nil {
+		t.Errorf("with a broken one: %d, %v", purged, err)
+	}
 	if n := query[int](t, s, "select count(*) from assets"); n != 2 {
-		t.Errorf("%d assets left, want the one outside of the trash and the young one", n)
+		t.Errorf("%d assets left, want the one outside of the trash and the broken one", n)
 	}
 	due := query[[]string](t, s, "select array_agg(object_key order by object_key) from object_intents where delete_after <= now()")
-	if len(due) != 3 {
+	if len(due) != 4 {
 		t.Errorf("due for collection: %v of %v", due, keys)
 	}
 }

@@ -39,11 +39,18 @@ func (s *Store) EditAssets(ctx context.Context, userID uuid.UUID, ids []uuid.UUI
 	}
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
 		for _, project := range []uuid.UUID{edit.AddToProject, edit.RemoveFromProject} {
+			if project == uuid.Nil {
+				continue
+			}
 			if err := mayEditProject(ctx, q, userID, project); err != nil {
 				return err
 			}
 		}
-		rows, err := q.LockVisibleAssets(ctx, sqlc.LockVisibleAssetsParams{UserID: userID, Ids: ids})
+		wanted := sqlc.LockVisibleAssetsParams{UserID: userID, Ids: ids}
+		if _, err := q.LockVisibleAssets(ctx, wanted); err != nil {
+			return err
+		}
+		rows, err := q.LockVisibleAssets(ctx, wanted) // again: a role may have ended while the locks were waited for
 		if err != nil {
 			return err
 		}
@@ -69,9 +76,10 @@ func (s *Store) EditAssets(ctx context.Context, userID uuid.UUID, ids []uuid.UUI
 	return results, fail("edit assets", err)
 }
 
+// mayEditProject keeps a project as it is, and lets its editors pass.
 func mayEditProject(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) error {
-	if id == uuid.Nil {
-		return nil
+	if err := q.KeepProject(ctx, id); err != nil {
+		return err
 	}
 	p, err := projectFor(ctx, q, userID, id)
 	if err == nil && !p.Role.covers(AccessEditor) {

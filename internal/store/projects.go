@@ -256,19 +256,6 @@ func (s *Store) AddToProject(ctx context.Context, userID, id uuid.UUID, assets [
 	return project, fail("add to project", err)
 }
 
-// putIntoProject puts a new asset of the user into a project.
-func putIntoProject(ctx context.Context, q *sqlc.Queries, userID, id, asset uuid.UUID) error {
-	p, err := projectFor(ctx, q, userID, id)
-	if err != nil {
-		return err
-	}
-	if !p.Role.covers(AccessEditor) {
-		return ErrForbidden
-	}
-	_, err = q.AddOwnAssetsToProject(ctx, sqlc.AddOwnAssetsToProjectParams{ProjectID: id, AssetIds: []uuid.UUID{asset}, UserID: userID})
-	return err
-}
-
 // RemoveFromProject takes an asset out of a project, as an editor may.
 func (s *Store) RemoveFromProject(ctx context.Context, userID, id, asset uuid.UUID) error {
 	err := s.withProject(ctx, userID, id, AccessEditor, func(q *sqlc.Queries, _ Project) error {

@@ -98,6 +98,9 @@ func parseSearch(text string) search {
 	return search{strings.Join(words, " "), words[:min(len(words), maxWords)]}
 }
 
+// HasWords tells whether there is something to search for in a text.
+func HasWords(text string) bool { return len(parseSearch(text).words) > 0 }
+
 // Not like: of a pattern the planner guesses that each byte makes it rarer, and takes a word of two kanji for one that is nowhere. How
 // often a piece is there it knows.
 const (

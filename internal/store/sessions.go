@@ -24,17 +24,27 @@ type Session struct {
 	User User
 }
 
-// CreateSession begins a session of the user whose first refresh token is valid for lifetime.
+// CreateSession begins a session of the user whose first refresh token is valid for lifetime; ErrDisabled, and ErrNotFound if the user
+// has another password by now than the one that was verified.
 func (s *Store) CreateSession(ctx context.Context, user User, refreshToken string, lifetime time.Duration) (Session, error) {
 	if err := owned(user.ID); err != nil {
 		return Session{}, err
 	}
 	session := Session{ID: newID(), User: user}
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		now, err := q.ShareUser(ctx, user.ID) // a change of the password ends the sessions that there are, and must not miss this one
+		switch {
+		case err != nil:
+			return err
+		case now.PasswordHash != user.PasswordHash:
+			return ErrNotFound
+		case now.DisabledAt != nil:
+			return ErrDisabled
+		}
 		if err := q.CreateSession(ctx, sqlc.CreateSessionParams{ID: session.ID, UserID: user.ID}); err != nil {
 			return err
 		}
-		err := q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{Hash: hashToken(refreshToken), SessionID: session.ID, Lifetime: lifetime})
+		err = q.CreateRefreshToken(ctx, sqlc.CreateRefreshTokenParams{Hash: hashToken(refreshToken), SessionID: session.ID, Lifetime: lifetime})
 		if err != nil {
 			return err
 		}

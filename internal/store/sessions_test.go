@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
@@ -166,6 +167,50 @@ func TestExpiredTokensAreRefusedAndForgotten(t *testing.T) {
 	}
 	if _, err := s.RefreshSession(t.Context(), "young", "x", time.Hour); err != nil {
 		t.Errorf("the other session: %v", err)
+	}
+}
+
+// Whoever logs in while the password is changed, or the account disabled, is out afterwards.
+func TestSessionsOfAFormerPassword(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	alice := newUser(t, s, "alice")
+	disabled := true
+	for i := range 20 {
+		change := func() error {
+			return s.ChangePassword(t.Context(), alice.ID, uuid.Nil, alice.PasswordHash, fmt.Sprint("hash ", i))
+		}
+		if i == 19 {
+			change = func() error {
+				_, err := s.AdministerUser(t.Context(), uuid.Nil, alice.ID, UserAdministration{Disabled: &disabled})
+				return err
+			}
+		}
+		var all sync.WaitGroup
+		for login := range 4 {
+			all.Go(func() {
+				_, err := s.CreateSession(t.Context(), alice, fmt.Sprint("token ", i, login), time.Hour)
+				if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisabled) {
+					t.Error(err)
+				}
+			})
+		}
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		if n := query[int](t, s, "select count(*) from sessions where revoked_at is null"); n != 0 {
+			t.Fatalf("%d sessions go on", n)
+		}
+		if i < 19 {
+			if _, err := s.CreateSession(t.Context(), alice, fmt.Sprint("late token ", i), time.Hour); !errors.Is(err, ErrNotFound) {
+				t.Errorf("a session by the former password: %v", err)
+			}
+			alice.PasswordHash = fmt.Sprint("hash ", i)
+		}
+	}
+	if _, err := s.CreateSession(t.Context(), alice, "x", time.Hour); !errors.Is(err, ErrDisabled) {
+		t.Errorf("a session of a disabled account: %v", err)
 	}
 }
 

@@ -124,6 +124,7 @@ func owned(userID uuid.UUID) error {
 // SQLSTATEs, postgresql.org/docs/15/errcodes-appendix.html.
 const (
 	stateUniqueViolation  = "23505"
+	stateForeignKey       = "23503" // what a row refers to is gone by now
 	stateLockNotAvailable = "55P03"
 	stateDeadlock         = "40P01"
 	stateNoSuchDatabase   = "3D000"
@@ -141,6 +142,7 @@ func fail(operation string, err error) error {
 		return nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrChanged), errors.Is(err, ErrUnavailable),
 		errors.Is(err, ErrUploadExpired), errors.Is(err, ErrTooManyPieces), errors.Is(err, ErrTooManyKeys), errors.Is(err, ErrLastAdmin),
+		errors.Is(err, ErrDisabled),
 		errors.Is(err, ErrForbidden), errors.Is(err, ErrOtherKind), errors.Is(err, ErrNothingDone), errors.Is(err, errAnswered), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", operation, err)
 	case errors.Is(err, pgx.ErrNoRows):
@@ -148,7 +150,7 @@ func fail(operation string, err error) error {
 	case !errors.As(err, &server):
 		// No answer from the server: refused, reset, timed out.
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)
-	case server.Code == stateUniqueViolation, server.Code == stateLockNotAvailable, server.Code == stateDeadlock:
+	case server.Code == stateUniqueViolation, server.Code == stateForeignKey, server.Code == stateLockNotAvailable, server.Code == stateDeadlock:
 		return fmt.Errorf("%s: %w: %w", operation, ErrConflict, err)
 	case unavailableState(server.Code):
 		return fmt.Errorf("%s: %w: %w", operation, ErrUnavailable, err)

@@ -273,8 +273,10 @@ func TestListAssetsFilters(t *testing.T) {
 		"all tags":      {AssetFilter{Tags: []string{"red", "勇者"}, AllTags: true}, []string{"hero"}},
 		"odd tag":       {AssetFilter{Tags: []string{"Dragon's Lair; --"}}, []string{"jump"}},
 		"no such tag":   {AssetFilter{Tags: []string{"re%", "gre_n"}}, nil},
-		"after":         {AssetFilter{CreatedAfter: hero.CreatedAt}, []string{"jump", "slime"}},
-		"before":        {AssetFilter{CreatedBefore: jump.CreatedAt}, []string{"hero", "slime"}},
+		"after":         {AssetFilter{CreatedAfter: &hero.CreatedAt}, []string{"jump", "slime"}},
+		"before":        {AssetFilter{CreatedBefore: &jump.CreatedAt}, []string{"hero", "slime"}},
+		"before time":   {AssetFilter{CreatedBefore: &time.Time{}}, nil},
+		"no words":      {AssetFilter{Search: "\u3000"}, nil},
 		"trash":         {AssetFilter{Trashed: true}, []string{"gone"}},
 		"kind and tags": {AssetFilter{FileType: Audio, Tags: []string{"red"}}, []string{"jump"}},
 	} {

@@ -37,6 +37,9 @@ type NewUser struct {
 	Email, Username, PasswordHash string
 }
 
+// ErrDisabled means that an administrator has disabled the account.
+var ErrDisabled = errors.New("account disabled")
+
 // Both are an ErrConflict.
 var (
 	ErrEmailTaken    = fmt.Errorf("email taken: %w", ErrConflict)
@@ -113,6 +116,15 @@ func (s *Store) ChangePassword(ctx context.Context, userID, session uuid.UUID, f
 		return audit(ctx, q, change{action: "user.password", user: userID, of: "user", id: userID.String()})
 	})
 	return fail("change password", err)
+}
+
+// refuseDisabled ends what a user began before the account was disabled; ErrDisabled.
+func refuseDisabled(ctx context.Context, q *sqlc.Queries, userID uuid.UUID) error {
+	disabled, err := q.UserDisabled(ctx, userID)
+	if err == nil && disabled {
+		err = ErrDisabled
+	}
+	return err
 }
 
 // UserByLogin finds an account by its email or user name, whatever the case; a user

@@ -45,6 +45,9 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 		return Asset{}, false, err
 	}
 	err = s.inTxWithJobs(ctx, func(q *sqlc.Queries, tx pgx.Tx) error {
+		if err := refuseDisabled(ctx, q, userID); err != nil {
+			return err
+		}
 		before, err := lockForEdit(ctx, q, userID, n.AssetID, versions)
 		if err != nil {
 			return err
@@ -86,16 +89,16 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 
 // lockForEdit returns an asset that no other change has at the time, if the user may edit it and it is in a wanted version.
 func lockForEdit(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID, versions []time.Time) (sqlc.LockAssetRow, error) {
-	visible, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+	asset, err := q.LockAsset(ctx, id)
+	if err != nil {
+		return sqlc.LockAssetRow{}, err
+	}
+	visible, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}) // under the lock: a role may end while that is waited for
 	if err != nil {
 		return sqlc.LockAssetRow{}, err
 	}
 	if !Access(visible.Access).covers(AccessEditor) {
 		return sqlc.LockAssetRow{}, ErrForbidden
-	}
-	asset, err := q.LockAsset(ctx, id)
-	if err != nil {
-		return sqlc.LockAssetRow{}, err
 	}
 	for _, version := range versions {
 		if asset.UpdatedAt.Equal(version) {

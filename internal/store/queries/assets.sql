@@ -27,6 +27,10 @@ update assets set original_name = $2, category = $3, tags = $4, search_text = $5
     updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1;
 
+-- name: LockOwnAsset :one
+-- In the trash or not.
+select updated_at, deleted_at from assets where id = $1 and user_id = $2 for update;
+
 -- name: AssetOrTrash :one
 select id from assets where id = $1 and user_id = $2;
 
@@ -38,7 +42,6 @@ where id = $1 and user_id = $2 and deleted_at is null
 -- name: DeleteAsset :one
 delete from assets
 where id = $1 and user_id = $2
-  and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]))
 returning sha256;
 
 -- name: DeleteTrashedAsset :one
@@ -78,9 +81,9 @@ where a.id = any(sqlc.arg(ids)::uuid[]);
 -- name: TrashAssets :exec
 update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond') where id = any(sqlc.arg(ids)::uuid[]);
 
--- name: RestoreAsset :execrows
+-- name: RestoreAsset :exec
 update assets set deleted_at = null, updated_at = greatest(now(), updated_at + interval '1 microsecond')
-where id = $1 and user_id = $2 and deleted_at is not null;
+where id = $1 and user_id = $2;
 
 -- name: TagCounts :many
 select tag::text as name, count(*) as assets

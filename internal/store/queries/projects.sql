@@ -12,6 +12,10 @@ where p.id = sqlc.arg(id) and m.user_id = sqlc.arg(user_id);
 -- name: LockProject :exec
 select id from projects where id = $1 for update;
 
+-- name: KeepProject :exec
+-- It is not deleted, and no membership changes, until the transaction ends; others may put something into it meanwhile.
+select id from projects where id = $1 for key share;
+
 -- name: UpdateProject :exec
 update projects set name = coalesce(sqlc.narg(name), name), description = coalesce(sqlc.narg(description), description), updated_at = now()
 where id = $1;

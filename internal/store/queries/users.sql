@@ -42,5 +42,12 @@ select * from users
 where (sqlc.narg(before)::uuid is null or id < sqlc.narg(before)::uuid)
 order by id desc limit $1 offset $2;
 
+-- name: ShareUser :one
+-- Neither the password nor what administrators say changes until the transaction ends.
+select password_hash, disabled_at from users where id = $1 for share;
+
+-- name: UserDisabled :one
+select (disabled_at is not null)::boolean from users where id = $1;
+
 -- name: LockUser :exec
 select id from users where id = $1 for update;

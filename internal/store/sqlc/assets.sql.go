@@ -178,18 +178,16 @@ func (q *Queries) CreateAsset(ctx context.Context, arg CreateAssetParams) (Creat
 const deleteAsset = `-- name: DeleteAsset :one
 delete from assets
 where id = $1 and user_id = $2
-  and ($3::timestamptz[] is null or updated_at = any($3::timestamptz[]))
 returning sha256
 `
 
 type DeleteAssetParams struct {
-	ID       uuid.UUID
-	UserID   uuid.UUID
-	Versions []time.Time
+	ID     uuid.UUID
+	UserID uuid.UUID
 }
 
 func (q *Queries) DeleteAsset(ctx context.Context, arg DeleteAssetParams) ([]byte, error) {
-	row := q.db.QueryRow(ctx, deleteAsset, arg.ID, arg.UserID, arg.Versions)
+	row := q.db.QueryRow(ctx, deleteAsset, arg.ID, arg.UserID)
 	var sha256 []byte
 	err := row.Scan(&sha256)
 	return sha256, err
@@ -295,6 +293,28 @@ func (q *Queries) LockAsset(ctx context.Context, id uuid.UUID) (LockAssetRow, er
 	return i, err
 }
 
+const lockOwnAsset = `-- name: LockOwnAsset :one
+select updated_at, deleted_at from assets where id = $1 and user_id = $2 for update
+`
+
+type LockOwnAssetParams struct {
+	ID     uuid.UUID
+	UserID uuid.UUID
+}
+
+type LockOwnAssetRow struct {
+	UpdatedAt time.Time
+	DeletedAt *time.Time
+}
+
+// In the trash or not.
+func (q *Queries) LockOwnAsset(ctx context.Context, arg LockOwnAssetParams) (LockOwnAssetRow, error) {
+	row := q.db.QueryRow(ctx, lockOwnAsset, arg.ID, arg.UserID)
+	var i LockOwnAssetRow
+	err := row.Scan(&i.UpdatedAt, &i.DeletedAt)
+	return i, err
+}
+
 const lockVisibleAssets = `-- name: LockVisibleAssets :many
 select a.id, a.user_id, a.original_name, a.tags, (a.user_id = $1 or exists (
     select from project_assets pa join project_members m on m.project_id = pa.project_id
@@ -349,9 +369,9 @@ func (q *Queries) LockVisibleAssets(ctx context.Context, arg LockVisibleAssetsPa
 	return items, nil
 }
 
-const restoreAsset = `-- name: RestoreAsset :execrows
+const restoreAsset = `-- name: RestoreAsset :exec
 update assets set deleted_at = null, updated_at = greatest(now(), updated_at + interval '1 microsecond')
-where id = $1 and user_id = $2 and deleted_at is not null
+where id = $1 and user_id = $2
 `
 
 type RestoreAssetParams struct {
@@ -359,12 +379,9 @@ type RestoreAssetParams struct {
 	UserID uuid.UUID
 }
 
-func (q *Queries) RestoreAsset(ctx context.Context, arg RestoreAssetParams) (int64, error) {
-	result, err := q.db.Exec(ctx, restoreAsset, arg.ID, arg.UserID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) RestoreAsset(ctx context.Context, arg RestoreAssetParams) error {
+	_, err := q.db.Exec(ctx, restoreAsset, arg.ID, arg.UserID)
+	return err
 }
 
 const tagCounts = `-- name: TagCounts :many

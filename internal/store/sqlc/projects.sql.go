@@ -109,6 +109,16 @@ func (q *Queries) DeleteProject(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const keepProject = `-- name: KeepProject :exec
+select id from projects where id = $1 for key share
+`
+
+// It is not deleted, and no membership changes, until the transaction ends; others may put something into it meanwhile.
+func (q *Queries) KeepProject(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, keepProject, id)
+	return err
+}
+
 const lockProject = `-- name: LockProject :exec
 select id from projects where id = $1 for update
 `

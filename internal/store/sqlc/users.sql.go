@@ -7,6 +7,7 @@ package sqlc
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -198,6 +199,23 @@ func (q *Queries) SetPassword(ctx context.Context, arg SetPasswordParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const shareUser = `-- name: ShareUser :one
+select password_hash, disabled_at from users where id = $1 for share
+`
+
+type ShareUserRow struct {
+	PasswordHash string
+	DisabledAt   *time.Time
+}
+
+// Neither the password nor what administrators say changes until the transaction ends.
+func (q *Queries) ShareUser(ctx context.Context, id uuid.UUID) (ShareUserRow, error) {
+	row := q.db.QueryRow(ctx, shareUser, id)
+	var i ShareUserRow
+	err := row.Scan(&i.PasswordHash, &i.DisabledAt)
+	return i, err
+}
+
 const updateUser = `-- name: UpdateUser :one
 update users set email = coalesce($2, email), username = coalesce($3, username), updated_at = now()
 where id = $1
@@ -264,4 +282,15 @@ func (q *Queries) UserByUsername(ctx context.Context, username string) (User, er
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const userDisabled = `-- name: UserDisabled :one
+select (disabled_at is not null)::boolean from users where id = $1
+`
+
+func (q *Queries) UserDisabled(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, userDisabled, id)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
