@@ -159,12 +159,15 @@ func (s *scene) send(pattern, token, query, body string, makeForm func() *form, 
 
 // document is what the test reads of the OpenAPI document.
 type document struct {
-	OpenAPI string
-	Paths   map[string]map[string]struct {
+	OpenAPI    string
+	Components struct{ Schemas map[string]jsonSchema }
+	Paths      map[string]map[string]struct {
 		OperationID, Summary string
 		Security             []map[string][]string
-		Responses            map[string]any
-		Parameters           []struct{ Name, In string }
+		Responses            map[string]struct {
+			Content map[string]struct{ Schema jsonSchema }
+		}
+		Parameters []struct{ Name, In string }
 	}
 }
 
@@ -201,7 +204,17 @@ func TestContract(t *testing.T) {
 				continue
 			}
 			delete(missing, pattern)
-			s.try(t, pattern, e, len(op.Security) > 0, op.Responses)
+			answer := s.try(t, pattern, e, len(op.Security) > 0)
+			for _, status := range []int{e.status, http.StatusTooManyRequests} {
+				if _, ok := op.Responses[fmt.Sprint(status)]; !ok {
+					t.Errorf("%s: the document does not tell of %d", pattern, status)
+				}
+			}
+			if described, ok := op.Responses[fmt.Sprint(e.status)].Content["application/json"]; ok {
+				var body any
+				answer.decode(&body)
+				doc.check(t, pattern, described.Schema, body)
+			}
 		}
 	}
 	for pattern := range missing {
@@ -209,7 +222,73 @@ func TestContract(t *testing.T) {
 	}
 }
 
-func (s *scene) try(t *testing.T, pattern string, e example, private bool, responses map[string]any) {
+// jsonSchema is what the test knows of JSON Schema: a type (or several), and what is within.
+type jsonSchema map[string]any
+
+// check compares what was sent with what the document says: every field is described, is there if it must be, and has its type.
+func (d document) check(t *testing.T, where string, schema jsonSchema, value any) {
+	t.Helper()
+	if ref, ok := schema["$ref"].(string); ok {
+		schema = d.Components.Schemas[strings.TrimPrefix(ref, "#/components/schemas/")]
+	}
+	if choices, ok := schema["anyOf"].([]any); ok {
+		if value != nil {
+			d.check(t, where, jsonSchema(choices[0].(map[string]any)), value)
+		}
+		return
+	}
+	kinds, ok := schema["type"].([]any)
+	if !ok && schema["type"] != nil {
+		kinds = []any{schema["type"]}
+	}
+	kind := "object"
+	switch v := value.(type) {
+	case nil:
+		kind = "null"
+	case string:
+		kind = "string"
+		if schema["format"] == "uuid" && uuid.Validate(v) != nil {
+			t.Errorf("%s: %q is no UUID", where, v)
+		}
+	case bool:
+		kind = "boolean"
+	case float64:
+		kind = "number"
+		if slices.Contains(kinds, any("integer")) && v == float64(int64(v)) {
+			kind = "integer"
+		}
+	case []any:
+		kind = "array"
+		items, _ := schema["items"].(map[string]any)
+		for i, item := range v {
+			d.check(t, fmt.Sprintf("%s[%d]", where, i), items, item)
+		}
+	case map[string]any:
+		properties, known := schema["properties"].(map[string]any)
+		for name, field := range v {
+			if property, ok := properties[name].(map[string]any); ok {
+				d.check(t, where+"."+name, property, field)
+			} else if known {
+				t.Errorf("%s: the document does not tell of %s", where, name)
+			}
+		}
+		required, _ := schema["required"].([]any)
+		for _, name := range required {
+			if _, ok := v[name.(string)]; !ok {
+				t.Errorf("%s has no %s", where, name)
+			}
+		}
+		if schema["additionalProperties"] != nil {
+			t.Errorf("%s: clients are told to refuse fields that come later", where)
+		}
+	}
+	if len(kinds) > 0 && !slices.Contains(kinds, any(kind)) {
+		t.Errorf("%s is %s, the document says %v", where, kind, kinds)
+	}
+}
+
+// try sends the examples of a route, and returns what the good one was answered.
+func (s *scene) try(t *testing.T, pattern string, e example, private bool) reply {
 	t.Helper()
 	token := s.alice.AccessToken
 	if e.admin {
@@ -236,14 +315,11 @@ func (s *scene) try(t *testing.T, pattern string, e example, private bool, respo
 			refused(good(s.alice.AccessToken), http.StatusForbidden, "FORBIDDEN")
 		}
 	}
-	if r := good(token); r.status != e.status {
+	r := good(token)
+	if r.status != e.status {
 		t.Errorf("%s: %d, want %d: %s", pattern, r.status, e.status, r.body)
 	}
-	for _, status := range []int{e.status, http.StatusTooManyRequests} {
-		if responses[fmt.Sprint(status)] == nil {
-			t.Errorf("%s: the document does not tell of %d", pattern, status)
-		}
-	}
+	return r
 }
 
 // The docs page needs nothing from elsewhere, and has every route.

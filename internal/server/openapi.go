@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 )
 
 // humaConfig is plain JSON, without huma's documentation routes, links and $schema fields.
@@ -65,6 +66,48 @@ func documentErrors(api huma.API, op *huma.Operation) {
 	for _, name := range pathParameters(op.Path) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
+}
+
+// describeAnswers makes the schemas of answers say what is sent, once all routes are registered: huma describes what Go could decode.
+// Clients are not to refuse fields that come later; lists are never null; null is what a pointer may be; ids have a form.
+func describeAnswers(api *huma.OpenAPI) {
+	schemas := api.Components.Schemas
+	for name, schema := range schemas.Map() {
+		if strings.HasSuffix(name, "RequestBody") {
+			continue
+		}
+		schema.AdditionalProperties = nil
+		for _, field := range reflect.VisibleFields(schemas.TypeFromRef("#/components/schemas/" + name)) {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if property := schema.Properties[key]; property != nil {
+				schema.Properties[key] = describeField(property, field.Type)
+			}
+		}
+	}
+	for _, op := range operations(api) {
+		delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity)) // ours is 400
+		conditional := slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == "If-None-Match" })
+		if unchanged := strconv.Itoa(http.StatusNotModified); conditional && op.Responses[unchanged] == nil {
+			op.Responses[unchanged] = &huma.Response{Description: "What the client has is still right"}
+		}
+	}
+}
+
+// describeField is the schema of a field of an answer.
+func describeField(schema *huma.Schema, field reflect.Type) *huma.Schema {
+	null := field.Kind() == reflect.Pointer
+	if null {
+		field = field.Elem()
+	}
+	switch {
+	case field == reflect.TypeFor[uuid.UUID]():
+		schema.Format, schema.Nullable = "uuid", null
+	case field.Kind() == reflect.Slice && schema.Items != nil:
+		schema.Nullable, schema.Items = null, describeField(schema.Items, field.Elem())
+	case null && schema.Ref != "":
+		return &huma.Schema{AnyOf: []*huma.Schema{schema, {Type: "null"}}}
+	}
+	return schema
 }
 
 // assetFields are what an upload's form may hold besides the file.

@@ -33,10 +33,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET "+config.PathReady, s.ready)
 
 	// auth.go
-	public(api, "POST /api/auth/register", "Make an account and log in", http.StatusCreated, s.register)
-	public(api, "POST /api/auth/login", "Log in by email or user name", http.StatusOK, s.login)
-	public(api, "POST /api/auth/refresh", "Exchange a refresh token for new tokens", http.StatusOK, s.refresh)
-	public(api, "POST /api/auth/logout", "End the session", http.StatusNoContent, s.logout)
+	public(api, "POST /api/auth/register", "Make an account and log in", http.StatusCreated, s.register, http.StatusConflict)
+	public(api, "POST /api/auth/login", "Log in by email or user name", http.StatusOK, s.login, http.StatusUnauthorized, http.StatusForbidden)
+	public(api, "POST /api/auth/refresh", "Exchange a refresh token for new tokens", http.StatusOK, s.refresh, http.StatusUnauthorized, http.StatusConflict)
+	public(api, "POST /api/auth/logout", "End the session", http.StatusNoContent, s.logout, http.StatusUnauthorized, http.StatusForbidden)
 
 	// profile.go, api_keys.go
 	private(api, "GET /api/auth/profile", "The caller's account, with counts", http.StatusOK, reads, s.profile)
@@ -97,6 +97,8 @@ func (s *Server) routes() http.Handler {
 	private(api, "GET /api/admin/users", "List all accounts", http.StatusOK, administers, s.listUsers)
 	private(api, "PATCH /api/admin/users/{id}", "Change an account", http.StatusOK, administers, s.administerUser)
 
+	describeAnswers(api.huma.OpenAPI())
+
 	// openapi.go; what tells of the API needs no login
 	mux.HandleFunc("GET /api/openapi.json", s.openAPI(api.huma))
 	mux.HandleFunc("GET /api/docs", s.docs(api.huma))
@@ -150,9 +152,9 @@ type none struct{}
 
 // public registers a JSON route that needs no login. In is decoded and checked by its
 // tags, Out is encoded; an error becomes the answer that the table in errors.go says.
-func public[In, Out any](api routeList, pattern, summary string, status int, handle func(context.Context, *In) (*Out, error)) {
+func public[In, Out any](api routeList, pattern, summary string, status int, handle func(context.Context, *In) (*Out, error), refusals ...int) {
 	op := operation(pattern, summary, status)
-	op.Errors = []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	op.Errors = append(refusals, http.StatusBadRequest, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		limiter := api.server.limiter
