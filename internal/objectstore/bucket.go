@@ -125,6 +125,8 @@ func newBucket(ctx context.Context, c config.Bucket, observe func(operation stri
 		HTTPClient: httpClient,
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = 3, time.Second // a client is waiting
+			// versitygw's answer where the folder of a key goes at this moment, with its last object.
+			o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{"ExistingObjectIsDirectory": {}}})
 		}),
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
