@@ -38,6 +38,8 @@ const maxConnections = 10
 type Store struct {
 	pool    *pgxpool.Pool
 	queries *sqlc.Queries
+
+	tagCounts, categoryCounts recent
 }
 
 // Open returns a Store on the database at url. It does not connect: a database that is
