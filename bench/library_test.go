@@ -236,7 +236,7 @@ func fillLibrary(b *testing.B, env []string, user uuid.UUID, count int) (project
 			b.Fatal(err)
 		}
 	}
-	exec("create index assets_grams on assets using gin (grams) with (fastupdate = off)")
+	exec("create index assets_grams on assets using gin (grams) with (gin_pending_list_limit = 512)")
 	made, err := db.CreateProject(ctx, user, store.NewProject{Name: "Large"})
 	if err != nil {
 		b.Fatal(err)

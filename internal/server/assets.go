@@ -136,6 +136,14 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	if !isText(in.Search) {
 		return f, invalid("search", "holds control characters")
 	}
+	if in.Search != "" {
+		switch words := store.SearchWords(in.Search); { // what they are is told where they are normalized: U+3000 is a blank
+		case words == 0:
+			return f, invalid("search", "is empty: leave it out, or say what to list")
+		case words > store.MaxWords:
+			return f, invalid("search", fmt.Sprintf("has more than %d words", store.MaxWords))
+		}
+	}
 	f.Search = in.Search
 	if !isText(in.Category) {
 		return f, invalid("category", "holds control characters")

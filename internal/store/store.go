@@ -112,6 +112,7 @@ const (
 	stateUniqueViolation  = "23505"
 	stateLockNotAvailable = "55P03"
 	stateDeadlock         = "40P01"
+	stateQueryCanceled    = "57014"
 	stateNoSuchDatabase   = "3D000"
 	stateNoSuchSchema     = "3F000"
 	stateNoSuchTable      = "42P01"

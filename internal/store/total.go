@@ -19,7 +19,7 @@ type Total struct {
 // countedRows is up to how many rows a total is exact: so many are counted in a few milliseconds, whatever the filter.
 const countedRows = 1000
 
-// count counts the rows of a table that meet the conditions; of more than countedRows it asks the planner.
+// count counts the rows of a table, or of a join, that meet the conditions; of more than countedRows it asks the planner.
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
 	rows := fmt.Sprintf("select from %s%s", table, q.where())
 	var total Total
@@ -55,6 +55,14 @@ func (c *conditions) add(condition string, values ...any) {
 		places[i] = fmt.Sprintf("$%d", len(c.args))
 	}
 	c.parts = append(c.parts, fmt.Sprintf(condition, places...))
+}
+
+// anyOf appends that one of the conditions holds which are added to any.
+func (c *conditions) anyOf(add func(any *conditions)) {
+	either := conditions{args: c.args}
+	add(&either)
+	c.args = either.args
+	c.parts = append(c.parts, "("+strings.Join(either.parts, " or ")+")")
 }
 
 // planned are the arguments, for a query that is planned with them: a plan that is kept for any arguments cannot use an index for the

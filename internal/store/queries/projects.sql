@@ -2,12 +2,30 @@
 insert into projects (id, name, description) values ($1, $2, $3);
 
 -- name: Project :one
-select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner,
-    (select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = p.id and a.deleted_at is null) as assets
+select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner
 from projects p
 join project_members m on m.project_id = p.id
 join project_members o on o.project_id = p.id and o.role = 'owner'
 where p.id = sqlc.arg(id) and m.user_id = sqlc.arg(user_id);
+
+-- name: CountProjectAssets :one
+select count(*) from project_assets where project_id = $1 and not asset_trashed;
+
+-- name: ProjectAssetOwners :many
+-- From one owner to the next by the index, however many assets each has.
+with recursive owners as (
+    (
+        select first.asset_user_id from project_assets first
+        where first.project_id = $1 and not first.asset_trashed order by first.asset_user_id limit 1
+    )
+    union all
+    select (
+        select pa.asset_user_id from project_assets pa
+        where pa.project_id = $1 and not pa.asset_trashed and pa.asset_user_id > owners.asset_user_id
+        order by pa.asset_user_id limit 1
+    ) from owners where owners.asset_user_id is not null
+)
+select asset_user_id::uuid as owner from owners where asset_user_id is not null limit $2;
 
 -- name: LockProject :exec
 select id from projects where id = $1 for update;

@@ -85,6 +85,17 @@ func (q *Queries) CopyOwnProjectAssets(ctx context.Context, arg CopyOwnProjectAs
 	return result.RowsAffected(), nil
 }
 
+const countProjectAssets = `-- name: CountProjectAssets :one
+select count(*) from project_assets where project_id = $1 and not asset_trashed
+`
+
+func (q *Queries) CountProjectAssets(ctx context.Context, projectID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countProjectAssets, projectID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const createProject = `-- name: CreateProject :exec
 insert into projects (id, name, description) values ($1, $2, $3)
 `
@@ -148,8 +159,7 @@ func (q *Queries) OwnAssets(ctx context.Context, arg OwnAssetsParams) ([]uuid.UU
 }
 
 const project = `-- name: Project :one
-select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner,
-    (select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = p.id and a.deleted_at is null) as assets
+select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner
 from projects p
 join project_members m on m.project_id = p.id
 join project_members o on o.project_id = p.id and o.role = 'owner'
@@ -169,7 +179,6 @@ type ProjectRow struct {
 	UpdatedAt   time.Time
 	Role        string
 	Owner       uuid.UUID
-	Assets      int64
 }
 
 func (q *Queries) Project(ctx context.Context, arg ProjectParams) (ProjectRow, error) {
@@ -183,9 +192,50 @@ func (q *Queries) Project(ctx context.Context, arg ProjectParams) (ProjectRow, e
 		&i.UpdatedAt,
 		&i.Role,
 		&i.Owner,
-		&i.Assets,
 	)
 	return i, err
+}
+
+const projectAssetOwners = `-- name: ProjectAssetOwners :many
+with recursive owners as (
+    (
+        select first.asset_user_id from project_assets first
+        where first.project_id = $1 and not first.asset_trashed order by first.asset_user_id limit 1
+    )
+    union all
+    select (
+        select pa.asset_user_id from project_assets pa
+        where pa.project_id = $1 and not pa.asset_trashed and pa.asset_user_id > owners.asset_user_id
+        order by pa.asset_user_id limit 1
+    ) from owners where owners.asset_user_id is not null
+)
+select asset_user_id::uuid as owner from owners where asset_user_id is not null limit $2
+`
+
+type ProjectAssetOwnersParams struct {
+	ProjectID uuid.UUID
+	Limit     int32
+}
+
+// From one owner to the next by the index, however many assets each has.
+func (q *Queries) ProjectAssetOwners(ctx context.Context, arg ProjectAssetOwnersParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, projectAssetOwners, arg.ProjectID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var owner uuid.UUID
+		if err := rows.Scan(&owner); err != nil {
+			return nil, err
+		}
+		items = append(items, owner)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const projectMember = `-- name: ProjectMember :one
