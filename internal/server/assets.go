@@ -72,7 +72,7 @@ type ListAssetsQuery struct {
 	CreatedAfter  time.Time      `query:"createdAfter"`
 	CreatedBefore time.Time      `query:"createdBefore"`
 	Deleted       bool           `query:"deleted"`
-	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script."`
+	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script; eight at most."`
 	SortBy        store.Sort     `query:"sortBy" enum:"rank,createdAt,updatedAt,originalName,fileSize" doc:"Absent: rank with a search, else createdAt."`
 	SortOrder     string         `query:"sortOrder" enum:"asc,desc" default:"desc"`
 }

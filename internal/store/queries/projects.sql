@@ -58,10 +58,11 @@ where m.project_id = $1
 order by m.role <> 'owner', lower(u.username);
 
 -- name: AddOwnAssetsToProject :many
--- Of those that are the user's, which ones were not in it.
+-- Of those that are the user's, which ones were not in it. A trigger locks each: in an order that lets no two changes wait for each other.
 insert into project_assets (project_id, asset_id)
 select sqlc.arg(project_id)::uuid, a.id from assets a
 where a.id = any(sqlc.arg(asset_ids)::uuid[]) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
+order by a.id
 on conflict do nothing
 returning asset_id;
 
@@ -71,7 +72,8 @@ select id from assets where id = any(sqlc.arg(asset_ids)::uuid[]) and user_id = 
 -- name: CopyOwnProjectAssets :execrows
 insert into project_assets (project_id, asset_id)
 select sqlc.arg(copy)::uuid, pa.asset_id from project_assets pa join assets a on a.id = pa.asset_id
-where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null;
+where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
+order by a.id;
 
 -- name: RemoveAssetFromProject :execrows
 delete from project_assets where project_id = $1 and asset_id = $2;

@@ -16,6 +16,7 @@ const addOwnAssetsToProject = `-- name: AddOwnAssetsToProject :many
 insert into project_assets (project_id, asset_id)
 select $1::uuid, a.id from assets a
 where a.id = any($2::uuid[]) and a.user_id = $3 and a.deleted_at is null
+order by a.id
 on conflict do nothing
 returning asset_id
 `
@@ -26,7 +27,7 @@ type AddOwnAssetsToProjectParams struct {
 	UserID    uuid.UUID
 }
 
-// Of those that are the user's, which ones were not in it.
+// Of those that are the user's, which ones were not in it. A trigger locks each: in an order that lets no two changes wait for each other.
 func (q *Queries) AddOwnAssetsToProject(ctx context.Context, arg AddOwnAssetsToProjectParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, addOwnAssetsToProject, arg.ProjectID, arg.AssetIds, arg.UserID)
 	if err != nil {
@@ -69,6 +70,7 @@ const copyOwnProjectAssets = `-- name: CopyOwnProjectAssets :execrows
 insert into project_assets (project_id, asset_id)
 select $1::uuid, pa.asset_id from project_assets pa join assets a on a.id = pa.asset_id
 where pa.project_id = $2 and a.user_id = $3 and a.deleted_at is null
+order by a.id
 `
 
 type CopyOwnProjectAssetsParams struct {
