@@ -3,13 +3,17 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +27,26 @@ import (
 
 // What a request for a part of a library of a million assets may take, 99 of 100 times.
 const (
-	libraryAssets = 1_000_000
-	limitList     = 50 * time.Millisecond
-	limitSearch   = 150 * time.Millisecond
+	limitList   = 50 * time.Millisecond
+	limitSearch = 150 * time.Millisecond
 )
+
+// projectAssets of the library's assets are in one project.
+const projectAssets = 100_000
+
+// libraryAssets is how many the library has: a million, or LIBRARY_ASSETS for a quicker look.
+func libraryAssets(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv("LIBRARY_ASSETS")
+	if text == "" {
+		return 1_000_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < projectAssets {
+		b.Fatalf("LIBRARY_ASSETS is no number of at least %d", projectAssets)
+	}
+	return n
+}
 
 // BenchmarkLibrary asks the real binary for parts of one user's library of a million assets, one request at a time.
 func BenchmarkLibrary(b *testing.B) {
@@ -35,8 +55,9 @@ func BenchmarkLibrary(b *testing.B) {
 	server := startServer(b, program, env, "RATE_LIMIT_GENERAL=0")
 	defer server.stop(b)
 	l := &library{b: b, url: server.url}
-	user := l.register("artist")
-	fillLibrary(b, env, libraryAssets, func(int) uuid.UUID { return user })
+	user, count := l.register("artist"), libraryAssets(b)
+	fillLibrary(b, env, count, func(int) uuid.UUID { return user })
+	project := fillProject(b, env, user, count)
 
 	lists := map[string][]string{"list": nil, "filter": nil, "search": nil}
 	for _, sort := range []string{"createdAt", "updatedAt", "originalName", "fileSize"} {
@@ -47,24 +68,34 @@ func BenchmarkLibrary(b *testing.B) {
 	lists["filter"] = []string{
 		"fileType=AUDIO", "category=category+7", "category=category+7&sortBy=originalName", "tags=tag+3", "tags=tag+190", "tags=tag+3&tags=tag+190&tagMode=all", "tags=tag+190&sortBy=fileSize",
 		"category=nothing", "tags=nothing", "createdAfter=2026-01-01T00:00:00Z", "createdBefore=2025-01-02T00:00:00Z", "fileType=AUDIO&category=category+7&tags=tag+3",
+		"minWidth=64", "minWidth=4000", "minWidth=4095", "maxWidth=1&sortBy=originalName", "minWidth=9999", "minWidth=1024&maxHeight=8", "minDuration=299.99", "minDuration=1&sortBy=fileSize",
 	}
 	for _, words := range []string{"gob", "goblin", "goblin walk", "勇者", "勇", "の勇", "png", "a", "xyzzy", "walk_000999", "999", "goblin 勇者", "tag 190", "goblim", "zombie run 0001"} {
 		lists["search"] = append(lists["search"], "search="+url.QueryEscape(words))
 	}
+	for _, kind := range []string{"list", "search"} {
+		for _, query := range lists[kind] {
+			lists["project-"+kind] = append(lists["project-"+kind], query+"&projectId="+project.String())
+		}
+	}
 	for name, queries := range lists {
 		var worst time.Duration
 		for _, query := range queries {
-			took := l.measure(query)
-			b.Logf("%-8s %6.1f ms  %s", name, milliseconds(took), query)
+			took := l.measure("/api/assets?" + query)
+			b.Logf("%-14s %6.1f ms  %s", name, milliseconds(took), query)
 			worst = max(worst, took)
 		}
 		limit := limitList
-		if name == "search" {
+		if strings.HasSuffix(name, "search") {
 			limit = limitSearch
 		}
 		report(b, name+"-p99", "ms", milliseconds(worst), milliseconds(limit))
 	}
-	report(b, "deep-page-p99", "ms", milliseconds(l.deepPages()), milliseconds(limitList))
+	report(b, "deep-page-p99", "ms", milliseconds(l.deepPages("", count/2)), milliseconds(limitList))
+	report(b, "project-deep-page-p99", "ms", milliseconds(l.deepPages("projectId="+project.String()+"&", projectAssets/2)), milliseconds(limitList))
+	for name, path := range map[string]string{"project": "/api/projects/" + project.String(), "projects": "/api/projects", "tags": "/api/assets/tags", "categories": "/api/assets/categories"} {
+		report(b, name+"-p99", "ms", milliseconds(l.measure(path)), milliseconds(limitList))
+	}
 	b.ReportMetric(0, "ns/op") // says nothing here
 }
 
@@ -121,10 +152,10 @@ func post(t testing.TB, url string, body, into any) {
 	}
 }
 
-// page asks for a part of the list, and returns how long it took and the cursor of the next part.
-func (l *library) page(query string) (took time.Duration, next string) {
+// get asks for a path, and returns how long it took and the cursor of the list's next part.
+func (l *library) get(path string) (took time.Duration, next string) {
 	l.b.Helper()
-	r, err := http.NewRequest(http.MethodGet, l.url+"/api/assets?"+query, nil)
+	r, err := http.NewRequest(http.MethodGet, l.url+path, nil)
 	if err != nil {
 		l.b.Fatal(err)
 	}
@@ -142,33 +173,33 @@ func (l *library) page(query string) (took time.Duration, next string) {
 		err = json.Unmarshal(body, &page)
 	}
 	if err != nil || answer.StatusCode != http.StatusOK {
-		l.b.Fatalf("%s: %s %s, %v", query, answer.Status, body, err)
+		l.b.Fatalf("%s: %s %s, %v", path, answer.Status, body, err)
 	}
 	return took, page.Pagination.NextCursor
 }
 
-// measure is what 99 of 100 requests for the first part of a list take at most.
-func (l *library) measure(query string) time.Duration {
+// measure is what 99 of 100 requests for a path take at most.
+func (l *library) measure(path string) time.Duration {
 	l.b.Helper()
 	const requests = 100
 	all := make([]time.Duration, requests)
-	l.page(query) // the first one reads from the disk
+	l.get(path) // the first one reads from the disk
 	for i := range all {
-		all[i], _ = l.page(query)
+		all[i], _ = l.get(path)
 	}
 	slices.Sort(all)
 	return all[requests-2]
 }
 
-// deepPages follows cursors for a hundred pages of every sort from the middle of the list on.
-func (l *library) deepPages() time.Duration {
+// deepPages follows cursors for a hundred pages of every sort from an offset of the list that the filter makes on.
+func (l *library) deepPages(filter string, offset int) time.Duration {
 	l.b.Helper()
 	var all []time.Duration
 	for _, sort := range []string{"createdAt", "updatedAt", "originalName", "fileSize"} {
-		query := "sortBy=" + sort + "&limit=100"
-		_, cursor := l.page(query + "&offset=500000")
+		query := "/api/assets?" + filter + "sortBy=" + sort + "&limit=100"
+		_, cursor := l.get(fmt.Sprintf("%s&offset=%d", query, offset))
 		for range 100 {
-			took, next := l.page(query + "&cursor=" + cursor)
+			took, next := l.get(query + "&cursor=" + cursor)
 			all, cursor = append(all, took), next
 		}
 	}
@@ -203,7 +234,18 @@ func assetRows() func(i int) assetRow {
 	}
 }
 
-// fillLibrary makes so many assets of the users whom owner says. Those of a user share their bytes, which no list looks at.
+// blobMetadata is what the media job would have noted: pictures of up to 4,096 pixels, few of them large; sounds of up to five minutes.
+func blobMetadata(random *rand.Rand, kind string) (text string, width, height *int, duration *float64) {
+	if kind == "AUDIO" {
+		seconds := 300 * random.Float64()
+		peaks := strings.Repeat("0.5, ", 99) + "0.5"
+		return fmt.Sprintf(`{"duration": %f, "bitrate": 128000, "sampleRate": 44100, "channels": 2, "format": "wav", "waveform": [%s]}`, seconds, peaks), nil, nil, &seconds
+	}
+	w, h := 1+random.IntN(1+random.IntN(4096)), 1+random.IntN(4096)
+	return fmt.Sprintf(`{"width": %d, "height": %d, "format": "png", "hasAlpha": true, "palette": ["#000000", "#ffffff"], "frames": 1}`, w, h), &w, &h, nil
+}
+
+// fillLibrary makes so many assets of the users whom owner says, each with bytes of its own.
 func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UUID) {
 	b.Helper()
 	db, err := store.Open(setting(env, config.DatabaseURL.Name))
@@ -218,14 +260,22 @@ func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UU
 			b.Fatalf("%s: %v", sql, err)
 		}
 	}
-	sha := make([]byte, 32)
-	exec("insert into blobs (user_id, sha256, size, object_key, refs) select id, $1, 1, id::text, $2 from users", sha, rows)
+	sha := func(i int) []byte { return binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i)) }
+	next, random := assetRows(), rand.New(rand.NewPCG(3, 4))
+	_, err = pool.CopyFrom(ctx, pgx.Identifier{"blobs"}, []string{"user_id", "sha256", "size", "object_key", "metadata", "width", "height", "duration"},
+		pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
+			metadata, width, height, duration := blobMetadata(random, next(i).kind)
+			return []any{owner(i), sha(i), 1, strconv.Itoa(i), metadata, width, height, duration}, nil
+		}))
+	if err != nil {
+		b.Fatal(err)
+	}
 	exec("drop index assets_grams")
 	columns := []string{"id", "user_id", "sha256", "original_name", "file_type", "mime_type", "file_size", "tags", "category", "created_at", "updated_at"}
-	next := assetRows()
+	next = assetRows()
 	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
 		a := next(i)
-		return []any{uuid.Must(uuid.NewV7()), owner(i), sha, a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
+		return []any{uuid.Must(uuid.NewV7()), owner(i), sha(i), a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
 	}))
 	if err != nil {
 		b.Fatal(err)
@@ -235,8 +285,31 @@ func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UU
 			b.Fatal(err)
 		}
 	}
-	exec("create index assets_grams on assets using gin (grams) with (fastupdate = off)")
+	exec("create index assets_grams on assets using gin (grams) with (gin_pending_list_limit = 512)")
 	exec("vacuum analyze assets")
+	exec("vacuum analyze blobs")
+}
+
+// fillProject gives a user a project that holds some of the library's assets, of all ages.
+func fillProject(b *testing.B, env []string, user uuid.UUID, count int) (project uuid.UUID) {
+	b.Helper()
+	db, err := store.Open(setting(env, config.DatabaseURL.Name))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	made, err := db.CreateProject(b.Context(), user, store.NewProject{Name: "Large"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = db.Pool().Exec(b.Context(), "insert into project_assets (project_id, asset_id) select $1, id from (select id, row_number() over (order by id) as n from assets) numbered where n % $2 = 0", made.ID, count/projectAssets)
+	if err == nil {
+		_, err = db.Pool().Exec(b.Context(), "vacuum analyze project_assets")
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return made.ID
 }
 
 // assetName is one of the names that a studio's files have.

@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	fewListAssets = 50_000 // in place of libraryAssets, with -short
 	listPage      = 20
 	leastOverPeer = 1.0 // our lists' rate over PocketBase's
 )
@@ -31,17 +30,14 @@ func listOwner(i int) int { return min(i%100, 1) }
 
 // BenchmarkLists asks the real binary for the newest 20 assets of the user who asks, and PocketBase for the same rows, in turn and by
 // as many clients. Both have a million rows of two users and the indexes of the columns that lists are sorted by; PocketBase has a list
-// rule that lets users see their own. -short makes 50,000 of them.
+// rule that lets users see their own. LIBRARY_ASSETS makes fewer of them.
 //
 // What differs: PocketBase reads SQLite in its own process, while we ask PostgreSQL for the rows, and Redis for the limits, which
 // PocketBase has none of unless asked to. We count up to 1,000 rows and estimate the others, with every page; PocketBase counts all of them, or none: the ratio
 // over-peer is to the latter, and over-counting-peer to the former. Our rows also have an index for searches, which PocketBase cannot
 // have, and our pages tell the projects of each asset; PocketBase's trash would be a filter of the client's.
 func BenchmarkLists(b *testing.B) {
-	rows := libraryAssets
-	if testing.Short() {
-		rows = fewListAssets
-	}
+	rows := libraryAssets(b)
 	pg := services.NewPostgres(b, "shared_buffers=1GB")
 	env := environmentOn(b, pg)
 	server := startServer(b, build(b), env, farLimits...)

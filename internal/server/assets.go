@@ -84,7 +84,7 @@ type ListAssetsQuery struct {
 	MaxHeight     int            `query:"maxHeight" minimum:"1" maximum:"2147483647" doc:"Pixels."`
 	MinDuration   float64        `query:"minDuration" exclusiveMinimum:"0" doc:"Seconds. Of audio whose metadata is read."`
 	MaxDuration   float64        `query:"maxDuration" exclusiveMinimum:"0" doc:"Seconds."`
-	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script."`
+	Search        string         `query:"search" maxLength:"200" doc:"Words that the name or tags hold, in any script; eight at most."`
 	SortBy        store.Sort     `query:"sortBy" enum:"rank,createdAt,updatedAt,originalName,fileSize" doc:"Absent: rank with a search, else createdAt."`
 	SortOrder     string         `query:"sortOrder" enum:"asc,desc" default:"desc"`
 }
@@ -154,8 +154,13 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	if !isText(in.Search) {
 		return f, invalid("search", "holds control characters")
 	}
-	if in.Search != "" && !store.HasWords(in.Search) {
-		return f, invalid("search", "has no words")
+	if in.Search != "" {
+		switch words := store.SearchWords(in.Search); { // what they are is told where they are normalized: U+3000 is a blank
+		case words == 0:
+			return f, invalid("search", "is empty: leave it out, or say what to list")
+		case words > store.MaxWords:
+			return f, invalid("search", fmt.Sprintf("has more than %d words", store.MaxWords))
+		}
 	}
 	f.Search = in.Search
 	if !isText(in.Category) {
@@ -215,7 +220,7 @@ func (s *Server) searchAssets(ctx context.Context, who caller, in *searchAssetsR
 	if in.Search != "" && in.Search != in.Q {
 		return nil, invalid("search", "is another one than q: leave it out")
 	}
-	if !isText(in.Q) || !store.HasWords(in.Q) {
+	if !isText(in.Q) || store.SearchWords(in.Q) == 0 {
 		return nil, invalid("q", "has no words or holds control characters")
 	}
 	in.Search = in.Q

@@ -132,6 +132,38 @@ func TestConcurrentBulkEdits(t *testing.T) {
 	}
 }
 
+// The most that one edit may say is done in time, and what is searchable of it is bounded.
+func TestBulkEditOfManyTags(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	p.uploadPNG(alice.AccessToken, "one.png", png("1"))
+	p.fill(alice, 500, "'sword ' || i")
+	var text string
+	p.query("select json_agg(id) from assets where original_name <> 'one.png'", &text)
+	var ids []uuid.UUID
+	if err := json.Unmarshal([]byte(text), &ids); err != nil {
+		t.Fatal(err)
+	}
+	tags := make([]string, 50)
+	for i := range tags {
+		for j := range 64 {
+			tags[i] += string(rune('\u4e00' + 64*i + j))
+		}
+	}
+	added, _ := json.Marshal(tags)
+	p.bulk(alice.AccessToken, `"addTags":`+string(added), ids...).want(200)
+	var most int
+	if p.query("select max(cardinality(grams)) from assets", &most); most > 1000 {
+		t.Errorf("%d pieces of one asset in the index", most)
+	}
+	for query, want := range map[[2]string]int64{{"search", tags[0][3:30]}: 500, {"search", tags[49]}: 0, {"tags", tags[49]}: 500} {
+		if got := p.list(alice.AccessToken, query[:]...); got.Pagination.Total != want {
+			t.Errorf("%s: %d, want %d", query, got.Pagination.Total, want)
+		}
+	}
+}
+
 func TestPickers(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)

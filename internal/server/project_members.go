@@ -61,7 +61,7 @@ func (s *Server) addMember(ctx context.Context, who caller, in *addMemberRequest
 	if name == "" {
 		field, name = "email", in.Body.Email
 	}
-	if _, err := s.store.Project(ctx, who.ID, id); err != nil { // before anything is told of accounts
+	if _, err := s.store.ProjectRole(ctx, who.ID, id); err != nil { // before anything is told of accounts
 		return nil, err
 	}
 	member := store.User{}

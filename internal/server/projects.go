@@ -69,10 +69,13 @@ func contentTag(body any) string {
 	return `"` + hex.EncodeToString(sum[:8]) + `"`
 }
 
-// unchanged returns what refuses a project that is not as an If-Match header wants it.
+// unchanged returns what refuses a project that is not as an If-Match header wants it; nil without one.
 func unchanged(match string) func(store.Project) error {
+	if match == "" {
+		return nil
+	}
 	return func(p store.Project) error {
-		if match != "" && !matches(match, projectAnswerOf(0, p).ETag, false) {
+		if !matches(match, projectAnswerOf(0, p).ETag, false) {
 			return store.ErrChanged
 		}
 		return nil
@@ -156,7 +159,10 @@ func (s *Server) getProject(ctx context.Context, who caller, in *projectRequest)
 	if matches(in.IfNoneMatch, answer.ETag, true) {
 		answer.Status = http.StatusNotModified
 	}
-	return answer, unchanged(in.IfMatch)(project)
+	if check := unchanged(in.IfMatch); check != nil {
+		err = check(project)
+	}
+	return answer, err
 }
 
 type updateProjectRequest struct {

@@ -2,8 +2,12 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 )
 
 func TestSearch(t *testing.T) {
@@ -94,8 +98,61 @@ func TestSearch(t *testing.T) {
 		"/api/assets/search": "q", "/api/assets/search?q=": "q", "/api/assets/search?q=%20": "q", "/api/assets/search?q=a%00": "q", "/api/assets?search=%20": "search",
 		"/api/assets/search?q=%E3%80%80": "q", "/api/assets/search?q=%C2%A0&sortBy=createdAt": "q",
 		"/api/assets?sortBy=rank": "sortBy", "/api/assets?search=a&sortOrder=asc": "sortOrder", "/api/assets/search?q=a&cursor=x": "cursor", "/api/assets/search?q=a&search=b": "search",
+		"/api/assets?search=a+b+c+d+e+f+g+h+i": "search", "/api/assets?search=%E3%80%80": "search",
 	} {
 		p.get(query, alice.AccessToken).wantProblem(400, "VALIDATION_ERROR", field)
+	}
+}
+
+// fill gives a user so many assets at once, named by an expression of their number i, the older the higher it is. They share the bytes of
+// one that was uploaded.
+func (p *platform) fill(user sessionBody, count int, name string) {
+	p.t.Helper()
+	p.exec(fmt.Sprintf(`insert into assets (id, user_id, sha256, original_name, file_type, mime_type, file_size, created_at)
+select gen_random_uuid(), b.user_id, b.sha256, %s, 'IMAGE', 'image/png', b.size, now() - i * interval '1 second'
+from generate_series(1, %d) i, (select * from blobs where user_id = '%s' limit 1) b`, name, count, user.User.ID))
+	for found := 1; found > 0; {
+		var err error
+		if found, err = p.store.IndexAssets(p.t.Context(), 500); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.exec("analyze assets")
+}
+
+// Each is on one page, also by offset and where a rank has more than are counted.
+func TestSearchPagesOfMany(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	p.uploadPNG(alice.AccessToken, "one.png", png("1"))
+	p.fill(alice, 1250, "'sword ' || i")
+	p.fill(alice, 1250, "'old sword ' || i")
+	walk := func(next func(list[assetBody], int) string) map[uuid.UUID]bool {
+		t.Helper()
+		seen := map[uuid.UUID]bool{}
+		for query, count := "", 0; ; {
+			var page list[assetBody]
+			p.get("/api/assets?search=sword&limit=100"+query, alice.AccessToken).want(200).decode(&page.Body)
+			for _, a := range page.Body.Data {
+				seen[a.ID] = true
+			}
+			if count += len(page.Body.Data); count != len(seen) {
+				t.Fatalf("%d of %d are twice there", count-len(seen), count)
+			}
+			if page.Body.Pagination.NextCursor == nil {
+				return seen
+			}
+			query = next(page, count)
+		}
+	}
+	byOffset := walk(func(_ list[assetBody], count int) string { return fmt.Sprintf("&offset=%d", count) })
+	byCursor := walk(func(page list[assetBody], _ int) string { return "&cursor=" + *page.Body.Pagination.NextCursor })
+	if len(byOffset) != 2500 || !maps.Equal(byOffset, byCursor) {
+		t.Errorf("%d by offset, %d by cursor, want 2500", len(byOffset), len(byCursor))
+	}
+	if got := p.names("/api/assets?search=sword&offset=2500", alice.AccessToken); len(got) != 0 {
+		t.Errorf("behind the end: %v", got)
 	}
 }
 
@@ -148,5 +205,24 @@ func TestSearchToleratesTypos(t *testing.T) {
 		if got != want || page.Body.Pagination.Approximate != (want != "") || page.Body.Pagination.Total != int64(len(page.Body.Data)) {
 			t.Errorf("%s: %q, %+v", q, got, page.Body.Pagination)
 		}
+	}
+
+	// Also in a project, whose assets have several owners, and among many that are rather like it.
+	bob := p.register("bob")
+	dragon := decode1[[]assetBody](p.get("/api/assets?search=dragon", alice.AccessToken).want(200))
+	project := p.newProject(alice, "Village", dragon...)
+	p.join(alice, project, bob, "editor")
+	sword := p.uploadPNG(bob.AccessToken, "silver_sword_0007.png", png("sword"))
+	p.post("/api/projects/"+project.ID.String()+"/assets", bob.AccessToken, fmt.Sprintf(`{"assetId":%q}`, sword.ID)).want(201)
+	p.fill(bob, 1000, "'silver_sword_1' || lpad(i::text, 3, '0')")
+	for q, want := range map[string]string{"dragoon": "dragon.png", "gobln": "", "silver+sword+0007": "silver_sword_0007.png"} {
+		for _, user := range []sessionBody{alice, bob} {
+			if got := strings.Join(p.names("/api/assets?search="+q+"&projectId="+project.ID.String(), user.AccessToken), " "); got != want {
+				t.Errorf("%s in the project, by %s: %q, want %q", q, user.User.Username, got, want)
+			}
+		}
+	}
+	if got := p.names("/api/assets?search=silver+sword+0007", bob.AccessToken); len(got) == 0 || got[0] != "silver_sword_0007.png" {
+		t.Errorf("among many: %v", got)
 	}
 }

@@ -235,11 +235,11 @@ func (u *upload) setProject(ctx context.Context, text string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	project, err := u.server.store.Project(ctx, u.userID, id)
+	role, err := u.server.store.ProjectRole(ctx, u.userID, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return invalid("projectId", "is no project of yours")
-	case err == nil && project.Role == store.AccessViewer:
+	case err == nil && role == store.AccessViewer:
 		return store.ErrForbidden
 	}
 	u.asset.ProjectID = id

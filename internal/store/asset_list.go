@@ -36,15 +36,37 @@ select id, user_id, sha256, original_name, file_type, mime_type, file_size, vers
     (select b.metadata from blobs b where b.user_id = assets.user_id and b.sha256 = assets.sha256),
     exists (select from thumbnails t where t.user_id = assets.user_id and t.sha256 = assets.sha256),
     created_at, updated_at, deleted_at, bytes_at
-from assets`
+from `
 
 func assetID(a Asset) uuid.UUID { return a.ID }
 
 var assetSorts = map[Sort]sortColumn[Asset]{
-	SortCreatedAt:    {"created_at", "timestamptz", func(a Asset) any { return a.CreatedAt }},
-	SortUpdatedAt:    {"updated_at", "timestamptz", func(a Asset) any { return a.UpdatedAt }},
-	SortOriginalName: {"original_name", "text", func(a Asset) any { return a.OriginalName }},
-	SortFileSize:     {"file_size", "bigint", func(a Asset) any { return a.FileSize }},
+	SortCreatedAt:    {"created_at", "id", "timestamptz", func(a Asset) any { return a.CreatedAt }},
+	SortUpdatedAt:    {"updated_at", "id", "timestamptz", func(a Asset) any { return a.UpdatedAt }},
+	SortOriginalName: {"original_name", "id", "text", func(a Asset) any { return a.OriginalName }},
+	SortFileSize:     {"file_size", "id", "bigint", func(a Asset) any { return a.FileSize }},
+}
+
+// projectAssetSorts are the same by what project_assets has of its assets, under indexes by project.
+var projectAssetSorts = map[Sort]sortColumn[Asset]{}
+
+func init() {
+	for sort, c := range assetSorts {
+		c.column, c.id = "asset_"+c.column, "asset_id"
+		projectAssetSorts[sort] = c
+	}
+}
+
+// library is which assets a list is of, and how it is read.
+type library struct {
+	from   string
+	q      conditions
+	sorts  map[Sort]sortColumn[Asset]
+	itemOf func(assetRow) Asset
+}
+
+func (s *Store) readAssets(ctx context.Context, l library, p Page) ([]Asset, *Position, error) {
+	return readPage(ctx, s, selectAssets+l.from, l.q, p, l.sorts, l.itemOf, assetID)
 }
 
 // AssetFilter says which assets to list; the zero value means all of the user's outside of the trash.
@@ -56,7 +78,7 @@ type AssetFilter struct {
 	AllTags       bool // an asset needs all of Tags, not just one
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
-	Search        string         // words that the name or tags hold; without any (HasWords) nothing is found
+	Search        string         // words that the name or tags hold; without any (SearchWords) nothing is found
 	Trashed       bool           // list the trash instead
 	Width, Height Range[int]     // pixels
 	Duration      Range[float64] // seconds
@@ -71,46 +93,27 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	if err := owned(userID); err != nil {
 		return nil, nil, total, err
 	}
-	words := parseSearch(f.Search)
+	l, owners, err := s.library(ctx, userID, f)
+	if err != nil {
+		return nil, nil, total, fail("find project", err)
+	}
+	words, all := parseSearch(f.Search, owners), l
 	if f.Search != "" && len(words.words) == 0 {
 		return nil, nil, total, nil // not everything: somebody may delete what is found
 	}
-	var q conditions
-	access := AccessOwner
-	if f.ProjectID == uuid.Nil {
-		q.add("user_id = %s", userID)
-	} else {
-		project, err := projectFor(ctx, s.queries, userID, f.ProjectID)
-		if err != nil {
-			return nil, nil, total, fail("find project", err)
-		}
-		access = project.Role
-		q.add("id in (select asset_id from project_assets where project_id = %s)", f.ProjectID)
-	}
-	f.apply(&q, userID)
-	itemOf := func(row assetRow) Asset {
-		if row.UserID == userID {
-			return assetOf(row, AccessOwner)
-		}
-		return assetOf(row, access)
-	}
-	owner := userID
-	if f.ProjectID != uuid.Nil {
-		owner = uuid.Nil
-	}
-	all := q.clone()
-	words.somewhere(&all, owner)
-	if total, err = s.count(ctx, "assets", all); err != nil {
+	all.q = l.q.clone()
+	words.somewhere(&all.q)
+	if total, err = s.count(ctx, all.from, all.q); err != nil {
 		return nil, nil, total, err
 	}
 	switch {
 	case total.Rows == 0 && p.Offset == 0 && p.After == nil:
-		assets, err = s.likeAssets(ctx, q, words, owner, p.Limit, itemOf)
+		assets, err = s.likeAssets(ctx, l, words, p.Limit)
 		total = Total{Rows: int64(len(assets)), Approximate: len(assets) > 0}
 	case p.Sort == SortRank && f.Search != "":
-		assets, next, err = s.rankedAssets(ctx, q, words, owner, p, itemOf)
+		assets, next, err = s.rankedAssets(ctx, l, words, p)
 	default:
-		assets, next, err = readPage(ctx, s, selectAssets, all, p, assetSorts, itemOf, assetID)
+		assets, next, err = s.readAssets(ctx, all, p)
 	}
 	if err == nil {
 		err = s.addProjects(ctx, userID, assets)
@@ -118,7 +121,44 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	return assets, next, total, fail("list assets", err)
 }
 
-func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
+// maxOwners is of how many owners a search asks the index; in a project with assets of more it goes through all.
+const maxOwners = 20
+
+// library is what passes a filter, and who owns it if that is to be searched.
+func (s *Store) library(ctx context.Context, userID uuid.UUID, f AssetFilter) (l library, owners []uuid.UUID, err error) {
+	l = library{from: "assets", sorts: assetSorts, itemOf: func(row assetRow) Asset { return assetOf(row, AccessOwner) }}
+	if f.ProjectID == uuid.Nil {
+		l.q.add("user_id = %s", userID)
+		f.apply(&l, userID)
+		return l, []uuid.UUID{userID}, nil
+	}
+	project, err := projectFor(ctx, s.queries, userID, f.ProjectID)
+	if err != nil {
+		return l, nil, err
+	}
+	l.from, l.sorts = "project_assets join assets on id = asset_id", projectAssetSorts
+	l.itemOf = func(row assetRow) Asset {
+		if row.UserID == userID {
+			return assetOf(row, AccessOwner)
+		}
+		return assetOf(row, project.Role)
+	}
+	l.q.add("project_id = %s", f.ProjectID)
+	if !f.Trashed {
+		l.q.add("not asset_trashed")
+	}
+	f.apply(&l, userID)
+	if f.Search == "" {
+		return l, nil, nil
+	}
+	if owners, err = s.queries.ProjectAssetOwners(ctx, sqlc.ProjectAssetOwnersParams{ProjectID: f.ProjectID, Limit: maxOwners + 1}); len(owners) > maxOwners {
+		owners = nil
+	}
+	return l, owners, err
+}
+
+func (f AssetFilter) apply(l *library, userID uuid.UUID) {
+	q, created := &l.q, l.sorts[SortCreatedAt].column
 	if f.Trashed {
 		q.add("deleted_at is not null and user_id = %s", userID) // the trash is its owner's alone
 	} else {
@@ -137,10 +177,10 @@ func (f AssetFilter) apply(q *conditions, userID uuid.UUID) {
 	}
 	f.media(q)
 	if f.CreatedAfter != nil {
-		q.add("created_at > %s", *f.CreatedAfter)
+		q.add(created+" > %s", *f.CreatedAfter)
 	}
 	if f.CreatedBefore != nil {
-		q.add("created_at < %s", *f.CreatedBefore)
+		q.add(created+" < %s", *f.CreatedBefore)
 	}
 }
 

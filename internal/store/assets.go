@@ -306,13 +306,15 @@ type NameCount struct {
 // maxNames bounds how many names a picker gets: those that most assets have.
 const maxNames = 1000
 
-// TagCounts returns the tags of the user's assets outside of the trash, the most used first.
+// TagCounts returns the tags of the user's assets outside of the trash, the most used first; of a large library as it was a moment ago.
 func (s *Store) TagCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, error) {
 	if err := owned(userID); err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
-	return nameCountsOf(rows), fail("count tags", err)
+	return s.tagCounts.get(userID, func() ([]NameCount, error) {
+		rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
+		return nameCountsOf(rows), fail("count tags", err)
+	})
 }
 
 // CategoryCounts does the same for categories.
@@ -320,8 +322,10 @@ func (s *Store) CategoryCounts(ctx context.Context, userID uuid.UUID) ([]NameCou
 	if err := owned(userID); err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
-	return nameCountsOf(rows), fail("count categories", err)
+	return s.categoryCounts.get(userID, func() ([]NameCount, error) {
+		rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
+		return nameCountsOf(rows), fail("count categories", err)
+	})
 }
 
 func nameCountsOf[Row sqlc.TagCountsRow | sqlc.CategoryCountsRow](rows []Row) []NameCount {

@@ -116,26 +116,12 @@ func (e BulkEdit) apply(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, 
 	if len(rows) == 0 {
 		return nil
 	}
-	type tagged struct {
-		ID   uuid.UUID `json:"id"`
-		Tags []string  `json:"tags"`
-		searchable
-	}
-	ids, changes := make([]uuid.UUID, len(rows)), []tagged{}
+	ids := make([]uuid.UUID, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
-		if tags := e.tags(row.Tags); !slices.Equal(tags, row.Tags) {
-			changes = append(changes, tagged{row.ID, tags, searchableOf(row.UserID, row.OriginalName, tags)})
-		}
 	}
-	if len(changes) > 0 {
-		text, err := json.Marshal(changes)
-		if err != nil {
-			return err
-		}
-		if err := q.UpdateTags(ctx, text); err != nil {
-			return err
-		}
+	if err := e.applyTags(ctx, q, rows); err != nil {
+		return err
 	}
 	if e.Category != nil {
 		if err := q.UpdateCategories(ctx, sqlc.UpdateCategoriesParams{Ids: ids, Category: *e.Category}); err != nil {
@@ -158,6 +144,42 @@ func (e BulkEdit) apply(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, 
 		}
 	}
 	return audit(ctx, q, change{action: "asset.bulk", user: userID, details: e.details(ids)})
+}
+
+// bulkBatch is how many assets' tags one statement changes: what a statement says is in memory some times over.
+const bulkBatch = 50
+
+func (e BulkEdit) applyTags(ctx context.Context, q *sqlc.Queries, rows []sqlc.LockVisibleAssetsRow) error {
+	type tagged struct {
+		ID   uuid.UUID `json:"id"`
+		Tags []string  `json:"tags"`
+		searchable
+	}
+	indexers := map[uuid.UUID]indexer{}
+	for batch := range slices.Chunk(rows, bulkBatch) {
+		var changes []tagged
+		for _, row := range batch {
+			tags := e.tags(row.Tags)
+			if slices.Equal(tags, row.Tags) {
+				continue
+			}
+			if _, ok := indexers[row.UserID]; !ok {
+				indexers[row.UserID] = newIndexer(row.UserID)
+			}
+			changes = append(changes, tagged{row.ID, tags, indexers[row.UserID].searchable(row.OriginalName, tags)})
+		}
+		if len(changes) == 0 {
+			continue
+		}
+		text, err := json.Marshal(changes)
+		if err != nil {
+			return err
+		}
+		if err := q.UpdateTags(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // details are what the audit keeps of the edit.

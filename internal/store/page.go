@@ -42,14 +42,13 @@ type Position struct {
 // ErrBadPosition means that a Position does not fit the sort.
 var ErrBadPosition = errors.New("position does not fit the sort")
 
-// sortColumn is what a sort compares: a column, its type, and an item's value of it.
+// sortColumn is what a sort compares: a column, the one of the id, the first one's type, and an item's value of it.
 type sortColumn[Item any] struct {
-	column, kind string
-	value        func(Item) any
+	column, id, kind string
+	value            func(Item) any
 }
 
-// readPage runs a selection for one page, and returns the position behind it if there are more (else nil). idOf is the item's id,
-// which the selection has as id.
+// readPage runs a selection for one page, and returns the position behind it if there are more (else nil). idOf is the item's id.
 func readPage[Row, Item any](ctx context.Context, s *Store, selection string, q conditions, p Page, sorts map[Sort]sortColumn[Item], itemOf func(Row) Item, idOf func(Item) uuid.UUID) (items []Item, next *Position, err error) {
 	sort, ok := sorts[p.Sort]
 	if !ok {
@@ -64,10 +63,10 @@ func readPage[Row, Item any](ctx context.Context, s *Store, selection string, q 
 		if err != nil {
 			return nil, nil, err
 		}
-		q.add("("+sort.column+", id) "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
+		q.add("("+sort.column+", "+sort.id+") "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
 	}
 	// One more than asked for tells whether there is a next page.
-	rows, err := s.pool.Query(ctx, q.page(selection, fmt.Sprintf("%s %s, id %s", sort.column, order, order), p.Limit+1, p.Offset), q.planned()...)
+	rows, err := s.pool.Query(ctx, q.page(selection, fmt.Sprintf("%s %s, %s %s", sort.column, order, sort.id, order), p.Limit+1, p.Offset), q.planned()...)
 	if err != nil {
 		return nil, nil, err
 	}

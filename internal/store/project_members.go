@@ -19,7 +19,7 @@ type ProjectMember struct {
 
 // ProjectMembers returns the members of a project of which the user is one, its owner first.
 func (s *Store) ProjectMembers(ctx context.Context, userID, id uuid.UUID) ([]ProjectMember, error) {
-	if _, err := s.Project(ctx, userID, id); err != nil {
+	if _, err := s.ProjectRole(ctx, userID, id); err != nil {
 		return nil, err
 	}
 	rows, err := s.queries.ProjectMembers(ctx, id)

@@ -83,21 +83,34 @@ func (s *Store) Project(ctx context.Context, userID, id uuid.UUID) (Project, err
 		return Project{}, err
 	}
 	project, err := projectFor(ctx, s.queries, userID, id)
+	if err == nil {
+		project.Assets, err = s.queries.CountProjectAssets(ctx, id)
+	}
 	return project, fail("get project", err)
 }
 
+// ProjectRole returns what a user may do in a project of which the user is a member.
+func (s *Store) ProjectRole(ctx context.Context, userID, id uuid.UUID) (Access, error) {
+	if err := owned(userID); err != nil {
+		return "", err
+	}
+	project, err := projectFor(ctx, s.queries, userID, id)
+	return project.Role, fail("find project", err)
+}
+
+// projectFor does not count the assets: most of what needs a project only asks who may do what.
 func projectFor(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) (Project, error) {
 	row, err := q.Project(ctx, sqlc.ProjectParams{ID: id, UserID: userID})
 	return Project{
-		ID: row.ID, OwnerID: row.Owner, Name: row.Name, Description: row.Description, Role: Access(row.Role), Assets: row.Assets,
+		ID: row.ID, OwnerID: row.Owner, Name: row.Name, Description: row.Description, Role: Access(row.Role),
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}, err
 }
 
 var projectSorts = map[Sort]sortColumn[Project]{
-	SortCreatedAt: {"created_at", "timestamptz", func(p Project) any { return p.CreatedAt }},
-	SortUpdatedAt: {"updated_at", "timestamptz", func(p Project) any { return p.UpdatedAt }},
-	SortName:      {"name", "text", func(p Project) any { return p.Name }},
+	SortCreatedAt: {"created_at", "id", "timestamptz", func(p Project) any { return p.CreatedAt }},
+	SortUpdatedAt: {"updated_at", "id", "timestamptz", func(p Project) any { return p.UpdatedAt }},
+	SortName:      {"name", "id", "text", func(p Project) any { return p.Name }},
 }
 
 // Projects returns one page of the projects of which the user is a member, the position behind it if there are more (else nil), and
@@ -109,7 +122,7 @@ func (s *Store) Projects(ctx context.Context, userID uuid.UUID, search string, p
 	const of = `(
     select p.id, o.user_id as owner, p.name, p.description, m.role, p.created_at, p.updated_at, m.user_id as member
     from project_members m join projects p on p.id = m.project_id join project_members o on o.project_id = p.id and o.role = 'owner') listed`
-	const assets = `(select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = listed.id and a.deleted_at is null)`
+	const assets = `(select count(*) from project_assets where project_id = listed.id and not asset_trashed)`
 	var q conditions
 	q.add("member = %s", userID)
 	if search != "" {
@@ -161,29 +174,38 @@ type ProjectChange struct {
 	Name, Description *string
 }
 
-// UpdateProject changes a project, as an editor may, unless check refuses it as it is now.
+// UpdateProject changes a project, as an editor may, unless check (nil: nothing) refuses it as it is now.
 func (s *Store) UpdateProject(ctx context.Context, userID, id uuid.UUID, c ProjectChange, check func(Project) error) (Project, error) {
-	var project Project
 	err := s.withProject(ctx, userID, id, AccessEditor, func(q *sqlc.Queries, p Project) (err error) {
-		if err := check(p); err != nil {
+		if err := checkProject(ctx, q, p, check); err != nil {
 			return err
 		}
 		if err := q.UpdateProject(ctx, sqlc.UpdateProjectParams{ID: id, Name: c.Name, Description: c.Description}); err != nil {
 			return err
 		}
-		if err := audit(ctx, q, projectChange("project.update", userID, id, nil)); err != nil {
-			return err
-		}
-		project, err = projectFor(ctx, q, userID, id)
-		return err
+		return audit(ctx, q, projectChange("project.update", userID, id, nil))
 	})
-	return project, fail("update project", err)
+	if err != nil {
+		return Project{}, fail("update project", err)
+	}
+	return s.Project(ctx, userID, id)
 }
 
-// DeleteProject deletes a project, as its owner may, unless check refuses it as it is now; the assets stay.
+// checkProject asks check about a project with the number of its assets.
+func checkProject(ctx context.Context, q *sqlc.Queries, p Project, check func(Project) error) (err error) {
+	if check == nil {
+		return nil
+	}
+	if p.Assets, err = q.CountProjectAssets(ctx, p.ID); err != nil {
+		return err
+	}
+	return check(p)
+}
+
+// DeleteProject deletes a project, as its owner may, unless check (nil: nothing) refuses it as it is now; the assets stay.
 func (s *Store) DeleteProject(ctx context.Context, userID, id uuid.UUID, check func(Project) error) error {
 	err := s.withProject(ctx, userID, id, AccessOwner, func(q *sqlc.Queries, p Project) error {
-		if err := check(p); err != nil {
+		if err := checkProject(ctx, q, p, check); err != nil {
 			return err
 		}
 		if err := q.DeleteProject(ctx, id); err != nil {
@@ -206,14 +228,11 @@ func (s *Store) DuplicateProject(ctx context.Context, userID, id uuid.UUID, n Ne
 		if project, err = createProject(ctx, q, userID, n); err != nil {
 			return err
 		}
-		if _, err := q.CopyOwnProjectAssets(ctx, sqlc.CopyOwnProjectAssetsParams{Copy: project.ID, ProjectID: id, UserID: userID}); err != nil {
+		project.Assets, err = q.CopyOwnProjectAssets(ctx, sqlc.CopyOwnProjectAssetsParams{Copy: project.ID, ProjectID: id, UserID: userID})
+		if err != nil {
 			return err
 		}
-		if err := audit(ctx, q, projectChange("project.create", userID, project.ID, map[string]any{"name": n.Name, "of": id})); err != nil {
-			return err
-		}
-		project, err = projectFor(ctx, q, userID, project.ID)
-		return err
+		return audit(ctx, q, projectChange("project.create", userID, project.ID, map[string]any{"name": n.Name, "of": id}))
 	})
 	return project, fail("duplicate project", err)
 }
@@ -231,7 +250,6 @@ func copyName(name string) string {
 // AddToProject puts assets of the user into a project, as an editor may: all, or none where one is not the user's (ErrNotFound) or in
 // it already (ErrInProject).
 func (s *Store) AddToProject(ctx context.Context, userID, id uuid.UUID, assets []uuid.UUID) (Project, error) {
-	var project Project
 	err := s.withProject(ctx, userID, id, AccessEditor, func(q *sqlc.Queries, _ Project) (err error) {
 		own, err := q.OwnAssets(ctx, sqlc.OwnAssetsParams{AssetIds: assets, UserID: userID})
 		if err != nil {
@@ -247,13 +265,12 @@ func (s *Store) AddToProject(ctx context.Context, userID, id uuid.UUID, assets [
 		if len(added) < len(assets) {
 			return ErrInProject
 		}
-		if err := audit(ctx, q, projectChange("project.add", userID, id, map[string]any{"assets": assets})); err != nil {
-			return err
-		}
-		project, err = projectFor(ctx, q, userID, id)
-		return err
+		return audit(ctx, q, projectChange("project.add", userID, id, map[string]any{"assets": assets}))
 	})
-	return project, fail("add to project", err)
+	if err != nil {
+		return Project{}, fail("add to project", err)
+	}
+	return s.Project(ctx, userID, id)
 }
 
 // RemoveFromProject takes an asset out of a project, as an editor may.

@@ -1,16 +1,20 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
@@ -51,70 +55,145 @@ type searchable struct {
 	Grams []int32 `json:"grams"`
 }
 
+// Bounds of what is searchable of an asset. An index entry for each piece is what a change costs: without them one bulk edit would make
+// millions.
+const (
+	maxLetters = 256  // of a name, normalized, which may make eighteen letters of one
+	maxGrams   = 1000 // of the name and of as many tags as fit; the others are found by filters alone
+)
+
 func searchableOf(owner uuid.UUID, name string, tags []string) searchable {
-	name = normalize(name)
-	s := searchable{Text: name, Grams: grams(nil, owner, inName, name, 1)}
+	return newIndexer(owner).searchable(name, tags)
+}
+
+// indexer tells what is searchable of assets of one owner. It looks at each tag once, however many of them have it.
+type indexer struct {
+	owner uuid.UUID
+	tags  map[string]searchable
+}
+
+func newIndexer(owner uuid.UUID) indexer { return indexer{owner, map[string]searchable{}} }
+
+func (x indexer) searchable(name string, tags []string) searchable {
+	name = firstLetters(normalize(name), maxLetters)
+	s := searchable{Text: name, Grams: distinct(grams(x.owner, inName, name, 1))}
 	for _, tag := range tags {
-		tag = normalize(tag)
-		s.Text += fieldSeparator + tag
-		s.Grams = grams(s.Grams, owner, inTags, tag, 1)
+		t, ok := x.tags[tag]
+		if !ok {
+			t.Text = normalize(tag)
+			t.Grams = distinct(grams(x.owner, inTags, t.Text, 1))
+			x.tags[tag] = t
+		}
+		more := append(slices.Clip(s.Grams), t.Grams...)
+		if len(more) > maxGrams { // counting equal ones once costs time, which most assets need not take
+			more = distinct(more)
+		}
+		if len(more) > maxGrams {
+			continue
+		}
+		s.Text += fieldSeparator + t.Text
+		s.Grams = more
 	}
-	slices.Sort(s.Grams)
-	s.Grams = slices.Compact(s.Grams)
+	s.Grams = distinct(s.Grams)
 	return s
 }
 
-// grams appends the hashes of all pieces of a normalized text that have from least to maxGram characters.
-func grams(to []int32, owner uuid.UUID, field byte, text string, least int) []int32 {
-	runes := []rune(text)
+func distinct(hashes []int32) []int32 {
+	slices.Sort(hashes)
+	return slices.Compact(hashes)
+}
+
+func firstLetters(text string, n int) string {
+	for at := range text {
+		if n == 0 {
+			return text[:at]
+		}
+		n--
+	}
+	return text
+}
+
+// grams are the hashes of all pieces of a normalized text that have from least to maxGram characters.
+func grams(owner uuid.UUID, field byte, text string, least int) (all []int32) {
+	start := fnv1a(fnv1a(fnvOffset, string(owner[:])), string(field))
+	ends := []int{} // of the letters
+	for at := range text {
+		ends = append(ends, at)
+	}
+	ends = append(ends, len(text))
 	for size := least; size <= maxGram; size++ {
-		for at := 0; at+size <= len(runes); at++ {
-			h := fnv.New32a()
-			h.Write(owner[:])
-			h.Write([]byte{field})
-			h.Write([]byte(string(runes[at : at+size])))
-			to = append(to, int32(h.Sum32())) //nolint:gosec // a hash has no sign to lose
+		for at := 0; at+size < len(ends); at++ {
+			all = append(all, int32(fnv1a(start, text[ends[at]:ends[at+size]]))) //nolint:gosec // a hash has no sign to lose
 		}
 	}
-	return to
+	return all
+}
+
+// fnvOffset is what fnv1a begins with.
+const fnvOffset uint32 = 2166136261
+
+// fnv1a goes on with a hash as hash/fnv makes it, which cannot begin in the middle.
+func fnv1a(hash uint32, text string) uint32 {
+	for i := range len(text) {
+		hash = (hash ^ uint32(text[i])) * 16777619
+	}
+	return hash
 }
 
 // wordGrams are the hashes by which the index knows a word of a search: the longest pieces alone, for they imply the others.
 func wordGrams(owner uuid.UUID, field byte, word string) []int32 {
-	return grams(nil, owner, field, word, min(maxGram, len([]rune(word))))
+	return grams(owner, field, word, min(maxGram, len([]rune(word))))
 }
 
-// search is a search's words, normalized.
+// search is a search's words, normalized, in the assets of some owners.
 type search struct {
 	phrase string // all of it
 	words  []string
+	owners []uuid.UUID // none: of so many that the index is not asked
 }
 
-// maxWords bounds the words of a search that count.
-const maxWords = 8
+// MaxWords bounds the words of a search.
+const MaxWords = 8
 
-func parseSearch(text string) search {
+// SearchWords is how many words a search has.
+func SearchWords(text string) int { return len(strings.Fields(normalize(text))) }
+
+func parseSearch(text string, owners []uuid.UUID) search {
 	words := strings.Fields(normalize(text))
-	return search{strings.Join(words, " "), words[:min(len(words), maxWords)]}
+	return search{strings.Join(words, " "), words, owners}
 }
-
-// HasWords tells whether there is something to search for in a text.
-func HasWords(text string) bool { return len(parseSearch(text).words) > 0 }
 
 // Not like: of a pattern the planner guesses that each byte makes it rarer, and takes a word of two kanji for one that is nowhere. How
 // often a piece is there it knows.
 const (
 	holds     = "strpos(search_text, %s) > 0"
-	nameHolds = `strpos(split_part(search_text, E'\x1f', 1), %s) > 0`
+	firstText = `split_part(search_text, E'\x1f', 1)`
+	nameHolds = "strpos(" + firstText + ", %s) > 0"
 )
 
-// somewhere adds that all words are in the name or in tags. Without an owner the index is not asked, for those in a project have many.
-func (s search) somewhere(q *conditions, owner uuid.UUID) {
+// indexed adds that the index knows all of these words for one of the owners, in one of the fields.
+func (s search) indexed(q *conditions, words []string, fields ...byte) {
+	if len(s.owners) == 0 {
+		return
+	}
+	q.nest("(%s)", " or ", func(any *conditions) {
+		for _, owner := range s.owners {
+			for _, field := range fields {
+				var all []int32
+				for _, word := range words {
+					all = append(all, wordGrams(owner, field, word)...)
+				}
+				any.add("grams @> %s", all)
+			}
+		}
+	})
+}
+
+// somewhere adds that all words are in the name or in tags.
+func (s search) somewhere(q *conditions) {
 	for _, word := range s.words {
 		q.add(holds, word)
-		if owner != uuid.Nil {
-			q.add("(grams @> %s or grams @> %s)", wordGrams(owner, inName, word), wordGrams(owner, inTags, word))
-		}
+		s.indexed(q, []string{word}, inName, inTags)
 	}
 }
 
@@ -127,33 +206,30 @@ const (
 )
 
 // ranked adds that an asset has this rank.
-func (s search) ranked(q *conditions, owner uuid.UUID, rank int) {
+func (s search) ranked(q *conditions, rank int) {
 	if rank == rankPrefix {
-		letters := []rune(s.phrase)
-		q.add("left(search_text, 64) like %s", likeEscaper.Replace(string(letters[:min(len(letters), prefixLength)]))+"%")
+		if len(s.owners) > 0 {
+			q.add("user_id = any(%s)", s.owners) // the index of beginnings has them by owner
+		}
+		q.add("left(search_text, 64) like %s", likeEscaper.Replace(firstLetters(s.phrase, prefixLength))+"%")
 		q.add("starts_with(search_text, %s)", s.phrase)
 		return
 	}
 	q.add("not starts_with(search_text, %s)", s.phrase)
 	if rank == rankName {
-		var all []int32
 		for _, word := range s.words {
 			q.add(nameHolds, word)
-			all = append(all, wordGrams(owner, inName, word)...)
 		}
-		if owner != uuid.Nil {
-			q.add("grams @> %s", all)
-		}
+		s.indexed(q, s.words, inName)
 		return
 	}
-	s.somewhere(q, owner)
+	s.somewhere(q)
 	q.nest("(%s)", " or ", func(missing *conditions) {
 		for _, word := range s.words {
-			if owner == uuid.Nil {
-				missing.add("not "+nameHolds, word)
-			} else {
-				missing.add("(not "+nameHolds+" and grams @> %s)", word, wordGrams(owner, inTags, word))
-			}
+			missing.nest("(%s)", " and ", func(one *conditions) {
+				one.add("not "+nameHolds, word)
+				s.indexed(one, []string{word}, inTags)
+			})
 		}
 	})
 }
@@ -161,8 +237,8 @@ func (s search) ranked(q *conditions, owner uuid.UUID, rank int) {
 // prefixLength is how much of a search text the index of beginnings has, characters.
 const prefixLength = 64
 
-// rankedAssets is a page of what a search finds among the assets that meet the conditions, the best first.
-func (s *Store) rankedAssets(ctx context.Context, q conditions, words search, owner uuid.UUID, p Page, itemOf func(assetRow) Asset) (assets []Asset, next *Position, err error) {
+// rankedAssets is a page of what a search finds in a library, the best first.
+func (s *Store) rankedAssets(ctx context.Context, l library, words search, p Page) (assets []Asset, next *Position, err error) {
 	rank, behind, skip := 0, (*Position)(nil), p.Offset
 	if p.After != nil {
 		text, at, ok := strings.Cut(p.After.Value, "|")
@@ -173,24 +249,21 @@ func (s *Store) rankedAssets(ctx context.Context, q conditions, words search, ow
 	}
 	var found []int // the rank of each
 	for ; rank < ranks && len(assets) <= p.Limit; rank, behind = rank+1, nil {
-		ranked := q.clone()
-		words.ranked(&ranked, owner, rank)
-		if skip > 0 {
-			total, err := s.count(ctx, "assets", ranked)
-			if err != nil {
-				return nil, nil, err
-			}
-			if skip >= int(total.Rows) {
-				skip -= int(total.Rows)
-				continue
-			}
+		ranked := l
+		ranked.q = l.q.clone()
+		words.ranked(&ranked.q, rank)
+		more, _, err := s.readAssets(ctx, ranked, Page{Sort: SortCreatedAt, Limit: p.Limit + 1 - len(assets), Offset: skip, After: behind})
+		if err == nil && len(more) == 0 && skip > 0 {
+			// All of this rank were skipped; there are no more than that, so that counting them is no more work than it was.
+			var all int
+			err = s.pool.QueryRow(ctx, "select count(*) from "+l.from+ranked.q.where(), ranked.q.planned()...).Scan(&all)
+			skip = max(0, skip-all)
+		} else {
+			skip = 0
 		}
-		page := Page{Sort: SortCreatedAt, Limit: p.Limit + 1 - len(assets), Offset: skip, After: behind}
-		more, _, err := readPage(ctx, s, selectAssets, ranked, page, assetSorts, itemOf, assetID)
 		if err != nil {
 			return nil, nil, err
 		}
-		skip = 0
 		assets = append(assets, more...)
 		for range more {
 			found = append(found, rank)
@@ -205,63 +278,139 @@ func (s *Store) rankedAssets(ctx context.Context, q conditions, words search, ow
 }
 
 const (
-	likeCandidates = 2000 // assets that are compared letter by letter with a search that finds nothing
-	likeLength     = 4    // characters that such a search has at least
+	likeCandidates = 200 // assets that are compared letter by letter, for each way in which one can be like a search
+	likeLength     = 4   // characters that a search has at least which is compared so
+	likeTime       = 250 // milliseconds after which nothing was found
 )
 
-// likeAssets is what is like a search that finds nothing: names that hold it with a letter or two wrong, missing or too many. Of as
-// many pieces as there may be such mistakes, and one more, one is without any: the index finds those that hold one.
-func (s *Store) likeAssets(ctx context.Context, q conditions, words search, owner uuid.UUID, limit int, itemOf func(assetRow) Asset) ([]Asset, error) {
-	letters := []rune(words.phrase)
-	if len(letters) < likeLength {
-		return nil, nil
+// likePieces are, for a search that finds nothing, the ways in which a name can be like it: the pieces of the search that such a name
+// holds as they are. With one mistake, one of two is without any; with two mistakes, two of four.
+func likePieces(letters []rune) (mistakes int, ways [][]string) {
+	cut := func(n int) (pieces []string) {
+		for i := range n {
+			pieces = append(pieces, string(letters[i*len(letters)/n:(i+1)*len(letters)/n]))
+		}
+		return pieces
 	}
-	mistakes := 1
-	if len(letters) >= 2*likeLength {
-		mistakes = 2
+	if len(letters) < 2*likeLength {
+		for _, piece := range cut(2) {
+			ways = append(ways, []string{piece})
+		}
+		return 1, ways
 	}
-	var pieces conditions
-	pieces.args = q.args
-	for i := range mistakes + 1 {
-		piece := string(letters[i*len(letters)/(mistakes+1) : (i+1)*len(letters)/(mistakes+1)])
-		if owner == uuid.Nil {
-			pieces.add(holds, piece)
-		} else {
-			pieces.add("grams @> %s", wordGrams(owner, inName, piece))
+	pieces := cut(4)
+	for i, a := range pieces {
+		for _, b := range pieces[i+1:] {
+			ways = append(ways, []string{a, b})
 		}
 	}
-	q.args = pieces.args
-	q.parts = append(q.parts, "("+strings.Join(pieces.parts, " or ")+")")
-	candidates, _, err := readPage(ctx, s, selectAssets, q, Page{Sort: SortCreatedAt, Limit: likeCandidates}, assetSorts, itemOf, assetID)
-	distances := map[uuid.UUID]int{}
-	for _, a := range candidates {
-		distances[a.ID] = distance(letters, []rune(normalize(a.OriginalName)))
-	}
-	candidates = slices.DeleteFunc(candidates, func(a Asset) bool { return distances[a.ID] > mistakes })
-	slices.SortStableFunc(candidates, func(a, b Asset) int { return cmp.Compare(distances[a.ID], distances[b.ID]) })
-	return candidates[:min(len(candidates), limit)], err
+	return 2, ways
 }
 
-// distance is how many letters have to be put in, left out or changed to find pattern in text (Sellers 1980).
-func distance(pattern, text []rune) int {
+// likeAssets is what is like a search that finds nothing: names that hold it with a letter or two wrong, missing or too many.
+func (s *Store) likeAssets(ctx context.Context, l library, words search, limit int) ([]Asset, error) {
+	letters := []rune(words.phrase)
+	if len(letters) < likeLength || len(letters) > maxLetters || len(words.owners) == 0 {
+		return nil, nil
+	}
+	mistakes, ways := likePieces(letters)
+	type candidate struct {
+		ID        uuid.UUID
+		Name      string
+		CreatedAt time.Time
+		distance  int
+	}
+	var selections []string
+	args := l.q.args
+	for _, pieces := range ways {
+		q := conditions{slices.Clone(l.q.parts), args}
+		words.indexed(&q, pieces, inName)
+		args = q.args
+		// In no order: to sort takes longer than to find. And a limit for each, so that what is rare is not lost among what is not.
+		selections = append(selections, fmt.Sprintf("(select id, %s as name, created_at from %s%s limit %d)", firstText, l.from, q.where(), likeCandidates))
+	}
+	candidates, err := readBounded[candidate](ctx, s, strings.Join(selections, " union all "), conditions{args: args})
+	if err != nil {
+		return nil, err
+	}
+	known := map[uuid.UUID]bool{}
+	candidates = slices.DeleteFunc(candidates, func(c candidate) bool {
+		seen := known[c.ID]
+		known[c.ID] = true
+		return seen
+	})
+	for i := range candidates {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		candidates[i].distance = distance(letters, []rune(candidates[i].Name), mistakes)
+	}
+	candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return c.distance > mistakes })
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), b.CreatedAt.Compare(a.CreatedAt), bytes.Compare(b.ID[:], a.ID[:]))
+	})
+	candidates = candidates[:min(len(candidates), limit)]
+	if len(candidates) == 0 {
+		return nil, nil
+	}
+	ids, places := make([]uuid.UUID, len(candidates)), map[uuid.UUID]int{}
+	for i, c := range candidates {
+		ids[i], places[c.ID] = c.ID, i
+	}
+	l.q = l.q.clone()
+	l.q.add("id = any(%s)", ids)
+	assets, _, err := s.readAssets(ctx, l, Page{Sort: SortCreatedAt, Limit: limit})
+	slices.SortFunc(assets, func(a, b Asset) int { return cmp.Compare(places[a.ID], places[b.ID]) })
+	return assets, err
+}
+
+// readBounded runs a selection by the inverted index alone, and for likeTime at most: then it finds nothing. The planner would rather go
+// through the table where it takes two pieces that are often together, or never, for independent.
+func readBounded[Row any](ctx context.Context, s *Store, selection string, q conditions) (found []Row, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("set local enable_seqscan = off; set local enable_indexscan = off; set local statement_timeout = %d", likeTime)); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, selection, q.planned()...)
+		if err == nil {
+			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Row])
+		}
+		return err
+	})
+	var server *pgconn.PgError
+	if errors.As(err, &server) && server.Code == stateQueryCanceled {
+		return nil, nil
+	}
+	return found, err
+}
+
+// distance is how many letters have to be put in, left out or changed to find pattern in text (Sellers 1980), or more than most. Only as
+// far down as it can be that few is each column filled in (Ukkonen 1985).
+func distance(pattern, text []rune, most int) int {
 	column := make([]int, len(pattern)+1)
 	for i := range column {
 		column[i] = i
 	}
 	best := len(pattern)
+	last := min(most, len(pattern)) // the lowest that is no more than most
 	for _, letter := range text {
 		before := 0 // the pattern may begin anywhere
-		for i, wanted := range pattern {
+		end := min(last+1, len(pattern))
+		for i := 1; i <= end; i++ {
 			changed := before
-			if wanted != letter {
+			if pattern[i-1] != letter {
 				changed++
 			}
-			before = column[i+1]
-			column[i+1] = min(changed, column[i+1]+1, column[i]+1)
+			before = column[i]
+			column[i] = min(changed, column[i]+1, column[i-1]+1)
 		}
-		best = min(best, column[len(pattern)])
+		for last = end; column[last] > most; last-- {
+		}
+		if last == len(pattern) {
+			best = min(best, column[last])
+		}
 	}
-	return best
+	return min(best, most+1)
 }
 
 // IndexAssets makes up to limit assets searchable that an image wrote which did not know how, and reports how many it found.

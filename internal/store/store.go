@@ -43,6 +43,8 @@ type Store struct {
 	pool    *pgxpool.Pool
 	queries *sqlc.Queries
 	jobs    *river.Client[pgx.Tx] // asks for jobs; works none off
+
+	tagCounts, categoryCounts recent
 }
 
 // Open returns a Store on the database at url. It does not connect: a database that is
@@ -70,7 +72,7 @@ func Open(url string) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("job client: %w", err)
 	}
-	return &Store{pool, sqlc.New(pool), jobs}, nil
+	return &Store{pool: pool, queries: sqlc.New(pool), jobs: jobs}, nil
 }
 
 // poolConfig parses url and sets what every connection of ours has.
@@ -127,6 +129,7 @@ const (
 	stateForeignKey       = "23503" // what a row refers to is gone by now
 	stateLockNotAvailable = "55P03"
 	stateDeadlock         = "40P01"
+	stateQueryCanceled    = "57014"
 	stateNoSuchDatabase   = "3D000"
 	stateNoSuchSchema     = "3F000"
 	stateNoSuchTable      = "42P01"

@@ -19,7 +19,7 @@ type Total struct {
 // countedRows is up to how many rows a total is exact: so many are counted in a few milliseconds, whatever the filter.
 const countedRows = 1000
 
-// count counts the rows of a table that meet the conditions; of more than countedRows it asks the planner.
+// count counts the rows of a table, or of a join, that meet the conditions; of more than countedRows it asks the planner.
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
 	rows := fmt.Sprintf("select from %s%s", table, q.where())
 	var total Total

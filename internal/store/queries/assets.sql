@@ -87,8 +87,7 @@ where id = $1 and user_id = $2;
 
 -- name: TagCounts :many
 select tag::text as name, count(*) as assets
-from assets a, unnest(a.tags) as tag
-where a.user_id = $1 and a.deleted_at is null
+from (select unnest(tags) as tag from assets where user_id = $1 and deleted_at is null) used
 group by tag order by count(*) desc, tag limit $2;
 
 -- name: CategoryCounts :many

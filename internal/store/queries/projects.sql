@@ -2,12 +2,30 @@
 insert into projects (id, name, description) values ($1, $2, $3);
 
 -- name: Project :one
-select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner,
-    (select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = p.id and a.deleted_at is null) as assets
+select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner
 from projects p
 join project_members m on m.project_id = p.id
 join project_members o on o.project_id = p.id and o.role = 'owner'
 where p.id = sqlc.arg(id) and m.user_id = sqlc.arg(user_id);
+
+-- name: CountProjectAssets :one
+select count(*) from project_assets where project_id = $1 and not asset_trashed;
+
+-- name: ProjectAssetOwners :many
+-- From one owner to the next by the index, however many assets each has.
+with recursive owners as (
+    (
+        select first.asset_user_id from project_assets first
+        where first.project_id = $1 and not first.asset_trashed order by first.asset_user_id limit 1
+    )
+    union all
+    select (
+        select pa.asset_user_id from project_assets pa
+        where pa.project_id = $1 and not pa.asset_trashed and pa.asset_user_id > owners.asset_user_id
+        order by pa.asset_user_id limit 1
+    ) from owners where owners.asset_user_id is not null
+)
+select asset_user_id::uuid as owner from owners where asset_user_id is not null limit $2;
 
 -- name: LockProject :exec
 select id from projects where id = $1 for update;
@@ -44,10 +62,11 @@ where m.project_id = $1
 order by m.role <> 'owner', lower(u.username);
 
 -- name: AddOwnAssetsToProject :many
--- Of those that are the user's, which ones were not in it.
+-- Of those that are the user's, which ones were not in it. A trigger locks each: in an order that lets no two changes wait for each other.
 insert into project_assets (project_id, asset_id)
 select sqlc.arg(project_id)::uuid, a.id from assets a
 where a.id = any(sqlc.arg(asset_ids)::uuid[]) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
+order by a.id
 on conflict do nothing
 returning asset_id;
 
@@ -57,7 +76,8 @@ select id from assets where id = any(sqlc.arg(asset_ids)::uuid[]) and user_id = 
 -- name: CopyOwnProjectAssets :execrows
 insert into project_assets (project_id, asset_id)
 select sqlc.arg(copy)::uuid, pa.asset_id from project_assets pa join assets a on a.id = pa.asset_id
-where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null;
+where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
+order by a.id;
 
 -- name: RemoveAssetFromProject :execrows
 delete from project_assets where project_id = $1 and asset_id = $2;

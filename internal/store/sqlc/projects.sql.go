@@ -16,6 +16,7 @@ const addOwnAssetsToProject = `-- name: AddOwnAssetsToProject :many
 insert into project_assets (project_id, asset_id)
 select $1::uuid, a.id from assets a
 where a.id = any($2::uuid[]) and a.user_id = $3 and a.deleted_at is null
+order by a.id
 on conflict do nothing
 returning asset_id
 `
@@ -26,7 +27,7 @@ type AddOwnAssetsToProjectParams struct {
 	UserID    uuid.UUID
 }
 
-// Of those that are the user's, which ones were not in it.
+// Of those that are the user's, which ones were not in it. A trigger locks each: in an order that lets no two changes wait for each other.
 func (q *Queries) AddOwnAssetsToProject(ctx context.Context, arg AddOwnAssetsToProjectParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, addOwnAssetsToProject, arg.ProjectID, arg.AssetIds, arg.UserID)
 	if err != nil {
@@ -69,6 +70,7 @@ const copyOwnProjectAssets = `-- name: CopyOwnProjectAssets :execrows
 insert into project_assets (project_id, asset_id)
 select $1::uuid, pa.asset_id from project_assets pa join assets a on a.id = pa.asset_id
 where pa.project_id = $2 and a.user_id = $3 and a.deleted_at is null
+order by a.id
 `
 
 type CopyOwnProjectAssetsParams struct {
@@ -83,6 +85,17 @@ func (q *Queries) CopyOwnProjectAssets(ctx context.Context, arg CopyOwnProjectAs
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const countProjectAssets = `-- name: CountProjectAssets :one
+select count(*) from project_assets where project_id = $1 and not asset_trashed
+`
+
+func (q *Queries) CountProjectAssets(ctx context.Context, projectID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countProjectAssets, projectID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const createProject = `-- name: CreateProject :exec
@@ -158,8 +171,7 @@ func (q *Queries) OwnAssets(ctx context.Context, arg OwnAssetsParams) ([]uuid.UU
 }
 
 const project = `-- name: Project :one
-select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner,
-    (select count(*) from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = p.id and a.deleted_at is null) as assets
+select p.id, p.name, p.description, p.created_at, p.updated_at, m.role, o.user_id as owner
 from projects p
 join project_members m on m.project_id = p.id
 join project_members o on o.project_id = p.id and o.role = 'owner'
@@ -179,7 +191,6 @@ type ProjectRow struct {
 	UpdatedAt   time.Time
 	Role        string
 	Owner       uuid.UUID
-	Assets      int64
 }
 
 func (q *Queries) Project(ctx context.Context, arg ProjectParams) (ProjectRow, error) {
@@ -193,9 +204,50 @@ func (q *Queries) Project(ctx context.Context, arg ProjectParams) (ProjectRow, e
 		&i.UpdatedAt,
 		&i.Role,
 		&i.Owner,
-		&i.Assets,
 	)
 	return i, err
+}
+
+const projectAssetOwners = `-- name: ProjectAssetOwners :many
+with recursive owners as (
+    (
+        select first.asset_user_id from project_assets first
+        where first.project_id = $1 and not first.asset_trashed order by first.asset_user_id limit 1
+    )
+    union all
+    select (
+        select pa.asset_user_id from project_assets pa
+        where pa.project_id = $1 and not pa.asset_trashed and pa.asset_user_id > owners.asset_user_id
+        order by pa.asset_user_id limit 1
+    ) from owners where owners.asset_user_id is not null
+)
+select asset_user_id::uuid as owner from owners where asset_user_id is not null limit $2
+`
+
+type ProjectAssetOwnersParams struct {
+	ProjectID uuid.UUID
+	Limit     int32
+}
+
+// From one owner to the next by the index, however many assets each has.
+func (q *Queries) ProjectAssetOwners(ctx context.Context, arg ProjectAssetOwnersParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, projectAssetOwners, arg.ProjectID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var owner uuid.UUID
+		if err := rows.Scan(&owner); err != nil {
+			return nil, err
+		}
+		items = append(items, owner)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const projectMember = `-- name: ProjectMember :one
