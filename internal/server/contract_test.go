@@ -41,6 +41,7 @@ func (s *scene) set(n int) {
 	s.p.delete(assetPath(s.trashed.ID), s.alice.AccessToken).want(204)
 	s.project = s.p.newProject(s.alice, "Village", s.asset)
 	s.p.join(s.alice, s.project, s.member, "editor")
+	s.p.delete("/api/auth/keys/"+s.key.ID.String(), s.alice.AccessToken) // there may not be many
 	s.key = s.p.newKey(s.alice, `["read"]`)
 	address := s.p.beginUpload(s.alice.AccessToken, 99, "filename", "a.png")
 	s.p.goOn(address, s.alice.AccessToken, png("five"), 0, 5).want(204)

@@ -11,17 +11,16 @@ import (
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
-// memberBody is a member of a project as the API shows it.
+// memberBody is a member of a project as the API shows it. Without the email address: anybody may make anybody a member.
 type memberBody struct {
 	UserID    uuid.UUID    `json:"userId"`
 	Username  string       `json:"username"`
-	Email     string       `json:"email"`
 	Role      store.Access `json:"role" enum:"owner,editor,viewer"`
 	CreatedAt time.Time    `json:"createdAt"`
 }
 
 func memberBodyOf(m store.ProjectMember) memberBody {
-	return memberBody{m.UserID, m.Username, m.Email, m.Role, m.CreatedAt}
+	return memberBody{m.UserID, m.Username, m.Role, m.CreatedAt}
 }
 
 // listMembers lists all members, the owner first.
@@ -75,6 +74,9 @@ func (s *Server) addMember(ctx context.Context, who caller, in *addMemberRequest
 		return nil, err
 	}
 	added, err := s.store.AddProjectMember(ctx, who.ID, id, member.ID, in.Body.Role)
+	if errors.Is(err, store.ErrDisabled) {
+		err = invalid(field, "is a disabled account's")
+	}
 	return dataOf(memberBodyOf(added)), err
 }
 
@@ -104,7 +106,11 @@ func (s *Server) setRole(ctx context.Context, who caller, in *setRoleRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.store.SetProjectRole(ctx, who.ID, project, user, in.Body.Role)
+	err = s.store.SetProjectRole(ctx, who.ID, project, user, in.Body.Role)
+	if errors.Is(err, store.ErrDisabled) {
+		err = invalid("role", "cannot be a disabled account's")
+	}
+	return nil, err
 }
 
 // removeMember ends a membership: the owner that of others, others their own.

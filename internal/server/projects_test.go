@@ -224,6 +224,9 @@ func TestProjectMembers(t *testing.T) {
 	p.post(members, bob.AccessToken, `{"username":"carol","role":"viewer"}`).wantProblem(403, "FORBIDDEN", "")
 	p.post(members, carol.AccessToken, `{"username":"carol","role":"viewer"}`).wantProblem(404, "NOT_FOUND", "")
 	list := decode1[[]memberBody](p.get(members, bob.AccessToken).want(200))
+	if r := p.get(members, bob.AccessToken); strings.Contains(string(r.body), "@example.com") {
+		t.Errorf("members see the addresses of others: %s", r.body)
+	}
 	if len(list) != 2 || list[0].UserID != alice.User.ID || list[0].Role != "owner" || list[1].Username != "bob" || list[1].Role != "viewer" {
 		t.Errorf("members: %+v", list)
 	}
@@ -247,6 +250,22 @@ func TestProjectMembers(t *testing.T) {
 	if a := decode1[assetBody](p.get("/api/assets/"+hero.ID.String(), alice.AccessToken).want(200)); len(a.ProjectIDs) != 0 {
 		t.Errorf("alice sees projects of others: %v", a.ProjectIDs)
 	}
+	// But it is theirs to take out.
+	place := "/api/projects/" + project.ID.String() + "/assets/" + hero.ID.String()
+	p.delete(place, carol.AccessToken).wantProblem(404, "NOT_FOUND", "")
+	p.delete(place, alice.AccessToken).want(204)
+	p.delete(place, alice.AccessToken).wantProblem(404, "NOT_FOUND", "")
+	p.get("/api/assets/"+hero.ID.String(), bob.AccessToken).want(404)
+
+	// A disabled account becomes no member, and least of all the owner.
+	p.join(bob, project, alice, "editor")
+	admin := p.register("admin_1")
+	p.makeAdmin(admin)
+	for _, disabled := range []sessionBody{alice, carol} {
+		p.administer(admin.AccessToken, disabled.User.ID, `{"disabled":true}`).want(200)
+	}
+	p.patch(of(alice), bob.AccessToken, `{"role":"owner"}`).wantProblem(400, "VALIDATION_ERROR", "role")
+	p.post(members, bob.AccessToken, `{"username":"carol","role":"viewer"}`).wantProblem(400, "VALIDATION_ERROR", "username")
 }
 
 // begin opens a transaction of somebody else, which the test ends by Commit.

@@ -27,15 +27,20 @@ type assetRow struct {
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time
 	BytesAt      *time.Time
+	ProjectIDs   []uuid.UUID
 }
 
 // selectAssets selects the fields of assetRow. Not *: there is more that lists need not read, and a later migration may add to it while
-// images that do not know of it still serve.
+// images that do not know of it still serve. The first argument is the user who asks.
 const selectAssets = `
 select id, user_id, sha256, original_name, file_type, mime_type, file_size, version, tags, category,
     (select b.metadata from blobs b where b.user_id = assets.user_id and b.sha256 = assets.sha256),
     exists (select from thumbnails t where t.user_id = assets.user_id and t.sha256 = assets.sha256),
-    created_at, updated_at, deleted_at, bytes_at
+    created_at, updated_at, deleted_at, bytes_at,
+    array(
+        select pa.project_id from project_assets pa join project_members m on m.project_id = pa.project_id
+        where pa.asset_id = assets.id and m.user_id = $1 order by 1
+    )
 from `
 
 func assetID(a Asset) uuid.UUID { return a.ID }
@@ -115,9 +120,6 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	default:
 		assets, next, err = s.readAssets(ctx, all, p)
 	}
-	if err == nil {
-		err = s.addProjects(ctx, userID, assets)
-	}
 	return assets, next, total, fail("list assets", err)
 }
 
@@ -143,6 +145,7 @@ func (s *Store) library(ctx context.Context, userID uuid.UUID, f AssetFilter) (l
 		}
 		return assetOf(row, project.Role)
 	}
+	l.q.add("%s::uuid is not null", userID) // always; selectAssets wants to have them first
 	l.q.add("project_id = %s", f.ProjectID)
 	if !f.Trashed {
 		l.q.add("not asset_trashed")
@@ -200,21 +203,4 @@ func within[N int | float64](q *conditions, column string, r Range[N]) {
 	if r.Max != nil {
 		q.add(column+" <= %s", *r.Max)
 	}
-}
-
-// addProjects tells of each asset in which of the user's projects it is.
-func (s *Store) addProjects(ctx context.Context, userID uuid.UUID, assets []Asset) error {
-	if len(assets) == 0 {
-		return nil
-	}
-	ids, places := make([]uuid.UUID, len(assets)), map[uuid.UUID]int{}
-	for i, a := range assets {
-		ids[i], places[a.ID] = a.ID, i
-	}
-	rows, err := s.queries.ProjectsOfAssets(ctx, sqlc.ProjectsOfAssetsParams{AssetIds: ids, UserID: userID})
-	for _, row := range rows {
-		a := &assets[places[row.AssetID]]
-		a.ProjectIDs = append(a.ProjectIDs, row.ProjectID)
-	}
-	return err
 }

@@ -138,12 +138,10 @@ func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) 
 	if err != nil {
 		return Asset{}, fail("get asset", err)
 	}
-	found := []Asset{assetOf(assetRow{
+	return assetOf(assetRow{
 		row.ID, row.UserID, row.Sha256, row.OriginalName, row.FileType, row.MimeType, row.FileSize, row.Version, row.Tags, row.Category,
-		row.Metadata, row.HasThumbnail, row.CreatedAt, row.UpdatedAt, row.DeletedAt, row.BytesAt,
-	}, Access(row.Access))}
-	err = s.addProjects(ctx, userID, found)
-	return found[0], fail("find an asset's projects", err)
+		row.Metadata, row.HasThumbnail, row.CreatedAt, row.UpdatedAt, row.DeletedAt, row.BytesAt, row.ProjectIds,
+	}, Access(row.Access)), nil
 }
 
 // AssetChange is what UpdateAsset changes; nil leaves it as it is.
@@ -390,7 +388,7 @@ func assetOf(row assetRow, access Access) Asset {
 		Access: access,
 		ID:     row.ID, UserID: row.UserID, OriginalName: row.OriginalName,
 		FileType: FileType(row.FileType), MIMEType: row.MimeType, FileSize: row.FileSize, Version: row.Version,
-		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata, HasThumbnail: row.HasThumbnail,
+		Tags: row.Tags, Category: row.Category, Metadata: row.Metadata, HasThumbnail: row.HasThumbnail, ProjectIDs: row.ProjectIDs,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), BytesAt: row.CreatedAt.UTC(),
 	}
 	if row.BytesAt != nil {

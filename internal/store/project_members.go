@@ -11,10 +11,10 @@ import (
 
 // ProjectMember is a user with a role in a project.
 type ProjectMember struct {
-	UserID          uuid.UUID
-	Username, Email string
-	Role            Access
-	CreatedAt       time.Time
+	UserID    uuid.UUID
+	Username  string
+	Role      Access
+	CreatedAt time.Time
 }
 
 // ProjectMembers returns the members of a project of which the user is one, its owner first.
@@ -31,12 +31,15 @@ func (s *Store) ProjectMembers(ctx context.Context, userID, id uuid.UUID) ([]Pro
 }
 
 func memberOf(row sqlc.ProjectMemberRow) ProjectMember {
-	return ProjectMember{row.ID, row.Username, row.Email, Access(row.Role), row.CreatedAt.UTC()}
+	return ProjectMember{row.ID, row.Username, Access(row.Role), row.CreatedAt.UTC()}
 }
 
-// AddProjectMember makes another user a member, as the owner may; ErrIsMember.
+// AddProjectMember makes another user a member, as the owner may; ErrIsMember, ErrDisabled.
 func (s *Store) AddProjectMember(ctx context.Context, userID, id, member uuid.UUID, role Access) (added ProjectMember, err error) {
 	err = s.withProject(ctx, userID, id, AccessOwner, func(q *sqlc.Queries, _ Project) error {
+		if err := refuseDisabled(ctx, q, member); err != nil {
+			return err
+		}
 		n, err := q.AddProjectMember(ctx, sqlc.AddProjectMemberParams{ProjectID: id, UserID: member, Role: string(role)})
 		if err == nil && n == 0 {
 			err = ErrIsMember
@@ -60,6 +63,9 @@ func (s *Store) SetProjectRole(ctx context.Context, userID, id, member uuid.UUID
 	err := s.withProject(ctx, userID, id, AccessOwner, func(q *sqlc.Queries, _ Project) error {
 		if member == userID && role != AccessOwner {
 			return ErrOwner
+		}
+		if err := refuseDisabled(ctx, q, member); err != nil {
+			return err // also a role that they have already would be of no use
 		}
 		if role == AccessOwner {
 			if _, err := q.SetProjectRole(ctx, sqlc.SetProjectRoleParams{ProjectID: id, UserID: userID, Role: string(AccessEditor)}); err != nil {

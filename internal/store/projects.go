@@ -273,9 +273,26 @@ func (s *Store) AddToProject(ctx context.Context, userID, id uuid.UUID, assets [
 	return s.Project(ctx, userID, id)
 }
 
-// RemoveFromProject takes an asset out of a project, as an editor may.
+// RemoveFromProject takes an asset out of a project, as an editor may, and the asset's owner, also one who is no member any more.
 func (s *Store) RemoveFromProject(ctx context.Context, userID, id, asset uuid.UUID) error {
-	err := s.withProject(ctx, userID, id, AccessEditor, func(q *sqlc.Queries, _ Project) error {
+	if err := owned(userID); err != nil {
+		return err
+	}
+	removal := projectChange("project.remove", userID, id, map[string]any{"assets": []uuid.UUID{asset}})
+	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		n, err := q.RemoveOwnAssetFromProject(ctx, sqlc.RemoveOwnAssetFromProjectParams{ProjectID: id, AssetID: asset, UserID: userID})
+		if err == nil && n == 0 {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, removal)
+	})
+	if !errors.Is(err, ErrNotFound) {
+		return fail("remove from project", err)
+	}
+	err = s.withProject(ctx, userID, id, AccessEditor, func(q *sqlc.Queries, _ Project) error {
 		n, err := q.RemoveAssetFromProject(ctx, sqlc.RemoveAssetFromProjectParams{ProjectID: id, AssetID: asset})
 		if err == nil && n == 0 {
 			err = ErrNotFound
@@ -283,7 +300,7 @@ func (s *Store) RemoveFromProject(ctx context.Context, userID, id, asset uuid.UU
 		if err != nil {
 			return err
 		}
-		return audit(ctx, q, projectChange("project.remove", userID, id, map[string]any{"assets": []uuid.UUID{asset}}))
+		return audit(ctx, q, removal)
 	})
 	return fail("remove from project", err)
 }

@@ -45,7 +45,7 @@ delete from projects where id = $1;
 insert into project_members (project_id, user_id, role) values ($1, $2, $3) on conflict do nothing;
 
 -- name: ProjectMember :one
-select u.id, u.username, u.email, m.role, m.created_at
+select u.id, u.username, m.role, m.created_at
 from project_members m join users u on u.id = m.user_id
 where m.project_id = $1 and m.user_id = $2;
 
@@ -56,7 +56,7 @@ update project_members set role = $3 where project_id = $1 and user_id = $2;
 delete from project_members where project_id = $1 and user_id = $2;
 
 -- name: ProjectMembers :many
-select u.id, u.username, u.email, m.role, m.created_at
+select u.id, u.username, m.role, m.created_at
 from project_members m join users u on u.id = m.user_id
 where m.project_id = $1
 order by m.role <> 'owner', lower(u.username);
@@ -79,14 +79,11 @@ select sqlc.arg(copy)::uuid, pa.asset_id from project_assets pa join assets a on
 where pa.project_id = sqlc.arg(project_id) and a.user_id = sqlc.arg(user_id) and a.deleted_at is null
 order by a.id;
 
+-- name: RemoveOwnAssetFromProject :execrows
+delete from project_assets pa using assets a where pa.project_id = $1 and pa.asset_id = $2 and a.id = pa.asset_id and a.user_id = sqlc.arg(user_id);
+
 -- name: RemoveAssetFromProject :execrows
 delete from project_assets where project_id = $1 and asset_id = $2;
-
--- name: ProjectsOfAssets :many
-select pa.asset_id, pa.project_id
-from project_assets pa join project_members m on m.project_id = pa.project_id
-where pa.asset_id = any(sqlc.arg(asset_ids)::uuid[]) and m.user_id = sqlc.arg(user_id)
-order by pa.asset_id, pa.project_id;
 
 -- name: RemoveAssetsFromProject :exec
 delete from project_assets where project_id = $1 and asset_id = any(sqlc.arg(asset_ids)::uuid[]);

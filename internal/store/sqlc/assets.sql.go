@@ -15,7 +15,11 @@ import (
 const asset = `-- name: Asset :one
 select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category,
     b.metadata, exists (select from thumbnails t where t.user_id = a.user_id and t.sha256 = a.sha256) as has_thumbnail,
-    a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access
+    a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access,
+    array(
+        select pa.project_id from project_assets pa join project_members m on m.project_id = pa.project_id
+        where pa.asset_id = a.id and m.user_id = $2 order by 1
+    )::uuid[] as project_ids
 from assets a join blobs b on b.user_id = a.user_id and b.sha256 = a.sha256, lateral (
     select case when a.user_id = $2 then 'owner' else (
         select case when bool_or(m.role <> 'viewer') then 'editor' else 'viewer' end
@@ -50,6 +54,7 @@ type AssetRow struct {
 	DeletedAt    *time.Time
 	BytesAt      *time.Time
 	Access       string
+	ProjectIds   []uuid.UUID
 }
 
 // One of the user's, or one in a project of which the user is a member.
@@ -74,6 +79,7 @@ func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) 
 		&i.DeletedAt,
 		&i.BytesAt,
 		&i.Access,
+		&i.ProjectIds,
 	)
 	return i, err
 }

@@ -251,7 +251,7 @@ func (q *Queries) ProjectAssetOwners(ctx context.Context, arg ProjectAssetOwners
 }
 
 const projectMember = `-- name: ProjectMember :one
-select u.id, u.username, u.email, m.role, m.created_at
+select u.id, u.username, m.role, m.created_at
 from project_members m join users u on u.id = m.user_id
 where m.project_id = $1 and m.user_id = $2
 `
@@ -264,7 +264,6 @@ type ProjectMemberParams struct {
 type ProjectMemberRow struct {
 	ID        uuid.UUID
 	Username  string
-	Email     string
 	Role      string
 	CreatedAt time.Time
 }
@@ -275,7 +274,6 @@ func (q *Queries) ProjectMember(ctx context.Context, arg ProjectMemberParams) (P
 	err := row.Scan(
 		&i.ID,
 		&i.Username,
-		&i.Email,
 		&i.Role,
 		&i.CreatedAt,
 	)
@@ -283,7 +281,7 @@ func (q *Queries) ProjectMember(ctx context.Context, arg ProjectMemberParams) (P
 }
 
 const projectMembers = `-- name: ProjectMembers :many
-select u.id, u.username, u.email, m.role, m.created_at
+select u.id, u.username, m.role, m.created_at
 from project_members m join users u on u.id = m.user_id
 where m.project_id = $1
 order by m.role <> 'owner', lower(u.username)
@@ -292,7 +290,6 @@ order by m.role <> 'owner', lower(u.username)
 type ProjectMembersRow struct {
 	ID        uuid.UUID
 	Username  string
-	Email     string
 	Role      string
 	CreatedAt time.Time
 }
@@ -309,47 +306,9 @@ func (q *Queries) ProjectMembers(ctx context.Context, projectID uuid.UUID) ([]Pr
 		if err := rows.Scan(
 			&i.ID,
 			&i.Username,
-			&i.Email,
 			&i.Role,
 			&i.CreatedAt,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const projectsOfAssets = `-- name: ProjectsOfAssets :many
-select pa.asset_id, pa.project_id
-from project_assets pa join project_members m on m.project_id = pa.project_id
-where pa.asset_id = any($1::uuid[]) and m.user_id = $2
-order by pa.asset_id, pa.project_id
-`
-
-type ProjectsOfAssetsParams struct {
-	AssetIds []uuid.UUID
-	UserID   uuid.UUID
-}
-
-type ProjectsOfAssetsRow struct {
-	AssetID   uuid.UUID
-	ProjectID uuid.UUID
-}
-
-func (q *Queries) ProjectsOfAssets(ctx context.Context, arg ProjectsOfAssetsParams) ([]ProjectsOfAssetsRow, error) {
-	rows, err := q.db.Query(ctx, projectsOfAssets, arg.AssetIds, arg.UserID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ProjectsOfAssetsRow
-	for rows.Next() {
-		var i ProjectsOfAssetsRow
-		if err := rows.Scan(&i.AssetID, &i.ProjectID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -389,6 +348,24 @@ type RemoveAssetsFromProjectParams struct {
 func (q *Queries) RemoveAssetsFromProject(ctx context.Context, arg RemoveAssetsFromProjectParams) error {
 	_, err := q.db.Exec(ctx, removeAssetsFromProject, arg.ProjectID, arg.AssetIds)
 	return err
+}
+
+const removeOwnAssetFromProject = `-- name: RemoveOwnAssetFromProject :execrows
+delete from project_assets pa using assets a where pa.project_id = $1 and pa.asset_id = $2 and a.id = pa.asset_id and a.user_id = $3
+`
+
+type RemoveOwnAssetFromProjectParams struct {
+	ProjectID uuid.UUID
+	AssetID   uuid.UUID
+	UserID    uuid.UUID
+}
+
+func (q *Queries) RemoveOwnAssetFromProject(ctx context.Context, arg RemoveOwnAssetFromProjectParams) (int64, error) {
+	result, err := q.db.Exec(ctx, removeOwnAssetFromProject, arg.ProjectID, arg.AssetID, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const removeProjectMember = `-- name: RemoveProjectMember :execrows
