@@ -16,7 +16,7 @@ var leastRole = map[string]string{
 	"GET /api/projects/{id}": "viewer", "GET /api/projects/{id}/assets": "viewer", "GET /api/projects/{id}/members": "viewer",
 	"POST /api/projects/{id}/duplicate": "viewer", "PUT /api/projects/{id}": "editor", "PATCH /api/projects/{id}": "editor",
 	"DELETE /api/projects/{id}/assets/{assetId}": "editor", "DELETE /api/projects/{id}": "owner", "POST /api/projects/{id}/members": "owner",
-	"PATCH /api/projects/{id}/members/{userId}": "owner",
+	"PATCH /api/projects/{id}/members/{userId}":  "owner",
 	"DELETE /api/projects/{id}/members/{userId}": "editor", // it is the editor's own membership
 }
 
