@@ -78,8 +78,14 @@ test-e2e: ## End to end on a real node of its own (E2E_CLUSTER, default e2e)
 	@hack/e2e
 
 .PHONY: soak
-soak: ## The proofs with their full counts, and the race detector; takes long
+soak: ## The proofs with their full counts, the race detector and fuzzing; takes long
 	SOAK=1 $(MAKE) test-go test-e2e
+	$(MAKE) fuzz
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for a minute
+	@hack/deps tests
+	@hack/fuzz
 
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
