@@ -90,5 +90,5 @@ fuzz: ## Every fuzz target for a minute
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
 	@hack/deps tests bench
-	@hack/cluster/binaries api peers pocketbase >/dev/null # here, where it shows its progress
+	@hack/cluster/binaries api peers pocketbase tusd >/dev/null # here, where it shows its progress
 	VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench . -benchtime 1x -timeout 90m ./bench/...

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,9 +46,9 @@ type transfers struct {
 // farLimits are never met, but count as those of a platform do.
 var farLimits = []string{"RATE_LIMIT_GENERAL=1000000000", "RATE_LIMIT_UPLOAD=1000000000", "RATE_LIMIT_REGISTER=1000000000"}
 
-func newTransfers(b *testing.B) *transfers {
+func newTransfers(b *testing.B, settings ...string) *transfers {
 	b.Helper()
-	t := &transfers{program: build(b), env: append(environment(b), farLimits...)}
+	t := &transfers{program: build(b), env: slices.Concat(environment(b), farLimits, settings)}
 	t.bucket = config.Bucket{
 		Name: setting(t.env, "S3_BUCKET_NAME"), Endpoint: setting(t.env, "S3_ENDPOINT"),
 		AccessKey: setting(t.env, "S3_ACCESS_KEY"), SecretKey: setting(t.env, "S3_SECRET_KEY"),
