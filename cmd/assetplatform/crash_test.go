@@ -380,7 +380,7 @@ func (f *fleet) checkBucket(t *testing.T, blobs int) {
 		}
 	}
 	hurry := func() { // what a killed server was at is taken for undone after some time, and tried again after some more
-		exec("update river_job set attempted_at = attempted_at - interval '1 hour' where state = 'running'")
+		exec("update river_job set attempted_at = attempted_at - interval '1 hour' where state = 'running' and attempted_at < now() - interval '5 seconds'")
 		exec("update river_job set scheduled_at = now() where state in ('retryable', 'scheduled')")
 	}
 	eventually("all are read", func() bool {
