@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,10 @@ func TestPlatform(t *testing.T) {
 	content := picture(t)
 	id := u.upload(t, "勇者.png", content)
 	u.mustDownload(t, id, content)
+	eventually(t, func() error {
+		_, err := u.send(http.MethodGet, "/api/assets/"+id+"/thumbnail", "", nil)
+		return err
+	})
 
 	t.Run("a killed pod is replaced while the others serve", func(t *testing.T) {
 		pods := serverPods(t, ap)
