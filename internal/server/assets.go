@@ -16,6 +16,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/assetplatform/assetplatform/internal/store"
 )
@@ -136,7 +137,7 @@ func (in *ListAssetsQuery) Resolve(ctx huma.Context) []error {
 
 func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 	f := store.AssetFilter{
-		FileType: in.FileType, Category: in.Category, AllTags: in.TagMode == "all",
+		FileType: in.FileType, Category: norm.NFC.String(in.Category), AllTags: in.TagMode == "all",
 		CreatedAfter: in.CreatedAfter.given, CreatedBefore: in.CreatedBefore.given, Trashed: in.Deleted,
 		Width: rangeOf(in.MinWidth, in.MaxWidth), Height: rangeOf(in.MinHeight, in.MaxHeight), Duration: rangeOf(in.MinDuration, in.MaxDuration),
 	}
@@ -167,12 +168,9 @@ func (in *ListAssetsQuery) filter() (store.AssetFilter, error) {
 		return f, invalid("category", "holds control characters")
 	}
 	for _, tags := range in.Tags {
-		for tag := range strings.SplitSeq(tags, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" {
-				f.Tags = append(f.Tags, tag)
-			}
-		}
+		f.Tags = append(f.Tags, strings.Split(tags, ",")...)
 	}
+	f.Tags = cleanTags(f.Tags)
 	return f, checkTags(f.Tags)
 }
 
@@ -265,6 +263,9 @@ func (s *Server) updateAsset(ctx context.Context, who caller, in *updateAssetReq
 		return nil, err
 	}
 	change, err := in.change()
+	if err == nil && change.OriginalName != nil {
+		err = s.checkRename(ctx, who, id, *change.OriginalName)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -272,11 +273,28 @@ func (s *Server) updateAsset(ctx context.Context, who caller, in *updateAssetReq
 	return assetAnswerOf(asset), err
 }
 
+// checkRename refuses a name that says what the file is not, as for uploads.
+func (s *Server) checkRename(ctx context.Context, who caller, id uuid.UUID, name string) error {
+	asset, err := s.store.Asset(ctx, who.ID, id)
+	if err != nil {
+		return err
+	}
+	for _, f := range fileFormats {
+		if extension := f.contradicted(name); f.mimeType == asset.MIMEType && extension != "" {
+			return invalid("originalName", "ends in "+extension+", but the file is "+f.name+": end it in "+f.extensions[0])
+		}
+	}
+	return nil
+}
+
 func (in *updateAssetRequest) change() (c store.AssetChange, err error) {
 	if name := in.Body.OriginalName; name != nil {
 		*name = strings.TrimSpace(*name)
 		if err = checkLine("originalName", *name, maxName); err == nil && strings.ContainsAny(*name, `/\`) {
 			err = invalid("originalName", "holds a slash")
+		}
+		if err == nil && turnsText(*name) {
+			err = invalid("originalName", turnedText)
 		}
 		c.OriginalName = name
 	}
@@ -296,7 +314,7 @@ func cleanCategory(category *string) (*string, error) {
 	if category == nil || strings.TrimSpace(*category) == "" {
 		return nil, nil //nolint:nilnil // no category is one of the values
 	}
-	text := strings.TrimSpace(*category)
+	text := norm.NFC.String(strings.TrimSpace(*category))
 	return &text, checkLine("category", text, maxCategory)
 }
 
@@ -396,11 +414,11 @@ func parseTags(text string) ([]string, error) {
 	return cleanTags(tags), nil
 }
 
-// cleanTags are the tags without blanks around them, each once.
+// cleanTags are the tags without blanks around them, each once: é of one character and of two are the same.
 func cleanTags(tags []string) []string {
 	clean := []string{}
 	for _, tag := range tags {
-		if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(clean, tag) {
+		if tag = norm.NFC.String(strings.TrimSpace(tag)); tag != "" && !slices.Contains(clean, tag) {
 			clean = append(clean, tag)
 		}
 	}

@@ -79,6 +79,15 @@ func isMP3(h []byte) bool { return bytes.HasPrefix(h, []byte("ID3")) || mp3Frame
 // type: that of "hero v1.2" does not.
 var typeExtension = regexp.MustCompile(`^\.[a-z][a-z0-9]{1,4}$`)
 
+// contradicted returns the extension of a name if it is another format's, else nothing. A name without one says nothing.
+func (f fileFormat) contradicted(name string) string {
+	extension := strings.ToLower(path.Ext(name))
+	if !typeExtension.MatchString(extension) || slices.Contains(f.extensions, extension) {
+		return ""
+	}
+	return extension
+}
+
 // formatOf decides a file's type from its first bytes, and refuses one whose name or
 // declared type says something else. A name without an extension, and no declared type
 // or a general one, say nothing.
@@ -92,7 +101,7 @@ func formatOf(head []byte, name, declared string) (fileFormat, error) {
 		return fileFormat{}, invalidFileType("is neither an image (png, jpeg, gif, webp) nor audio (mp3, wav, ogg, flac, m4a)")
 	}
 	format := fileFormats[i]
-	if typeExtension.MatchString(extension) && !slices.Contains(format.extensions, extension) {
+	if format.contradicted(name) != "" {
 		return fileFormat{}, invalidFileType("is a " + format.name + " file, which its name's extension " + extension + " contradicts: rename it to " + format.extensions[0])
 	}
 	mediaType, _, _ := mime.ParseMediaType(declared)

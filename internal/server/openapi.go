@@ -118,6 +118,10 @@ var assetFields = map[string]string{
 // uploadDocs describes a route that takes a form with a file.
 func uploadDocs(fields ...map[string]string) func(*huma.Operation, huma.Registry) {
 	return func(op *huma.Operation, schemas huma.Registry) {
+		header := func(name, description string) {
+			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: description})
+		}
+		header("Idempotency-Key", "A request with the same key within a day is answered as the first one was.")
 		form := &huma.Schema{Type: huma.TypeObject, Required: []string{"file"}, Properties: map[string]*huma.Schema{
 			"file": {Type: huma.TypeString, Format: "binary", Description: "An image (png, jpeg, gif, webp) or audio (mp3, wav, ogg, flac, m4a)."},
 		}}
@@ -125,15 +129,14 @@ func uploadDocs(fields ...map[string]string) func(*huma.Operation, huma.Registry
 			for name, text := range more {
 				form.Properties[name] = &huma.Schema{Type: huma.TypeString, Description: text}
 			}
-			op.Parameters = append(op.Parameters, &huma.Param{
-				Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-				Description: "A request with the same key within a day is answered as the first one was.",
-			})
 		}
 		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form}}}
-		op.Responses = map[string]*huma.Response{"201": {
-			Description: "Created", Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[assetEnvelope](), true, "")}},
-		}}
+		asset := map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[assetEnvelope](), true, "")}}
+		op.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: asset}}
+		if len(fields) == 0 { // a version
+			header("If-Match", "The asset's ETag, if nobody may have changed it.")
+			op.Responses["200"] = &huma.Response{Description: "These are the asset's bytes already", Content: asset}
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -70,9 +71,9 @@ func (s *Server) uploadAsset(w http.ResponseWriter, r *http.Request, who caller)
 		return err
 	}
 	u := &upload{server: s, userID: who.ID}
-	u.asset.Idempotency.Key = r.Header.Get("Idempotency-Key")
-	if key := u.asset.Idempotency.Key; len(key) > maxIdempotencyKey || !isText(key) {
-		return invalid("Idempotency-Key", fmt.Sprintf("is longer than %d bytes or no text", maxIdempotencyKey))
+	var err error
+	if u.asset.Idempotency.Key, err = idempotencyKey(r); err != nil {
+		return err
 	}
 	return u.serve(w, r)
 }
@@ -153,11 +154,7 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	if u.versionOf != nil {
 		return u.commitVersion(ctx)
 	}
-	u.asset.Idempotency.Fingerprint = fingerprint(u.asset)
-	u.asset.Answer = func(a store.Asset) []byte {
-		text, _ := json.Marshal(assetAnswerOf(a).Body) // bodies of ours are plain
-		return text
-	}
+	u.asset.Idempotency.Fingerprint, u.asset.Answer = fingerprint(u.asset, uuid.Nil), keptAnswerOf
 	done.status = http.StatusCreated
 	done.asset, done.duplicate, done.answered, err = u.server.store.CommitUpload(ctx, u.asset)
 	return done, err
@@ -166,9 +163,23 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 // maxIdempotencyKey bounds the header Idempotency-Key, bytes.
 const maxIdempotencyKey = 255
 
-// fingerprint tells uploads apart that were sent with one idempotency key.
-func fingerprint(n store.NewAsset) [32]byte {
-	text, _ := json.Marshal([]any{n.SHA256[:], n.OriginalName, n.Tags, n.Category, n.ProjectID}) // plain values
+func idempotencyKey(r *http.Request) (string, error) {
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) > maxIdempotencyKey || !isText(key) {
+		return "", invalid("Idempotency-Key", fmt.Sprintf("is longer than %d bytes or no text", maxIdempotencyKey))
+	}
+	return key, nil
+}
+
+// keptAnswerOf is what a request with the same key is answered.
+func keptAnswerOf(a store.Asset) []byte {
+	text, _ := json.Marshal(assetAnswerOf(a).Body) // bodies of ours are plain
+	return text
+}
+
+// fingerprint tells uploads apart that were sent with one idempotency key; versionOf is the asset whose version one is.
+func fingerprint(n store.NewAsset, versionOf uuid.UUID) [32]byte {
+	text, _ := json.Marshal([]any{n.SHA256[:], n.OriginalName, n.Tags, n.Category, n.ProjectID, versionOf}) // plain values
 	return sha256.Sum256(text)
 }
 
@@ -247,7 +258,7 @@ func (u *upload) setProject(ctx context.Context, text string) error {
 }
 
 func (u *upload) setCategory(text string) error {
-	text = strings.TrimSpace(text)
+	text = norm.NFC.String(strings.TrimSpace(text))
 	switch {
 	case utf8.RuneCountInString(text) > maxCategory:
 		return invalid("category", fmt.Sprintf("is longer than %d characters", maxCategory))
@@ -371,10 +382,21 @@ func checkFileName(field, name string) (string, error) {
 		return "", invalid(field, "has no file name")
 	case !isText(name):
 		return "", invalid(field, "has a name that is not UTF-8 or holds control characters")
+	case turnsText(name):
+		return "", invalid(field, "has a name that "+turnedText)
 	case utf8.RuneCountInString(name) > maxName:
 		return "", invalid(field, fmt.Sprintf("has a name of more than %d characters", maxName))
 	}
 	return name, nil
+}
+
+// turnedText is what is wrong with a name that turnsText.
+const turnedText = "holds characters that turn the direction of text, which make an extension look like another one"
+
+// turnsText tells whether a text has overrides, embeddings or isolates of direction (Unicode Standard Annex 9, 2). Letters that are read
+// from right to left need none.
+func turnsText(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 })
 }
 
 func fileTooLarge(limit int64) error {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,6 +67,9 @@ func (s *Server) addVersion(w http.ResponseWriter, r *http.Request, who caller) 
 		return store.ErrForbidden
 	}
 	u := &upload{server: s, userID: asset.UserID, versionOf: &asset, by: who.ID, match: versionsOf(r.Header.Get("If-Match"))}
+	if u.asset.Idempotency.Key, err = idempotencyKey(r); err != nil {
+		return err
+	}
 	return u.serve(w, r)
 }
 
@@ -72,10 +77,12 @@ func (u *upload) commitVersion(ctx context.Context) (done committed, err error) 
 	n := store.NewVersion{
 		AssetID: u.versionOf.ID, OwnerID: u.userID, ObjectKey: u.asset.ObjectKey, SHA256: u.asset.SHA256, FileSize: u.asset.FileSize,
 		FileType: u.asset.FileType, MIMEType: u.asset.MIMEType, OriginalName: u.asset.OriginalName,
+		Idempotency: u.asset.Idempotency, Answer: keptAnswerOf,
 	}
-	done.asset, done.duplicate, err = u.server.store.CommitVersion(ctx, u.by, n, u.match...)
+	n.Idempotency.Fingerprint = fingerprint(u.asset, n.AssetID)
+	done.asset, done.duplicate, done.answered, err = u.server.store.CommitVersion(ctx, u.by, n, u.match...)
 	done.status = http.StatusCreated
-	if done.asset.Version == u.versionOf.Version {
+	if done.answered == nil && done.asset.Version == u.versionOf.Version {
 		done.status = http.StatusOK
 	}
 	return done, err
@@ -88,6 +95,12 @@ func (s *Server) downloadVersion(w http.ResponseWriter, r *http.Request, who cal
 		return store.ErrNotFound
 	}
 	return s.serveDownload(w, r, func(ctx context.Context, id uuid.UUID) (store.Asset, error) {
-		return s.store.AssetVersion(ctx, who.ID, id, int32(number))
+		asset, err := s.store.AssetVersion(ctx, who.ID, id, int32(number))
+		for _, f := range fileFormats { // the name is the present version's, whose type may be another
+			if f.mimeType == asset.MIMEType && f.contradicted(asset.OriginalName) != "" {
+				asset.OriginalName = strings.TrimSuffix(asset.OriginalName, path.Ext(asset.OriginalName)) + f.extensions[0]
+			}
+		}
+		return asset, err
 	})
 }

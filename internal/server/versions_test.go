@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +47,10 @@ func TestVersions(t *testing.T) {
 		if got := p.get(versions[i].DownloadURL, alice.AccessToken).want(200); !bytes.Equal(got.body, want) {
 			t.Errorf("version %d has other bytes", versions[i].Version)
 		}
+		got := p.get(versions[i].DownloadURL, alice.AccessToken).header.Get("Content-Disposition")
+		if name := []string{"hero.gif", "hero.png", "hero.png"}[i]; !strings.Contains(got, `filename="`+name+`"`) {
+			t.Errorf("version %d is to be saved as %s, want %s", versions[i].Version, got, name)
+		}
 	}
 	if got := p.get(asset.DownloadURL, alice.AccessToken).want(200); !bytes.Equal(got.body, tinyGIF) || got.header.Get("Content-Type") != "image/gif" {
 		t.Error("the asset's download is not the last version")
@@ -75,6 +80,30 @@ func TestVersions(t *testing.T) {
 	p.query("select sum(refs) from blobs", &refs)
 	if blobs != 1 || refs != 1 {
 		t.Errorf("%d blobs with %d references are left", blobs, refs)
+	}
+}
+
+// A retry makes no version, also when the asset has gone on meanwhile.
+func TestVersionOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	created := p.upload(alice.AccessToken, newForm().file("hero.png", "", png("1"))).want(201)
+	asset := decode1[assetBody](created)
+	headers := []string{"Idempotency-Key", "k", "If-Match", created.header.Get("ETag")}
+	first := p.addVersion(alice.AccessToken, asset, "a.png", png("2"), headers...).want(201)
+	p.addVersion(alice.AccessToken, asset, "a.png", png("3")).want(201)
+	again := p.addVersion(alice.AccessToken, asset, "a.png", png("2"), headers...).want(201)
+	if string(again.body) != string(first.body) {
+		t.Errorf("answered\n%s, and again\n%s", first.body, again.body)
+	}
+	p.addVersion(alice.AccessToken, asset, "a.png", png("4"), headers...).wantProblem(409, "CONFLICT", "")
+	p.sendOnce(alice.AccessToken, "k", newForm().file("hero.png", "", png("2"))).wantProblem(409, "CONFLICT", "")
+	if now := decode1[assetBody](p.get(assetPath(asset.ID), alice.AccessToken).want(200)); now.Version != 3 {
+		t.Errorf("it is in version %d", now.Version)
+	}
+	if keys, notes := p.leftovers(); len(keys) != 3 || notes != 0 {
+		t.Errorf("the bucket holds %v, and %d notes", keys, notes)
 	}
 }
 

@@ -134,9 +134,14 @@ func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) 
 	if err := owned(userID); err != nil {
 		return Asset{}, err
 	}
-	row, err := s.queries.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+	asset, err := assetFor(ctx, s.queries, userID, id)
+	return asset, fail("get asset", err)
+}
+
+func assetFor(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) (Asset, error) {
+	row, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
 	if err != nil {
-		return Asset{}, fail("get asset", err)
+		return Asset{}, err
 	}
 	return assetOf(assetRow{
 		row.ID, row.UserID, row.Sha256, row.OriginalName, row.FileType, row.MimeType, row.FileSize, row.Version, row.Tags, row.Category,

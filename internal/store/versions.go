@@ -35,14 +35,23 @@ type NewVersion struct {
 	FileType         FileType
 	MIMEType         string
 	OriginalName     string // the asset takes it where it becomes another type of file
+
+	Idempotency Idempotency
+	Answer      func(Asset) []byte // as in NewAsset
 }
 
 // CommitVersion puts other bytes in the place of an asset's, which stay as its version before; the asset's owner and editors of a project
 // that it is in may. duplicate tells that the owner already has equal bytes: the caller then discards the object it stored. Bytes that
-// are the asset's already make no version. If versions are given, the asset's UpdatedAt must be one of them: else ErrChanged.
-func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersion, versions ...time.Time) (asset Asset, duplicate bool, err error) {
+// are the asset's already make no version. If versions are given, the asset's UpdatedAt must be one of them: else ErrChanged. answered is
+// as in CommitUpload.
+func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersion, versions ...time.Time) (asset Asset, duplicate bool, answered []byte, err error) {
 	if err := owned(userID); err != nil {
-		return Asset{}, false, err
+		return Asset{}, false, nil, err
+	}
+	if n.Idempotency.Key != "" { // first: what If-Match wanted then is not there any more
+		if answered, err = s.keptAnswer(ctx, userID, n.Idempotency); err == nil || !errors.Is(err, ErrNotFound) {
+			return Asset{}, false, answered, err
+		}
 	}
 	err = s.inTxWithJobs(ctx, func(q *sqlc.Queries, tx pgx.Tx) error {
 		if err := refuseDisabled(ctx, q, userID); err != nil {
@@ -57,7 +66,10 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 		}
 		if [32]byte(before.Sha256) == n.SHA256 {
 			duplicate = true
-			_, err := q.CondemnIntent(ctx, sqlc.CondemnIntentParams{ObjectKey: n.ObjectKey, UserID: n.OwnerID})
+			if _, err := q.CondemnIntent(ctx, sqlc.CondemnIntentParams{ObjectKey: n.ObjectKey, UserID: n.OwnerID}); err != nil {
+				return err
+			}
+			asset, err = versionAnswer(ctx, q, userID, n)
 			return err
 		}
 		duplicate, err = s.keepBlob(ctx, q, tx, sqlc.KeepBlobParams{UserID: n.OwnerID, Sha256: n.SHA256[:], Size: n.FileSize, ObjectKey: n.ObjectKey})
@@ -78,13 +90,25 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 		if err != nil {
 			return err
 		}
+		if asset, err = versionAnswer(ctx, q, userID, n); err != nil {
+			return err
+		}
 		return audit(ctx, q, assetChange("asset.version", userID, n.AssetID, map[string]any{"version": before.Version + 1, "size": n.FileSize}))
 	})
-	if err != nil {
-		return Asset{}, duplicate, fail("commit version", err)
+	if errors.Is(err, errAnswered) {
+		answered, err = s.keptAnswer(ctx, userID, n.Idempotency)
+		return Asset{}, false, answered, err
 	}
-	asset, err = s.Asset(ctx, userID, n.AssetID)
-	return asset, duplicate, err
+	return asset, duplicate, nil, fail("commit version", err)
+}
+
+// versionAnswer is the asset as it is now, which is kept as the answer if that is asked for.
+func versionAnswer(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, n NewVersion) (Asset, error) {
+	asset, err := assetFor(ctx, q, userID, n.AssetID)
+	if err == nil && n.Idempotency.Key != "" {
+		err = keepAnswer(ctx, q, userID, n.Idempotency, n.Answer(asset))
+	}
+	return asset, err
 }
 
 // lockForEdit returns an asset that no other change has at the time, if the user may edit it and it is in a wanted version.
