@@ -280,7 +280,7 @@ func (s *Store) rankedAssets(ctx context.Context, l library, words search, p Pag
 const (
 	likeCandidates = 200 // assets that are compared letter by letter, for each way in which one can be like a search
 	likeLength     = 4   // characters that a search has at least which is compared so
-	likeTime       = 250 // milliseconds after which nothing was found
+	likeTime       = 100 // milliseconds after which nothing was found
 )
 
 // likePieces are, for a search that finds nothing, the ways in which a name can be like it: the pieces of the search that such a name
