@@ -133,6 +133,37 @@ func TestConcurrentBulkEdits(t *testing.T) {
 }
 
 // The most that one edit may say is done in time, and what is searchable of it is bounded.
+// Edits of one asset, in bulk and by itself, at a time: none is lost.
+func TestBulkEditAgainstEdit(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	a := p.uploadPNG(token, "hero.png", png("1"))
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() { p.bulk(token, fmt.Sprintf(`"addTags":["tag %d"]`, i), a.ID).want(200) })
+		all.Go(func() {
+			for {
+				now := p.get(assetPath(a.ID), token).want(200)
+				tags := append(decode1[assetBody](now).Tags, fmt.Sprint("other ", i))
+				body, _ := json.Marshal(map[string]any{"tags": tags}) // of texts
+				switch r := p.patch(assetPath(a.ID), token, string(body), "If-Match", now.header.Get("ETag")); r.status {
+				case 200:
+					return
+				case 412, 409: // somebody was faster: again, from what is there now
+				default:
+					t.Errorf("%d: %s", r.status, r.body)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := decode1[assetBody](p.get(assetPath(a.ID), token).want(200)); len(got.Tags) != 40 {
+		t.Errorf("%d of 40 tags are there: %q", len(got.Tags), got.Tags)
+	}
+}
+
 func TestBulkEditOfManyTags(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)

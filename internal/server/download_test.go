@@ -193,6 +193,37 @@ func TestDownloadOfDamagedBytes(t *testing.T) {
 	}
 }
 
+// What is deleted for good while it is downloaded comes in full, or is seen to be cut off; it never comes as something else.
+func TestDeleteWhileDownloading(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	token := p.register("alice").AccessToken
+	content := noiseWAV(20 << 20)
+	a := decode1[assetBody](p.upload(token, newForm().file("a.wav", "", content)).want(201))
+	r, err := http.NewRequest(http.MethodGet, p.url+a.DownloadURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	begin := make([]byte, 100_000)
+	if _, err := io.ReadFull(answer.Body, begin); err != nil {
+		t.Fatal(err)
+	}
+	p.delete(assetPath(a.ID)+"?permanent=true", token).want(204)
+	rest, err := io.ReadAll(answer.Body)
+	got := append(begin, rest...)
+	if whole := len(got) == len(content); !bytes.Equal(got, content[:len(got)]) || whole != (err == nil) {
+		t.Errorf("%d of %d bytes came, %v", len(got), len(content), err)
+	}
+	p.get(a.DownloadURL, token).wantProblem(404, "NOT_FOUND", "")
+	p.wantNothing()
+}
+
 func TestContentDisposition(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
