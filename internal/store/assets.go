@@ -314,7 +314,7 @@ func (s *Store) TagCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, e
 	if err := owned(userID); err != nil {
 		return nil, err
 	}
-	return s.tagCounts.get(userID, func() ([]NameCount, error) {
+	return s.tagCounts.get(userID, keepNames, func() ([]NameCount, error) {
 		rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
 		return nameCountsOf(rows), fail("count tags", err)
 	})
@@ -325,7 +325,7 @@ func (s *Store) CategoryCounts(ctx context.Context, userID uuid.UUID) ([]NameCou
 	if err := owned(userID); err != nil {
 		return nil, err
 	}
-	return s.categoryCounts.get(userID, func() ([]NameCount, error) {
+	return s.categoryCounts.get(userID, keepNames, func() ([]NameCount, error) {
 		rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
 		return nameCountsOf(rows), fail("count categories", err)
 	})

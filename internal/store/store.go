@@ -44,7 +44,8 @@ type Store struct {
 	queries *sqlc.Queries
 	jobs    *river.Client[pgx.Tx] // asks for jobs; works none off
 
-	tagCounts, categoryCounts recent
+	tagCounts, categoryCounts recent[uuid.UUID, []NameCount]
+	totals                    recent[string, Total]
 }
 
 // Open returns a Store on the database at url. It does not connect: a database that is

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -19,11 +20,23 @@ type Total struct {
 // countedRows is up to how many rows a total is exact: so many are counted in a few milliseconds, whatever the filter.
 const countedRows = 1000
 
+// keptTotal is for how long an estimate holds: pages of one list come one after the other.
+const keptTotal = 5 * time.Second
+
 // count counts the rows of a table, or of a join, that meet the conditions; of more than countedRows it asks the planner.
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
 	rows := fmt.Sprintf("select from %s%s", table, q.where())
-	var total Total
-	err := s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.planned()...).Scan(&total.Rows)
+	keep := func(t Total, _ time.Duration) time.Duration {
+		if t.Estimate {
+			return keptTotal
+		}
+		return 0
+	}
+	return s.totals.get(fmt.Sprint(rows, q.args), keep, func() (Total, error) { return s.countNow(ctx, rows, q) })
+}
+
+func (s *Store) countNow(ctx context.Context, rows string, q conditions) (total Total, err error) {
+	err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.planned()...).Scan(&total.Rows)
 	if err != nil || total.Rows <= countedRows {
 		return total, fail("count", err)
 	}

@@ -10,11 +10,11 @@ import (
 // What took long to count is kept for a moment, for its user alone; what did not is counted each time.
 func TestCountsOfLargeLibrariesAreKept(t *testing.T) {
 	t.Parallel()
-	var kept recent
+	var kept recent[uuid.UUID, []NameCount]
 	calls := 0
 	get := func(user uuid.UUID, takes time.Duration) {
 		t.Helper()
-		names, err := kept.get(user, func() ([]NameCount, error) {
+		names, err := kept.get(user, keepNames, func() ([]NameCount, error) {
 			calls++
 			time.Sleep(takes)
 			return []NameCount{{user.String(), 1}}, nil
@@ -32,7 +32,7 @@ func TestCountsOfLargeLibrariesAreKept(t *testing.T) {
 	if calls != 5 {
 		t.Errorf("counted %d times, want 3 and 1 and 1", calls)
 	}
-	kept.of[large] = counted{kept.of[large].names, time.Now()}
+	kept.of[large] = counted[[]NameCount]{kept.of[large].value, time.Now()}
 	get(large, 2*quickCount)
 	if calls != 6 {
 		t.Error("what was kept long enough is not counted again")
