@@ -83,9 +83,9 @@ soak: ## The proofs with their full counts, the race detector and fuzzing; takes
 	$(MAKE) fuzz
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target for a minute
+fuzz: ## Every fuzz target of the asset half for a minute
 	@hack/deps tests
-	@hack/fuzz
+	@hack/fuzz 1m internal
 
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
