@@ -220,6 +220,9 @@ func parseTusMetadata(header string) (map[string]string, error) {
 	if len(header) > maxTusMetadata {
 		return nil, invalid("Upload-Metadata", fmt.Sprintf("is longer than %d bytes", maxTusMetadata))
 	}
+	if strings.ContainsFunc(header, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil, invalid("Upload-Metadata", "holds what is not ASCII: texts are written in base64")
+	}
 	found := map[string]string{}
 	for pair := range strings.SplitSeq(header, ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), " ")
