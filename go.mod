@@ -15,6 +15,7 @@ require (
 	github.com/hajimehoshi/go-mp3 v0.3.4
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jfreymuth/vorbis v1.0.2
+	github.com/klauspost/compress v1.20.4
 	github.com/mewkiz/flac v1.0.13
 	github.com/pion/opus v0.1.0
 	github.com/pressly/goose/v3 v3.29.0

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/klauspost/compress/zlib"
 )
 
 // Colour types of PNG, of which the lowest bit says palette, the next colour, the third alpha.
@@ -44,7 +46,7 @@ func readPNG(in *source) (*picture, error) {
 	if err := pic.checkSize(); err != nil {
 		return pic, err
 	}
-	unpacked, err := newInflater(data)
+	unpacked, err := zlib.NewReader(data)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +165,7 @@ func unpackProfile(chunk []byte) []byte {
 	if !ok || len(packed) < 1 {
 		return nil
 	}
-	r, err := newInflater(bytes.NewReader(packed[1:]))
+	r, err := zlib.NewReader(bytes.NewReader(packed[1:]))
 	if err != nil {
 		return nil
 	}
