@@ -34,18 +34,13 @@ func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func
 	}
 	etag := `"` + hex.EncodeToString(asset.SHA256[:]) + `"`
 	plan := deliver(r, etag, asset.BytesAt, asset.FileSize)
-	if plan.status == http.StatusPreconditionFailed {
-		return newProblem(plan.status, "PRECONDITION_FAILED", "The file is another one than the request's conditions want.")
+	if answered, err := answerCondition(w, plan, etag, asset); answered || err != nil {
+		return err
 	}
 	if plan.status == http.StatusRequestedRangeNotSatisfiable {
 		p := newProblem(plan.status, "RANGE_NOT_SATISFIABLE", fmt.Sprintf("The file has %d bytes: ask for a range within them.", asset.FileSize))
 		p.header.Set("Content-Range", fmt.Sprintf("bytes */%d", asset.FileSize))
 		return p
-	}
-	if plan.status == http.StatusNotModified {
-		describeVersion(w.Header(), etag, asset)
-		w.WriteHeader(plan.status)
-		return nil
 	}
 	parts := newParts(plan, asset)
 	body := io.ReadCloser(http.NoBody)
@@ -66,6 +61,19 @@ func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, find func
 	w.WriteHeader(plan.status)
 	s.send(w, r, body)
 	return nil
+}
+
+// answerCondition answers a request whose conditions do not want the bytes.
+func answerCondition(w http.ResponseWriter, plan delivery, etag string, asset store.Asset) (answered bool, err error) {
+	switch plan.status {
+	case http.StatusPreconditionFailed:
+		return false, newProblem(plan.status, "PRECONDITION_FAILED", "The file is another one than the request's conditions want.")
+	case http.StatusNotModified:
+		describeVersion(w.Header(), etag, asset)
+		w.WriteHeader(plan.status)
+		return true, nil
+	}
+	return false, nil
 }
 
 // send sends the body of an answer whose header is written.

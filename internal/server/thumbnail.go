@@ -29,14 +29,8 @@ func (s *Server) thumbnail(w http.ResponseWriter, r *http.Request, who caller) e
 	}
 	etag := `"` + path.Base(t.ObjectKey) + `"` // a thumbnail that is made anew has another key
 	plan := deliver(r, etag, asset.BytesAt, t.Bytes)
-	h := w.Header()
-	switch plan.status {
-	case http.StatusPreconditionFailed:
-		return newProblem(plan.status, "PRECONDITION_FAILED", "The thumbnail is another one than the request's conditions want.")
-	case http.StatusNotModified:
-		describeVersion(h, etag, asset)
-		w.WriteHeader(plan.status)
-		return nil
+	if answered, err := answerCondition(w, plan, etag, asset); answered || err != nil {
+		return err
 	}
 	// The whole, for ranges of something so small are not worth their code.
 	body, err := s.bucket.Get(r.Context(), t.ObjectKey, 0, -1)
@@ -44,6 +38,7 @@ func (s *Server) thumbnail(w http.ResponseWriter, r *http.Request, who caller) e
 		return err
 	}
 	defer body.Close()
+	h := w.Header()
 	describeVersion(h, etag, asset)
 	h.Set("Content-Type", t.MIMEType)
 	h.Set("Content-Length", strconv.FormatInt(t.Bytes, 10))
