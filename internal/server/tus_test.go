@@ -67,6 +67,15 @@ func (p *platform) collect() {
 	}
 }
 
+// wantOneObject checks that once the collector was there, the bucket has one object.
+func (p *platform) wantOneObject() {
+	p.t.Helper()
+	p.collect()
+	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
+		p.t.Errorf("left: %v, %d notes", keys, notes)
+	}
+}
+
 // noiseWAV is a sound of about so many bytes.
 func noiseWAV(size int) []byte {
 	samples := make([]byte, size)
@@ -120,10 +129,7 @@ func TestResumableUpload(t *testing.T) {
 	if u := decode1[uploadBody](p.get(address, alice.AccessToken).want(200)); u.Status != "COMPLETED" || *u.AssetID != asset.ID {
 		t.Errorf("GET: %+v", u)
 	}
-	p.collect()
-	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
-		t.Errorf("left: %v, %d notes", keys, notes)
-	}
+	p.wantOneObject()
 	p.tus("DELETE", address, alice.AccessToken, nil).want(204)
 	p.get(assetPath(asset.ID), alice.AccessToken).want(200)
 }
@@ -141,9 +147,9 @@ func TestUploadWithItsCreation(t *testing.T) {
 			t.Errorf("answer: %v", r.header)
 		}
 	}
-	p.collect()
-	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 || len(p.list(token).Data) != 2 {
-		t.Errorf("left: %v, %d notes, %d assets", keys, notes, len(p.list(token).Data))
+	p.wantOneObject()
+	if n := len(p.list(token).Data); n != 2 {
+		t.Errorf("%d assets", n)
 	}
 }
 
@@ -194,10 +200,7 @@ func TestUploadChecksums(t *testing.T) {
 	if got := p.get(r.header.Get("Location-Asset")+"/download", token).want(200).body; !bytes.Equal(got, content) {
 		t.Errorf("came back as %q", got)
 	}
-	p.collect()
-	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
-		t.Errorf("left: %v, %d notes", keys, notes)
-	}
+	p.wantOneObject()
 }
 
 // What can never become an asset is refused as soon as that is known, and leaves nothing.
@@ -318,10 +321,7 @@ func TestParallelFinishes(t *testing.T) {
 	if len(assets) != 1 || !bytes.Equal(p.get(assets[0].DownloadURL, token).want(200).body, content) {
 		t.Errorf("assets: %+v", assets)
 	}
-	p.collect()
-	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
-		t.Errorf("left: %v, %d notes", keys, notes)
-	}
+	p.wantOneObject()
 }
 
 // An upload that nobody went on with goes, and so do its bytes.
