@@ -49,7 +49,6 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/google/uuid"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -276,8 +275,7 @@ func (b *Bucket) timed(operation string, start time.Time, err *error) {
 
 // translate maps what the SDK reports to the errors of this package.
 func translate(err error) error {
-	var missing *types.NoSuchKey
-	if errors.As(err, &missing) {
+	if codeOf(err) == "NoSuchKey" {
 		return ErrNotFound
 	}
 	if errors.Is(err, context.Canceled) {

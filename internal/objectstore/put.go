@@ -86,7 +86,27 @@ func signKnown(body io.Reader) func(*s3.Options) {
 }
 
 // putParts stores a body that is longer than one part. buffer holds the first one.
-func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body io.Reader) (err error) {
+func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body io.Reader) error {
+	return b.multipart(ctx, key, nil, func(uploadID string) (parts []types.CompletedPart, err error) {
+		for n, ended := len(buffer), false; n > 0; {
+			part, err := b.putPart(ctx, key, uploadID, int32(len(parts)+1), buffer[:n])
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, part)
+			if ended {
+				break
+			}
+			if n, ended, err = fill(body, buffer); err != nil {
+				return nil, err
+			}
+		}
+		return parts, nil
+	})
+}
+
+// multipart makes an object of the parts that put stores. The service verifies the whole object's CRC32, if it is known.
+func (b *Bucket) multipart(ctx context.Context, key string, crc *string, put func(uploadID string) ([]types.CompletedPart, error)) (err error) {
 	call, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	upload, err := b.client.CreateMultipartUpload(call, &s3.CreateMultipartUploadInput{
@@ -103,25 +123,14 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 			err = errors.Join(err, b.abort(cleanup, key, *upload.UploadId))
 		}
 	}()
-
-	var parts []types.CompletedPart
-	for n, ended := len(buffer), false; n > 0; {
-		part, err := b.putPart(ctx, key, *upload.UploadId, int32(len(parts)+1), buffer[:n])
-		if err != nil {
-			return err
-		}
-		parts = append(parts, part)
-		if ended {
-			break
-		}
-		if n, ended, err = fill(body, buffer); err != nil {
-			return err
-		}
+	parts, err := put(*upload.UploadId)
+	if err != nil {
+		return err
 	}
 	complete, cancel := context.WithTimeout(ctx, completeCall)
 	defer cancel()
 	_, err = b.client.CompleteMultipartUpload(complete, &s3.CompleteMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject,
+		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject, ChecksumCRC32: crc,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	}, b.patient)
 	if err != nil {

@@ -1,9 +1,11 @@
 package objectstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -176,5 +178,47 @@ func TestOneUserDoesNotHoldAllSlots(t *testing.T) {
 	all.Wait()
 	if n := len(b.shares.users); n != 0 {
 		t.Errorf("%d users are kept", n)
+	}
+}
+
+// The service joins objects, and refuses to where they are not what the caller thinks they are.
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	settings.Prefix = "a studio/"
+	b := open(t, settings)
+	var whole []byte
+	var keys []string
+	for i, size := range []int64{PartSize, PartSize + 1, 77} {
+		part, err := io.ReadAll(noise(uint64(i), size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, fmt.Sprint("blobs/", i))
+		if err := b.Put(t.Context(), keys[i], bytes.NewReader(part)); err != nil {
+			t.Fatal(err)
+		}
+		whole = append(whole, part...)
+	}
+	if err := b.Compose(t.Context(), "blobs/whole", keys, crc32.ChecksumIEEE(whole)); err != nil {
+		t.Fatal(err)
+	}
+	body, err := b.Get(t.Context(), "blobs/whole", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("%d bytes came back of %d, %v", len(got), len(whole), err)
+	}
+	if err := b.Compose(t.Context(), "blobs/other", keys, 1); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("with another checksum: %v", err)
+	}
+	if err := b.Compose(t.Context(), "blobs/other", append(keys, "blobs/none"), 1); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of an object that is not there: %v", err)
+	}
+	if kept := server.Keys(t, settings.Name); len(kept) != 4 {
+		t.Errorf("in the bucket: %v", kept)
 	}
 }

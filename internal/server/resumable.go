@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/crc32"
 	"io"
 	"net/http"
 
@@ -25,6 +26,8 @@ type reception struct {
 	pending []store.Piece // stored, and not kept
 	at      int64         // behind the pending ones
 	sum     *checksum     // nil: none was sent
+
+	examined *examination // of the whole file; nil: some of it came before, or nobody knows yet whether the bytes are what was sent
 }
 
 // receive takes a request's body as the next bytes of an upload, and answers.
@@ -73,10 +76,13 @@ func (i *interrupted) Read(p []byte) (int, error) {
 func (c *reception) take(ctx context.Context, body io.Reader) error {
 	ctx = context.WithoutCancel(ctx) // a client that has gone comes back for what it sent
 	cut := &interrupted{source: body}
-	source := bufio.NewReader(cut)
-	if c.at == 0 {
-		if err := c.checkType(ctx, source); err != nil {
+	source := bufio.NewReaderSize(cut, 64<<10)
+	if c.at == 0 && c.sum == nil {
+		if err := c.examine(ctx, source); err != nil {
 			return err
+		}
+		if c.examined != nil {
+			defer c.examined.inspection.stop()
 		}
 	}
 	for c.at < c.upload.Size && !ended(source) {
@@ -111,19 +117,23 @@ func ended(source *bufio.Reader) bool {
 	return len(next) == 0
 }
 
-// checkType refuses early what is no asset: before the rest comes.
-func (c *reception) checkType(ctx context.Context, source *bufio.Reader) error {
-	head, _ := source.Peek(sniffLength)
-	if len(head) < sniffLength && int64(len(head)) < c.upload.Size {
-		return nil // too little to tell
+// examine begins to examine a file as it comes: what is no asset is refused before the rest is there.
+func (c *reception) examine(ctx context.Context, source *bufio.Reader) error {
+	head, err := peek(source)
+	if err != nil || len(head) < sniffLength && int64(len(head)) < c.upload.Size {
+		return err // too little to tell
 	}
 	u, declared, err := c.server.describedBy(ctx, c.upload)
 	if err != nil {
 		return err
 	}
-	format, err := formatOf(head, u.asset.OriginalName, declared)
-	if limit := c.server.largest(format.kind); err == nil && c.upload.Size > limit {
-		err = fileTooLarge(limit)
+	examined, err := u.examine(head, u.asset.OriginalName, declared)
+	if err == nil && c.upload.Size > examined.limit {
+		examined.inspection.stop()
+		err = fileTooLarge(examined.limit)
+	}
+	if err == nil {
+		c.examined = examined
 	}
 	return err
 }
@@ -133,6 +143,9 @@ func (c *reception) storePiece(ctx context.Context, source io.Reader) error {
 	body := &counted{Reader: io.LimitReader(source, min(pieceSize, c.upload.Size-c.at))}
 	if c.sum != nil {
 		body.Reader = io.TeeReader(body.Reader, c.sum)
+	}
+	if c.examined != nil {
+		body.Reader = io.TeeReader(body.Reader, c.examined)
 	}
 	u := &upload{server: c.server, userID: c.upload.UserID}
 	if err := u.put(ctx, body); err != nil {
@@ -199,7 +212,7 @@ func (c *reception) finish(ctx context.Context) error {
 		return err
 	}
 	u.asset.Upload = claimed
-	done, err := u.assemble(ctx, append(pieces, c.pending...), c.upload.Size, declared)
+	done, err := u.assemble(ctx, append(pieces, c.pending...), c.upload.Size, declared, c.examined)
 	switch {
 	case errors.Is(err, store.ErrChanged):
 		err = errClaimed
@@ -224,20 +237,13 @@ func (c *reception) finish(ctx context.Context) error {
 	return nil
 }
 
-// assemble examines the file that pieces are, stores it as one object unless it is one piece, and commits it.
-func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64, declared string) (done committed, err error) {
-	body := &pieceReader{ctx: ctx, bucket: u.server.bucket, pieces: pieces}
-	defer body.close()
-	file, err := u.examine(bufio.NewReader(body), u.asset.OriginalName, declared)
-	if err != nil {
-		return done, err
-	}
-	defer file.inspection.stop()
-	if len(pieces) == 1 {
-		u.asset.ObjectKey = pieces[0].ObjectKey
-		_, err = io.Copy(io.Discard, file)
+// assemble examines the file that pieces are, unless that was done as they came, makes it one object, and commits it.
+func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64, declared string, file *examination) (done committed, err error) {
+	if file != nil {
+		u.format = file.format
+		err = file.end()
 	} else {
-		err = u.put(ctx, file)
+		file, err = u.examinePieces(ctx, pieces, declared)
 	}
 	if err != nil {
 		return done, err
@@ -245,11 +251,67 @@ func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64,
 	if file.size != size {
 		return done, errors.New("the pieces of an upload are not of its size")
 	}
+	if len(pieces) == 1 {
+		u.asset.ObjectKey = pieces[0].ObjectKey
+	} else if err := u.join(ctx, pieces, file.crc32.Sum32()); err != nil {
+		return done, err
+	}
 	file.describe(&u.asset)
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	done.asset, done.duplicate, _, err = u.server.store.CommitUpload(ctx, u.asset)
 	return done, err
+}
+
+// examinePieces reads what came before, or in requests that said what it sums up to.
+func (u *upload) examinePieces(ctx context.Context, pieces []store.Piece, declared string) (*examination, error) {
+	body := &pieceReader{ctx: ctx, bucket: u.server.bucket, pieces: pieces}
+	defer body.close()
+	source := bufio.NewReaderSize(body, 64<<10)
+	head, err := peek(source)
+	if err != nil {
+		return nil, err
+	}
+	file, err := u.examine(head, u.asset.OriginalName, declared)
+	if err != nil {
+		return nil, err
+	}
+	defer file.inspection.stop()
+	if _, err := source.WriteTo(file); err != nil {
+		return nil, err
+	}
+	return file, file.end()
+}
+
+// join makes pieces one object. The service does it itself if it can, and they are long enough for parts.
+func (u *upload) join(ctx context.Context, pieces []store.Piece, crc uint32) error {
+	var keys []string
+	short := false
+	for i, p := range pieces {
+		keys = append(keys, p.ObjectKey)
+		short = short || p.Bytes < objectstore.PartSize && i < len(pieces)-1
+	}
+	if !short {
+		key, err := u.note(ctx)
+		if err != nil {
+			return err
+		}
+		u.asset.ObjectKey = key
+		err = u.server.bucket.Compose(ctx, key, keys, crc)
+		u.keepNote = errors.Is(err, objectstore.ErrUnavailable)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		u.abandon(ctx)
+	}
+	body := &pieceReader{ctx: ctx, bucket: u.server.bucket, pieces: pieces}
+	defer body.close()
+	sum := crc32.NewIEEE()
+	err := u.put(ctx, io.TeeReader(body, sum))
+	if err == nil && sum.Sum32() != crc {
+		err = errors.New("the pieces of an upload have changed")
+	}
+	return err
 }
 
 // pieceReader reads pieces one after the other.

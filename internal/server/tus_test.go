@@ -3,13 +3,13 @@ package server
 import (
 	"bytes"
 	"crypto/sha1" //nolint:gosec // of the protocol
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,11 +67,11 @@ func (p *platform) collect() {
 	}
 }
 
-// wantOneObject checks that once the collector was there, the bucket has one object.
-func (p *platform) wantOneObject() {
+// wantObjects checks that once the collector was there, the bucket has so many objects.
+func (p *platform) wantObjects(n int) {
 	p.t.Helper()
 	p.collect()
-	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
+	if keys, notes := p.leftovers(); len(keys) != n || notes != 0 {
 		p.t.Errorf("left: %v, %d notes", keys, notes)
 	}
 }
@@ -129,7 +129,7 @@ func TestResumableUpload(t *testing.T) {
 	if u := decode1[uploadBody](p.get(address, alice.AccessToken).want(200)); u.Status != "COMPLETED" || *u.AssetID != asset.ID {
 		t.Errorf("GET: %+v", u)
 	}
-	p.wantOneObject()
+	p.wantObjects(1)
 	p.tus("DELETE", address, alice.AccessToken, nil).want(204)
 	p.get(assetPath(asset.ID), alice.AccessToken).want(200)
 }
@@ -147,7 +147,7 @@ func TestUploadWithItsCreation(t *testing.T) {
 			t.Errorf("answer: %v", r.header)
 		}
 	}
-	p.wantOneObject()
+	p.wantObjects(1)
 	if n := len(p.list(token).Data); n != 2 {
 		t.Errorf("%d assets", n)
 	}
@@ -200,7 +200,7 @@ func TestUploadChecksums(t *testing.T) {
 	if got := p.get(r.header.Get("Location-Asset")+"/download", token).want(200).body; !bytes.Equal(got, content) {
 		t.Errorf("came back as %q", got)
 	}
-	p.wantOneObject()
+	p.wantObjects(1)
 }
 
 // What can never become an asset is refused as soon as that is known, and leaves nothing.
@@ -321,7 +321,7 @@ func TestParallelFinishes(t *testing.T) {
 	if len(assets) != 1 || !bytes.Equal(p.get(assets[0].DownloadURL, token).want(200).body, content) {
 		t.Errorf("assets: %+v", assets)
 	}
-	p.wantOneObject()
+	p.wantObjects(1)
 }
 
 // An upload that nobody went on with goes, and so do its bytes.
@@ -373,23 +373,55 @@ func TestUploadsOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// Any way to cut a file into requests gives the file.
+// Any way to cut a file into requests gives the file, whether the bucket joins the pieces itself or cannot.
 func TestUploadInRandomPieces(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t)
-	token := p.register("alice").AccessToken
-	for i := range 5 {
-		content := noiseWAV(rand.IntN(3 * pieceSize / 2))
-		address := p.beginUpload(token, len(content), "filename", fmt.Sprint(i, ".wav"))
-		asset := ""
-		for at := 0; at < len(content); {
-			to := min(len(content), at+1+rand.IntN(1+len(content)/(1+rand.IntN(5))))
-			asset = p.goOn(address, token, content, at, to).want(204).header.Get("Location-Asset")
-			at = to
+	var refused atomic.Int64 // copies
+	for _, copies := range []bool{true, false} {
+		p := newPlatform(t, func(c *config.Server) {
+			if copies {
+				return
+			}
+			target, err := url.Parse(c.Bucket.Endpoint)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("X-Amz-Copy-Source") != "" {
+					refused.Add(1)
+					w.WriteHeader(http.StatusNotImplemented)
+					return
+				}
+				pass.ServeHTTP(w, r)
+			}))
+			t.Cleanup(front.Close)
+			c.Bucket.Endpoint = front.URL
+		})
+		token := p.register("alice").AccessToken
+		send := func(content []byte, cuts ...int) {
+			address, asset, at := p.beginUpload(token, len(content), "filename", "a.wav"), "", 0
+			for _, to := range append(cuts, len(content)) {
+				asset = p.goOn(address, token, content, at, to).want(204).header.Get("Location-Asset")
+				at = to
+			}
+			if got := p.get(asset+"/download", token).want(200).body; !bytes.Equal(got, content) {
+				t.Errorf("%d bytes cut at %v are not what came back", len(content), cuts)
+			}
 		}
-		got := decode1[assetBody](p.get(asset, token).want(200))
-		if sum := sha256.Sum256(content); got.SHA256 != hex.EncodeToString(sum[:]) {
-			t.Errorf("%d bytes: another SHA-256", len(content))
+		send(noiseWAV(2*pieceSize + 1000))
+		send(noiseWAV(2*pieceSize+1001), pieceSize)
+		for range 5 {
+			content := noiseWAV(rand.IntN(3 * pieceSize / 2))
+			var cuts []int
+			for at := 1 + rand.IntN(len(content)); at < len(content); at += 1 + rand.IntN(1+len(content)/(1+rand.IntN(5))) {
+				cuts = append(cuts, at)
+			}
+			send(content, cuts...)
 		}
+		p.wantObjects(7)
+	}
+	if refused.Load() == 0 {
+		t.Error("the bucket was not asked to copy")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -291,33 +292,43 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	if err != nil {
 		return err
 	}
-	file, err := u.examine(bufio.NewReader(part), name, part.Header.Get("Content-Type"))
+	source := bufio.NewReader(part)
+	head, err := peek(source)
 	if err != nil {
 		return bodyError(err)
 	}
+	file, err := u.examine(head, name, part.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
 	defer file.inspection.stop()
-	if err := u.put(ctx, file); err != nil {
+	if err := u.put(ctx, &meter{source, file}); err != nil {
 		return err
 	}
 	file.describe(&u.asset)
 	return nil
 }
 
-// examine decides the file's type from its first bytes. What it returns is to be read in full, and its inspection stopped.
-func (u *upload) examine(source *bufio.Reader, name, declared string) (*meter, error) {
+// peek returns the bytes that decide a file's type; fewer where it has no more.
+func peek(source *bufio.Reader) ([]byte, error) {
 	head, err := source.Peek(sniffLength)
-	if len(head) == 0 && errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return head, err
+}
+
+// examine decides a file's type from its first bytes. All of them are to be written to what it returns, and its inspection stopped.
+func (u *upload) examine(head []byte, name, declared string) (*examination, error) {
+	if len(head) == 0 {
 		return nil, invalid("file", "is empty")
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
+	var err error
 	if u.format, err = formatOf(head, name, declared); err != nil {
 		return nil, err
 	}
 	u.asset.UserID, u.asset.OriginalName = u.userID, name
-	u.asset.FileType, u.asset.MIMEType = u.format.kind, u.format.mimeType
-	return &meter{source: source, limit: u.server.largest(u.format.kind), hash: sha256.New(), inspection: inspect(u.format)}, nil
+	return &examination{format: u.format, limit: u.server.largest(u.format.kind), sha256: sha256.New(), crc32: crc32.NewIEEE(), inspection: inspect(u.format)}, nil
 }
 
 // put stores a file under a fresh key. An error of the file is its client's.
@@ -405,45 +416,64 @@ func fileTooLarge(limit int64) error {
 	return p
 }
 
-// meter measures, hashes and inspects what is read through it, and ends what passes its
-// limit or is not whole.
-type meter struct {
-	source     io.Reader
+// examination measures, hashes and inspects a file that is written to it, and refuses what passes its limit or is not whole.
+type examination struct {
+	format     fileFormat
 	limit      int64
 	size       int64
-	hash       hash.Hash
+	sha256     hash.Hash
+	crc32      hash.Hash32
 	inspection *inspection
+}
+
+// Write returns an error, a *problem, as soon as the file cannot be whole any more.
+func (e *examination) Write(p []byte) (int, error) {
+	e.size += int64(len(p))
+	if e.size > e.limit {
+		return 0, fileTooLarge(e.limit)
+	}
+	e.sha256.Write(p)
+	e.crc32.Write(p)
+	if len(p) > 0 {
+		if found := e.inspection.feed(p); found != nil {
+			return 0, found
+		}
+	}
+	return len(p), nil
+}
+
+// end judges the file, which has no more bytes.
+func (e *examination) end() error { return e.inspection.feed(nil) }
+
+// SHA256 is that of what was written.
+func (e *examination) SHA256() (sum [32]byte) {
+	e.sha256.Sum(sum[:0])
+	return sum
+}
+
+// describe tells of the file, once all of it was written.
+func (e *examination) describe(asset *store.NewAsset) {
+	asset.FileType, asset.MIMEType = e.format.kind, e.format.mimeType
+	asset.FileSize, asset.SHA256 = e.size, e.SHA256()
+}
+
+// meter has all examined that is read through it.
+type meter struct {
+	source io.Reader
+	*examination
 }
 
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.source.Read(p)
-	m.size += int64(n)
-	if m.size > m.limit {
-		return 0, fileTooLarge(m.limit)
-	}
-	m.hash.Write(p[:n])
-	if n > 0 {
-		if found := m.inspection.feed(p[:n]); found != nil {
-			return 0, found
-		}
+	if _, found := m.Write(p[:n]); found != nil {
+		return 0, found
 	}
 	if err == io.EOF {
-		if found := m.inspection.feed(nil); found != nil {
+		if found := m.end(); found != nil {
 			return 0, found
 		}
 	}
 	return n, err
-}
-
-// SHA256 is that of what was read.
-func (m *meter) SHA256() (sum [32]byte) {
-	m.hash.Sum(sum[:0])
-	return sum
-}
-
-// describe tells of the file, once it was read.
-func (m *meter) describe(asset *store.NewAsset) {
-	asset.FileSize, asset.SHA256 = m.size, m.SHA256()
 }
 
 // progressBody lets a request's body come slowly, but not stop. Only the time for which it

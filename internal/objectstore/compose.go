@@ -1,0 +1,58 @@
+package objectstore
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// copies is how many parts of one object the service copies at a time.
+const copies = 4
+
+// Compose has the service make one object of others, one after the other, and verify its CRC32 (IEEE). Each of them but the last has at
+// least PartSize bytes; they stay. ErrNotFound; ErrUnavailable; errors.ErrUnsupported where the service copies no parts.
+func (b *Bucket) Compose(ctx context.Context, key string, sources []string, crc uint32) (err error) {
+	defer b.timed("compose", time.Now(), &err)
+	if !b.Claimed() {
+		return b.notOurs()
+	}
+	sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
+	return b.multipart(ctx, key, &sum, func(uploadID string) ([]types.CompletedPart, error) {
+		parts := make([]types.CompletedPart, len(sources))
+		all, ctx := errgroup.WithContext(ctx)
+		all.SetLimit(copies)
+		for i, source := range sources {
+			all.Go(func() (err error) {
+				parts[i], err = b.copyPart(ctx, key, uploadID, int32(i+1), source)
+				return err
+			})
+		}
+		return parts, all.Wait()
+	})
+}
+
+func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int32, source string) (types.CompletedPart, error) {
+	ctx, cancel := context.WithTimeout(ctx, partCall)
+	defer cancel()
+	out, err := b.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+		Bucket: &b.name, Key: b.key(key), UploadId: &uploadID, PartNumber: &number,
+		CopySource: aws.String((&url.URL{Path: b.name + "/" + *b.key(source)}).EscapedPath()),
+	}, b.patient)
+	switch {
+	case statusOf(err) == http.StatusNotImplemented || statusOf(err) == http.StatusMethodNotAllowed:
+		return types.CompletedPart{}, fmt.Errorf("copy %s: %w: %w", source, errors.ErrUnsupported, err)
+	case err != nil:
+		return types.CompletedPart{}, fmt.Errorf("copy %s into %s: %w", source, key, translate(err))
+	}
+	return types.CompletedPart{PartNumber: &number, ETag: out.CopyPartResult.ETag, ChecksumCRC32: out.CopyPartResult.ChecksumCRC32}, nil
+}
