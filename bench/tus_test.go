@@ -37,10 +37,16 @@ func BenchmarkResumableUploads(b *testing.B) {
 	b.Run("64MB", func(b *testing.B) {
 		through := &side{do: func(i int) error { return sendByTus(l.url+"/api/uploads", resumableFile, i, ours...) }}
 		peer := &side{do: func(i int) error { return sendByTus(tusd.url+"/files/", resumableFile, i) }}
-		race(b, 1, t.processes(b), through, peer)
+		processes := t.processes(b)
+		processes["peer"] = tusd.pid
+		race(b, 1, processes, through, peer)
 		b.ReportMetric(through.rate()*resumableFile/(1<<20), "MB/s")
 		b.ReportMetric(peer.rate()*resumableFile/(1<<20), "peer-MB/s")
 		b.ReportMetric(through.over(peer), "over-peer")
+		b.ReportMetric(milliseconds(through.cpu["server"]), "server-cpu-ms")
+		b.ReportMetric(milliseconds(through.cpu["s3"]), "s3-cpu-ms")
+		b.ReportMetric(milliseconds(peer.cpu["peer"]), "peer-cpu-ms")
+		b.ReportMetric(milliseconds(peer.cpu["s3"]), "peer-s3-cpu-ms")
 		b.ReportMetric(0, "ns/op") // says nothing here
 	})
 	b.Run("2GB", func(b *testing.B) {
@@ -103,7 +109,10 @@ func sendByTus(endpoint string, size int64, seed int, headers ...string) error {
 }
 
 // tusd is the tus project's own server, on the object store of the benchmarks.
-type tusd struct{ url string }
+type tusd struct {
+	url string
+	pid int
+}
 
 func newTusd(b *testing.B) tusd {
 	b.Helper()
@@ -124,7 +133,7 @@ func newTusd(b *testing.B) tusd {
 			b.Logf("tusd: %s", log)
 		}
 	})
-	d := tusd{fmt.Sprintf("http://127.0.0.1:%d", port)}
+	d := tusd{fmt.Sprintf("http://127.0.0.1:%d", port), cmd.Process.Pid}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		answer, err := http.Get(d.url + "/metrics")
 		if err == nil {

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -22,10 +23,11 @@ const pieceSize = objectstore.PartSize
 // kept by the transaction that makes the asset: until then clients see that something is missing, and send it again.
 type reception struct {
 	server  *Server
-	upload  store.Upload  // Received moves on with what is kept
-	pending []store.Piece // stored, and not kept
-	at      int64         // behind the pending ones
-	sum     *checksum     // nil: none was sent
+	upload  store.Upload    // Received moves on with what is kept
+	read    int64           // how far the file was read
+	flying  []<-chan flight // pieces on their way to the bucket
+	pending []store.Piece   // stored, and not kept
+	sum     *checksum       // nil: none was sent
 
 	examined *examination // of the whole file; nil: some of it came before, or nobody knows yet whether the bytes are what was sent
 }
@@ -39,7 +41,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, u store.Upload,
 	if err != nil {
 		return err
 	}
-	c := &reception{server: s, upload: u, at: u.Received, sum: sum}
+	c := &reception{server: s, upload: u, read: u.Received, sum: sum}
 	if err := c.take(r.Context(), s.paced(w, r)); err != nil {
 		c.discardPending(r.Context())
 		if isRefusal(err) && !errors.Is(err, errTooMuch) && !errors.Is(err, errBody) {
@@ -77,7 +79,7 @@ func (c *reception) take(ctx context.Context, body io.Reader) error {
 	ctx = context.WithoutCancel(ctx) // a client that has gone comes back for what it sent
 	cut := &interrupted{source: body}
 	source := bufio.NewReaderSize(cut, 64<<10)
-	if c.at == 0 && c.sum == nil {
+	if c.read == 0 && c.sum == nil {
 		if err := c.examine(ctx, source); err != nil {
 			return err
 		}
@@ -85,15 +87,8 @@ func (c *reception) take(ctx context.Context, body io.Reader) error {
 			defer c.examined.inspection.stop()
 		}
 	}
-	for c.at < c.upload.Size && !ended(source) {
-		if err := c.storePiece(ctx, source); err != nil {
-			return err
-		}
-		if c.sum == nil && c.at < c.upload.Size {
-			if err := c.keep(ctx); err != nil {
-				return err
-			}
-		}
+	if err := c.storePieces(ctx, source); err != nil {
+		return err
 	}
 	switch {
 	case !ended(source):
@@ -102,7 +97,7 @@ func (c *reception) take(ctx context.Context, body io.Reader) error {
 		return bodyError(cut.err) // what they sum up to is not known
 	case c.sum != nil && !bytes.Equal(c.sum.Sum(nil), c.sum.want):
 		return errChecksum
-	case c.at == c.upload.Size && len(c.pending) > 0:
+	case c.read == c.upload.Size && len(c.pending) > 0:
 		return c.finish(ctx)
 	}
 	err := c.keep(ctx)
@@ -138,36 +133,96 @@ func (c *reception) examine(ctx context.Context, source *bufio.Reader) error {
 	return err
 }
 
-// storePiece stores what comes, up to a piece.
-func (c *reception) storePiece(ctx context.Context, source io.Reader) error {
-	body := &counted{Reader: io.LimitReader(source, min(pieceSize, c.upload.Size-c.at))}
+// flights is how many pieces of an upload are on their way to the bucket at a time.
+const flights = 2
+
+// flight is what became of a piece.
+type flight struct {
+	store.Piece
+	err error
+}
+
+// storePieces stores what comes, and keeps it but for the last piece. The next piece is read while the one before is on its way.
+func (c *reception) storePieces(ctx context.Context, source *bufio.Reader) (err error) {
+	defer func() {
+		for _, f := range c.flying { // behind a piece that failed
+			if lost := <-f; lost.err == nil {
+				c.server.discard(ctx, c.upload.UserID, lost.ObjectKey)
+			}
+		}
+	}()
+	for c.read < c.upload.Size && !ended(source) {
+		if len(c.flying) == flights {
+			if err := c.land(ctx); err != nil {
+				return err
+			}
+		}
+		c.storePiece(ctx, source)
+	}
+	for len(c.flying) > 0 {
+		if err := c.land(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storePiece reads up to a piece, and leaves it on its way.
+func (c *reception) storePiece(ctx context.Context, source io.Reader) {
+	body := &piece{Reader: io.LimitReader(source, min(pieceSize, c.upload.Size-c.read)), ended: make(chan struct{})}
 	if c.sum != nil {
 		body.Reader = io.TeeReader(body.Reader, c.sum)
 	}
 	if c.examined != nil {
 		body.Reader = io.TeeReader(body.Reader, c.examined)
 	}
-	u := &upload{server: c.server, userID: c.upload.UserID}
-	if err := u.put(ctx, body); err != nil {
-		u.abandon(ctx)
-		return err
-	}
-	c.pending = append(c.pending, store.Piece{Start: c.at, Bytes: body.bytes, ObjectKey: u.asset.ObjectKey})
-	c.at += body.bytes
-	return nil
+	start, landed := c.read, make(chan flight, 1)
+	go func() {
+		u := &upload{server: c.server, userID: c.upload.UserID}
+		err := u.put(ctx, body)
+		if err != nil {
+			u.abandon(ctx)
+		}
+		body.end()
+		landed <- flight{store.Piece{Start: start, Bytes: body.bytes, ObjectKey: u.asset.ObjectKey}, err}
+	}()
+	<-body.ended
+	c.read += body.bytes
+	c.flying = append(c.flying, landed)
 }
 
-// counted counts the bytes that are read.
-type counted struct {
+// land waits for the piece that has been on its way longest.
+func (c *reception) land(ctx context.Context) error {
+	f := <-c.flying[0]
+	c.flying = c.flying[1:]
+	if f.err != nil {
+		return f.err
+	}
+	c.pending = append(c.pending, f.Piece)
+	if c.sum != nil || f.Start+f.Bytes == c.upload.Size {
+		return nil
+	}
+	return c.keep(ctx)
+}
+
+// piece counts the bytes that are read, and tells when no more are.
+type piece struct {
 	io.Reader
 	bytes int64
+	ended chan struct{}
+	once  sync.Once
 }
 
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.bytes += int64(n)
+func (p *piece) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.bytes += int64(n)
+	if err != nil {
+		p.end()
+	}
 	return n, err
 }
+
+func (p *piece) end() { p.once.Do(func() { close(p.ended) }) }
 
 // keep makes the pending pieces part of the upload.
 func (c *reception) keep(ctx context.Context) error {
@@ -181,7 +236,8 @@ func (c *reception) keep(ctx context.Context) error {
 		return errOffset
 	}
 	if err == nil {
-		c.upload.Received, c.upload.ExpiresAt, c.pending = c.at, expires, nil
+		last := c.pending[len(c.pending)-1]
+		c.upload.Received, c.upload.ExpiresAt, c.pending = last.Start+last.Bytes, expires, nil
 	}
 	return err
 }
