@@ -97,8 +97,8 @@ func (f *wavFormat) read(in *source, size int64) (AudioInfo, error) {
 	if err := info.check(); err != nil {
 		return AudioInfo{}, err
 	}
-	width, decode := f.decoder()
-	if decode == nil {
+	whole, real := f.decoders()
+	if whole == nil && real == nil {
 		if f.frames > 0 && f.block > 0 {
 			info.measure(size/int64(f.block)*int64(f.frames), size)
 		} else if f.perSec > 0 {
@@ -106,83 +106,109 @@ func (f *wavFormat) read(in *source, size int64) (AudioInfo, error) {
 		}
 		return info, fmt.Errorf("%w: WAV encoding %#x with %d bits", ErrUnsupported, f.encoding, f.bits)
 	}
-	if f.block != width*f.channels {
+	if width := f.width(); f.block != width*f.channels {
 		return AudioInfo{}, fmt.Errorf("%w: %d bytes for a frame of %d samples of %d bytes", ErrDamaged, f.block, f.channels, width)
 	}
 	frames := size / int64(f.block)
 	info.measure(frames, frames*int64(f.block))
 	wave := newWaveform(f.channels, frames)
-	const atOnce = 4096 // frames, fewer of many channels
-	batch := max(1, atOnce/f.channels)
-	raw, values := make([]byte, batch*f.block), make([]float64, batch*f.channels)
-	for left := frames; left > 0; {
-		n := min(left, int64(batch))
-		if _, err := io.ReadFull(in, raw[:n*int64(f.block)]); err != nil {
-			return AudioInfo{}, err
-		}
-		count := int(n) * f.channels
-		for i := range count {
-			values[i] = decode(raw[i*width:])
-		}
-		if err := in.spend(count); err != nil {
-			return info, err
-		}
-		addFrames(wave, values[:count], 1)
-		left -= n
+	wave.width = max(1, frames/Parts) // as many will come: the buckets are not needed, or as long as the parts
+	var err error
+	if whole != nil {
+		err = readFrames(in, f, frames, whole, wave, 1.0/(1<<31))
+	} else {
+		err = readFrames(in, f, frames, real, wave, 1)
+	}
+	if err != nil {
+		return info, err
 	}
 	info.Waveform = wave.peaks()
 	return info, nil
 }
 
-// decoder returns how many bytes a sample has, and what makes a number of -1 to 1 of it;
-// nil if none does.
-func (f *wavFormat) decoder() (width int, decode func([]byte) float64) {
-	le := binary.LittleEndian
-	width = (f.bits + 7) / 8
-	switch {
-	case f.encoding == wavPCM && width == 1:
-		return width, func(b []byte) float64 { return (float64(b[0]) - 128) / (1 << 7) }
-	case f.encoding == wavPCM && width == 2:
-		return width, func(b []byte) float64 { return float64(int16(le.Uint16(b))) / (1 << 15) }
-	case f.encoding == wavPCM && width == 3:
-		return width, func(b []byte) float64 {
-			return float64(int32(uint32(b[0])<<8|uint32(b[1])<<16|uint32(b[2])<<24)) / (1 << 31)
+// readFrames adds frames to a waveform, of whose samples decode makes numbers.
+func readFrames[S sample](in *source, f *wavFormat, frames int64, decode func(values []S, raw []byte), wave *waveform, scale float64) error {
+	const atOnce = 4096 // frames, fewer of many channels
+	batch := max(1, atOnce/f.channels)
+	raw, values := make([]byte, batch*f.block), make([]S, batch*f.channels)
+	for left := frames; left > 0; {
+		n := min(left, int64(batch))
+		part, count := raw[:n*int64(f.block)], int(n)*f.channels
+		if _, err := io.ReadFull(in, part); err != nil {
+			return err
 		}
-	case f.encoding == wavPCM && width == 4:
-		return width, func(b []byte) float64 { return float64(int32(le.Uint32(b))) / (1 << 31) }
-	case f.encoding == wavFloat && f.bits == 32:
-		return width, func(b []byte) float64 { return float64(math.Float32frombits(le.Uint32(b))) }
-	case f.encoding == wavFloat && f.bits == 64:
-		return width, func(b []byte) float64 { return math.Float64frombits(le.Uint64(b)) }
-	case f.encoding == wavALaw && f.bits == 8:
-		return width, func(b []byte) float64 { return aLaw(b[0]) }
-	case f.encoding == wavMuLaw && f.bits == 8:
-		return width, func(b []byte) float64 { return muLaw(b[0]) }
+		decode(values[:count], part)
+		if err := in.spend(count); err != nil {
+			return err
+		}
+		addFrames(wave, values[:count], scale)
+		left -= n
 	}
-	return 0, nil
+	return nil
+}
+
+// width is how many bytes a sample has.
+func (f *wavFormat) width() int { return (f.bits + 7) / 8 }
+
+// decoders returns what makes numbers of samples: of whole ones, full scale is 1 << 31, of real ones 1. Both are nil if nothing does.
+func (f *wavFormat) decoders() (whole func([]int32, []byte), real func([]float64, []byte)) {
+	le := binary.LittleEndian
+	switch width := f.width(); {
+	case f.encoding == wavPCM && width == 1:
+		whole = each(width, func(b []byte) int32 { return (int32(b[0]) - 128) << 24 })
+	case f.encoding == wavPCM && width == 2:
+		whole = func(values []int32, raw []byte) { // most files; a call for each sample takes three times as long
+			raw = raw[:2*len(values)]
+			for i := range values {
+				values[i] = int32(le.Uint16(raw[2*i:])) << 16
+			}
+		}
+	case f.encoding == wavPCM && width == 3:
+		whole = each(width, func(b []byte) int32 { return int32(uint32(b[0])<<8 | uint32(b[1])<<16 | uint32(b[2])<<24) })
+	case f.encoding == wavPCM && width == 4:
+		whole = each(width, func(b []byte) int32 { return int32(le.Uint32(b)) })
+	case f.encoding == wavALaw && f.bits == 8:
+		whole = each(width, func(b []byte) int32 { return aLaw(b[0]) << 16 })
+	case f.encoding == wavMuLaw && f.bits == 8:
+		whole = each(width, func(b []byte) int32 { return muLaw(b[0]) << 16 })
+	case f.encoding == wavFloat && f.bits == 32:
+		real = each(width, func(b []byte) float64 { return float64(math.Float32frombits(le.Uint32(b))) })
+	case f.encoding == wavFloat && f.bits == 64:
+		real = each(width, func(b []byte) float64 { return math.Float64frombits(le.Uint64(b)) })
+	}
+	return whole, real
+}
+
+// each decodes samples of so many bytes one by one.
+func each[S sample](width int, decode func([]byte) S) func(values []S, raw []byte) {
+	return func(values []S, raw []byte) {
+		for i := range values {
+			values[i] = decode(raw[i*width:])
+		}
+	}
 }
 
 // aLaw expands a byte by ITU-T G.711, table 1: 3 bits of exponent, 4 of mantissa, every
 // second bit inverted. Its 13 bits are put into the high ones of 16.
-func aLaw(b byte) float64 {
+func aLaw(b byte) int32 {
 	b ^= 0x55
-	exponent, value := b>>4&7, int(b&15)<<4+8
+	exponent, value := b>>4&7, int32(b&15)<<4+8
 	if exponent > 0 {
 		value = (value + 0x100) << (exponent - 1)
 	}
 	if b&0x80 == 0 {
 		value = -value
 	}
-	return float64(value) / (1 << 15)
+	return value
 }
 
 // muLaw expands a byte by ITU-T G.711, table 2: all bits inverted, biased by 33 of 14
 // bits. They are put into the high ones of 16.
-func muLaw(b byte) float64 {
+func muLaw(b byte) int32 {
 	b = ^b
-	value := (int(b&15)<<3+0x84)<<(b>>4&7) - 0x84
+	value := (int32(b&15)<<3+0x84)<<(b>>4&7) - 0x84
 	if b&0x80 != 0 {
 		value = -value
 	}
-	return float64(value) / (1 << 15)
+	return value
 }
