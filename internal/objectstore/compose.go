@@ -2,8 +2,6 @@ package objectstore
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,8 +24,7 @@ func (b *Bucket) Compose(ctx context.Context, key string, sources []string, crc 
 	if !b.Claimed() {
 		return b.notOurs()
 	}
-	sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
-	return b.multipart(ctx, key, &sum, func(uploadID string) ([]types.CompletedPart, error) {
+	return b.multipart(ctx, key, crcText(crc), func(uploadID string) ([]types.CompletedPart, error) {
 		parts := make([]types.CompletedPart, len(sources))
 		all, ctx := errgroup.WithContext(ctx)
 		all.SetLimit(copies)

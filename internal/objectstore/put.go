@@ -3,6 +3,8 @@ package objectstore
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -55,27 +57,33 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error
 	}
 	call, cancel := context.WithTimeout(ctx, partCall)
 	defer cancel()
-	_, err = b.client.PutObject(call, &s3.PutObjectInput{Bucket: &b.name, Key: b.key(key), Body: bytes.NewReader((*buffer)[:n])}, signKnown(body))
+	in := &s3.PutObjectInput{Bucket: &b.name, Key: b.key(key), Body: bytes.NewReader((*buffer)[:n])}
+	var options []func(*s3.Options)
+	if known, ok := body.(Hashed); ok { // what the SDK would work out once more
+		in.ChecksumCRC32, options = crcText(known.CRC32()), append(options, signWith(known.SHA256()))
+	}
+	_, err = b.client.PutObject(call, in, options...)
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, translate(err))
 	}
 	return nil
 }
 
-// Hashed is a body that knows the SHA-256 of what was read from it.
+// Hashed is a body that knows the sums of what was read from it.
 type Hashed interface {
 	io.Reader
 	SHA256() [32]byte
+	CRC32() uint32 // IEEE
 }
 
-// signKnown signs with the hash that a body knows, which the SDK would work out once more where there is no TLS.
-func signKnown(body io.Reader) func(*s3.Options) {
+// crcText is how S3 writes a CRC32.
+func crcText(crc uint32) *string {
+	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc)))
+}
+
+// signWith has a body of this hash signed, which the SDK needs where there is no TLS.
+func signWith(sum [32]byte) func(*s3.Options) {
 	return func(o *s3.Options) {
-		known, ok := body.(Hashed)
-		if !ok {
-			return
-		}
-		sum := known.SHA256()
 		set := func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
 		}

@@ -309,7 +309,7 @@ func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64,
 	}
 	if len(pieces) == 1 {
 		u.asset.ObjectKey = pieces[0].ObjectKey
-	} else if err := u.join(ctx, pieces, file.crc32.Sum32()); err != nil {
+	} else if err := u.join(ctx, pieces, file.CRC32()); err != nil {
 		return done, err
 	}
 	file.describe(&u.asset)

@@ -451,6 +451,9 @@ func (e *examination) SHA256() (sum [32]byte) {
 	return sum
 }
 
+// CRC32 is that of what was written.
+func (e *examination) CRC32() uint32 { return e.crc32.Sum32() }
+
 // describe tells of the file, once all of it was written.
 func (e *examination) describe(asset *store.NewAsset) {
 	asset.FileType, asset.MIMEType = e.format.kind, e.format.mimeType
