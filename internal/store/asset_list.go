@@ -167,6 +167,7 @@ func (f AssetFilter) apply(l *library, userID uuid.UUID) {
 	} else {
 		q.add("deleted_at is null")
 	}
+	whole := len(q.parts)
 	if f.FileType != "" {
 		q.add("file_type = %s", string(f.FileType))
 	}
@@ -185,6 +186,7 @@ func (f AssetFilter) apply(l *library, userID uuid.UUID) {
 	if f.CreatedBefore != nil {
 		q.add(created+" < %s", *f.CreatedBefore)
 	}
+	q.usual = len(q.parts) == whole && f.Search == ""
 }
 
 // media adds what the bytes must be.

@@ -65,6 +65,7 @@ func readPage[Row, Item any](ctx context.Context, s *Store, selection string, q 
 		}
 		q.add("("+sort.column+", "+sort.id+") "+beyond+" (%s::"+sort.kind+", %s)", value, p.After.ID)
 	}
+	q.usual = q.usual && p.Offset == 0 // each offset is a statement of its own
 	// One more than asked for tells whether there is a next page.
 	rows, err := s.pool.Query(ctx, q.page(selection, fmt.Sprintf("%s %s, %s %s", sort.column, order, sort.id, order), p.Limit+1, p.Offset), q.planned()...)
 	if err != nil {

@@ -323,7 +323,7 @@ func (s *Store) likeAssets(ctx context.Context, l library, words search, limit i
 	var selections []string
 	args := l.q.args
 	for _, pieces := range ways {
-		q := conditions{slices.Clone(l.q.parts), args}
+		q := conditions{parts: slices.Clone(l.q.parts), args: args}
 		words.indexed(&q, pieces, inName)
 		args = q.args
 		// In no order: to sort takes longer than to find. And a limit for each, so that what is rare is not lost among what is not.

@@ -41,6 +41,7 @@ func (s *Store) countNow(ctx context.Context, rows string, q conditions) (total 
 		return total, fail("count", err)
 	}
 	total.Estimate = true
+	q.usual = false // the estimate is of these values
 	var plan []struct {
 		Plan struct {
 			Rows float64 `json:"Plan Rows"`
@@ -58,6 +59,7 @@ func (s *Store) countNow(ctx context.Context, rows string, q conditions) (total 
 type conditions struct {
 	parts []string
 	args  []any
+	usual bool // one plan is good for all values
 }
 
 // add appends a condition; each %s in it stands for one of the values.
@@ -80,13 +82,18 @@ func (c *conditions) nest(condition, joined string, add func(inner *conditions))
 	}
 }
 
-// planned are the arguments, for a query that is planned with them: a plan that is kept for any arguments cannot use an index for the
-// beginning of a text, and does not know which of two words is rare.
-func (c *conditions) planned() []any { return append([]any{pgx.QueryExecModeCacheDescribe}, c.args...) }
+// planned are the arguments, for a query that is planned with them unless it is a usual one: a plan that is kept for any arguments cannot
+// use an index for the beginning of a text, and does not know which of two words is rare. But to plan takes longer than to read a page.
+func (c *conditions) planned() []any {
+	if c.usual {
+		return c.args
+	}
+	return append([]any{pgx.QueryExecModeCacheDescribe}, c.args...)
+}
 
 // clone lets two queries begin with the same conditions.
 func (c *conditions) clone() conditions {
-	return conditions{parts: slices.Clone(c.parts), args: slices.Clone(c.args)}
+	return conditions{slices.Clone(c.parts), slices.Clone(c.args), c.usual}
 }
 
 // where is the clause; nothing without conditions.
