@@ -117,10 +117,20 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 		total = Total{Rows: int64(len(assets)), Approximate: len(assets) > 0}
 	case p.Sort == SortRank && f.Search != "":
 		assets, next, err = s.rankedAssets(ctx, l, words, p)
+	case !total.Estimate && !all.q.usual:
+		assets, next, err = s.readAssets(ctx, all.gathered(), p)
 	default:
 		assets, next, err = s.readAssets(ctx, all, p)
 	}
 	return assets, next, total, fail("list assets", err)
+}
+
+// gathered is a library that is read as a whole and then sorted. It is for few assets: a planner that takes them for many would look for
+// them among all, in the order of the sort.
+func (l library) gathered() library {
+	l.from = "(select * from " + l.from + l.q.where() + " offset 0) assets"
+	l.q = conditions{args: l.q.args}
+	return l
 }
 
 // maxOwners is of how many owners a search asks the index; in a project with assets of more it goes through all.
