@@ -436,6 +436,9 @@ func checkTags(tags []string) error {
 		if !isText(tag) {
 			return invalid("tags", "holds control characters")
 		}
+		if strings.Contains(tag, ",") { // no list could be asked for it
+			return invalid("tags", "holds a tag with a comma, which stands between tags")
+		}
 	}
 	return nil
 }

@@ -381,6 +381,7 @@ func TestUpdateAsset(t *testing.T) {
 		{`{"originalName":"a/b.png"}`, "originalName"},
 		{`{"tags":["` + strings.Repeat("x", 65) + `"]}`, "tags"},
 		{`{"tags":["a\u0000"]}`, "tags"},
+		{`{"tags":["red, blue"]}`, "tags"},
 		{`{"category":7}`, "category"},
 		{`{"category":"` + strings.Repeat("x", 65) + `"}`, "category"},
 		{`{"fileSize":1}`, "fileSize"},
