@@ -26,8 +26,8 @@ const (
 // BenchmarkResumableUploads sends sounds by tus through the real binary, and through tusd to the same object store, in turn: each file in
 // one request, as clients do that meet no trouble. And one of 2 GB, for the server's memory.
 //
-// What differs: tusd stores whatever comes. We keep pieces, of which a crash loses one, examine the file, work out its SHA-256, and store
-// it as one object in the end, for which all bytes go from the object store and back once more.
+// What differs: tusd stores whatever comes, as parts of one object. We keep pieces, examine the file, work out its SHA-256, and have the
+// object store copy the pieces into one object in the end, which a job then reads for its duration and waveform.
 func BenchmarkResumableUploads(b *testing.B) {
 	t := newTransfers(b, fmt.Sprintf("MAX_FILE_SIZE_AUDIO=%d", int64(hugeFile)))
 	l := &library{b: b, url: t.server.url}

@@ -46,7 +46,7 @@ func Run(ctx context.Context, o Options, ready <-chan struct{}) error {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &purgeWorker{o: o})
 	river.AddWorker(workers, &indexWorker{o: o})
-	river.AddWorker(workers, &mediaWorker{o: o})
+	river.AddWorker(workers, &mediaWorker{o: o, readTime: readTime})
 	client, err := river.NewClient(riverpgxv5.New(o.Store.Pool()), &river.Config{
 		Logger:               o.Log,
 		Workers:              workers,

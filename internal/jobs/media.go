@@ -16,7 +16,9 @@ import (
 )
 
 const (
-	mediaTimeout = 10 * time.Minute // the longest MP3 that is permitted by default takes one or two
+	mediaTimeout = 10 * time.Minute
+	// readTime is how long one file may be read. Low bit rates are the slowest: 50 MB of MP3 with 8 kbit/s take a core some five minutes.
+	readTime = 8 * time.Minute
 	// mediaPause is how long a job waits whose database or bucket is away.
 	mediaPause = time.Minute
 )
@@ -24,7 +26,8 @@ const (
 // mediaWorker reads what bytes are, one file at a time: that bounds the memory which a pod needs beside its requests.
 type mediaWorker struct {
 	river.WorkerDefaults[store.MediaArgs]
-	o Options
+	o        Options
+	readTime time.Duration // after which a file is given up
 }
 
 // Timeout bounds the work on one file.
@@ -52,9 +55,7 @@ func (w *mediaWorker) read(ctx context.Context, job *river.Job[store.MediaArgs])
 	}
 	found := findings{problem: fmt.Errorf("given up after %d attempts", job.Attempt-1)}
 	if job.Attempt < job.MaxAttempts {
-		file := w.o.Bucket.Open(ctx, blob.ObjectKey, blob.Size)
-		defer file.Close()
-		found, err = inspect(ctx, file, blob)
+		found, err = w.inspect(ctx, blob)
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,12 @@ type findings struct {
 }
 
 // inspect reads a file. What is wrong with the file is in the findings; errors are of other things.
-func inspect(ctx context.Context, file *objectstore.Reader, blob store.UnreadBlob) (found findings, err error) {
+func (w *mediaWorker) inspect(ctx context.Context, blob store.UnreadBlob) (found findings, err error) {
+	job := ctx
+	ctx, cancel := context.WithTimeout(ctx, w.readTime)
+	defer cancel()
+	file := w.o.Bucket.Open(ctx, blob.ObjectKey, blob.Size)
+	defer file.Close()
 	if strings.HasPrefix(blob.MIMEType, "image/") {
 		var info media.ImageInfo
 		info, found.thumbnails, err = media.ReadImage(ctx, file, blob.Size, blob.MIMEType)
@@ -85,6 +91,9 @@ func inspect(ctx context.Context, file *objectstore.Reader, blob store.UnreadBlo
 	}
 	if errors.Is(err, media.ErrDamaged) || errors.Is(err, media.ErrUnsupported) || errors.Is(err, media.ErrTooLarge) {
 		found.problem, err = err, nil
+	}
+	if err != nil && ctx.Err() != nil && job.Err() == nil { // of which the bucket may have made an error of its own; it would take as long again
+		found.problem, err = fmt.Errorf("it takes longer than %s: %w", w.readTime, err), nil
 	}
 	return found, err
 }

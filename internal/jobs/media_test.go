@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -127,10 +128,15 @@ func TestMedia(t *testing.T) {
 	}
 }
 
-// work runs the media job of an asset once, as the given attempt of 4, with another bucket if there is one.
+// work runs the media job of an asset once, as the given attempt of 4, on a bucket.
 func (b *bench) work(a store.Asset, attempt int, bucket *objectstore.Bucket) error {
 	b.t.Helper()
-	w := &mediaWorker{o: Options{Store: b.store, Bucket: bucket, Log: slog.New(slog.NewTextHandler(b.log, nil))}}
+	return b.workFor(readTime, a, attempt, bucket)
+}
+
+func (b *bench) workFor(readTime time.Duration, a store.Asset, attempt int, bucket *objectstore.Bucket) error {
+	b.t.Helper()
+	w := &mediaWorker{o: Options{Store: b.store, Bucket: bucket, Log: slog.New(slog.NewTextHandler(b.log, nil))}, readTime: readTime}
 	return w.Work(b.t.Context(), &river.Job[store.MediaArgs]{
 		JobRow: &rivertype.JobRow{Attempt: attempt, MaxAttempts: 4}, Args: store.MediaArgs{UserID: a.UserID, SHA256: hex.EncodeToString(a.SHA256[:])},
 	})
@@ -160,6 +166,13 @@ func TestMediaThatCannotBeRead(t *testing.T) {
 	if found, metadata := read[store.ImageMetadata](b, a); found.HasThumbnail || metadata.Width != nil {
 		t.Errorf("the last attempt: %s", found.Metadata)
 	}
+	long, _ := b.upload(store.Audio, "audio/wav", wavOf())
+	if err := b.workFor(time.Nanosecond, long, 1, b.bucket); err != nil || !strings.Contains(b.log.String(), "it takes longer than 1ns") {
+		t.Errorf("takes too long: %v, %s", err, b.log)
+	}
+	if found, _ := read[store.AudioMetadata](b, long); found.Metadata == nil {
+		t.Error("takes too long: it would be read again")
+	}
 	gone, _ := b.upload(store.Image, "image/png", pngOf(t, 5, 5))
 	if _, err := b.store.PurgeAsset(t.Context(), b.user.ID, gone.ID); err != nil {
 		t.Fatal(err)
@@ -174,14 +187,12 @@ func TestMediaOfBytesThatGo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, services.SharedPostgres(t))
 	a, _ := b.upload(store.Image, "image/png", pngOf(t, 400, 200))
-	w := &mediaWorker{o: Options{Store: b.store, Bucket: b.bucket, Log: slog.New(slog.DiscardHandler)}}
+	w := &mediaWorker{o: Options{Store: b.store, Bucket: b.bucket, Log: slog.New(slog.DiscardHandler)}, readTime: readTime}
 	blob, err := b.store.UnreadBlob(t.Context(), store.MediaArgs{UserID: a.UserID, SHA256: hex.EncodeToString(a.SHA256[:])})
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := b.bucket.Open(t.Context(), blob.ObjectKey, blob.Size)
-	defer file.Close()
-	found, err := inspect(t.Context(), file, blob)
+	found, err := w.inspect(t.Context(), blob)
 	if err != nil || len(found.thumbnails) == 0 {
 		t.Fatalf("%d thumbnails, %v", len(found.thumbnails), err)
 	}

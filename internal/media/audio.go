@@ -161,10 +161,10 @@ func (s *source) verdict(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// factsRemain says whether a file that is refused with err is sound as far as is known,
+// factsRemain says whether a file that is given up with err is sound as far as is known,
 // so that what its headers say may be told.
 func factsRemain(err error) bool {
-	return errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTooLarge)
+	return errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTooLarge) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // check refuses what no file of sound has.

@@ -54,6 +54,9 @@ func (c *canvas) put(x, y, step int, row []byte) error {
 			return err
 		}
 	}
+	if len(row) == 0 { // all of it lies outside
+		return nil
+	}
 	c.came += int64(len(row) / 4)
 	c.opaque = c.opaque && isOpaque(row)
 	if c.stored == 1 {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,12 +28,15 @@ func saneImage(t testing.TB, info ImageInfo, thumbnails []Thumbnail, err error) 
 		if !errors.Is(err, ErrDamaged) && !factsRemain(err) {
 			t.Errorf("error of no kind: %v", err)
 		}
+		if strings.Contains(err.Error(), "panicked") {
+			t.Error(err)
+		}
 		if thumbnails != nil || info.Palette != nil || errors.Is(err, ErrDamaged) && info.Width != 0 {
 			t.Errorf("%+v and %d thumbnails beside the error %v", info, len(thumbnails), err)
 		}
 		return
 	}
-	if info.Width < 1 || info.Height < 1 || info.Width*info.Height > maxPixels || info.Frames < 1 || info.Format == "" || len(info.Palette) > paletteSize {
+	if info.Width < 1 || info.Height < 1 || info.Width*info.Height > MaxPixels || info.Frames < 1 || info.Format == "" || len(info.Palette) > paletteSize {
 		t.Errorf("no error, and %+v", info)
 	}
 	for _, colour := range info.Palette {
@@ -185,6 +189,7 @@ func hostileImages(t testing.TB) []hostileFile {
 		{"gif of 65535 × 1525", "image/gif", gifFile(65535, 1525, dot, 1), 0},
 		{"gif of 500,000 frames", "image/gif", gifFile(100, 100, dot, 500_000), 0},
 		{"gif of a frame beyond its screen", "image/gif", gifFile(100, 100, []byte{',', 90, 0, 90, 0, 0xff, 0xff, 0xff, 0xff, 0x40, 2, 2, 0x44, 1, 0}, 1), 0},
+		{"gif of a frame right of its screen", "image/gif", gifFile(20, 20, []byte{',', 200, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0}, 1), 0},
 		{"gif without a frame", "image/gif", gifFile(100, 100, dot, 0), 0},
 		{"webp lossless of 268 MP", "image/webp", webpFile([]byte("VP8L"), lossless), 0},
 		{"webp of a large frame on a small canvas", "image/webp", webpFile([]byte("VP8X"), canvas(9, 9), []byte("VP8L"), lossless), 0},
@@ -192,6 +197,17 @@ func hostileImages(t testing.TB) []hostileFile {
 		{"webp of frames in frames", "image/webp", webpFile([]byte("VP8X"), canvas(9, 9), []byte("ANMF"), bytes.Repeat([]byte("ANMF\x00\x00\x00\x00"), 100_000)), 0},
 		{"webp of a header alone", "image/webp", webpFile([]byte("VP8X"), canvas(9, 9)), 0},
 	}
+}
+
+// withProfiles is a PNG file with so many profiles.
+func withProfiles(t testing.TB, file, profile []byte, n int) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	packer := zlib.NewWriter(&packed)
+	_, _ = packer.Write(profile)
+	packer.Close()
+	one := withChunk(file, 33, "iCCP", append([]byte("x\x00\x00"), packed.Bytes()...))
+	return slices.Concat(file[:33], bytes.Repeat(one[33:len(one)-len(file)+33], n), file[33:])
 }
 
 // bombs are pictures that are much larger than their files.
@@ -215,6 +231,7 @@ func bombs(t testing.TB) []hostileFile {
 		{"png of a row of 200,000", "image/png", pngFile(t, 200_000, 500, 16, 6, 0, 500, make([]byte, 1_600_001)), 0},
 		{"png of a column of 200,000", "image/png", pngFile(t, 500, 200_000, 8, 6, 0, 200_000, make([]byte, 2001)), 0},
 		{"png with a profile of 256 MB", "image/png", withChunk(small, 33, "iCCP", append([]byte("x\x00\x00"), bomb...)), 0},
+		{"png with 4,000 profiles of 1 MB", "image/png", withProfiles(t, small, make([]byte, maxProfile), 4000), 0},
 		{"png with text of 256 MB", "image/png", withChunk(small, 33, "zTXt", append([]byte("x\x00\x00"), bomb...)), 0},
 		{"png of 256 MB for 20 × 20", "image/png", pngFile(t, 20, 20, 8, 6, 0, 256, make([]byte, 1<<20)), 0},
 	}
@@ -257,6 +274,20 @@ func TestLargestJPEG(t *testing.T) {
 	t.Logf("%d MB of file, %d KiB of memory", out.Len()/1_000_000, peak>>10)
 	if peak > imagePeakLimit/4 {
 		t.Errorf("%d MiB of memory", peak>>20)
+	}
+}
+
+// TestPNGHasOneProfile: others are not even unpacked.
+func TestPNGHasOneProfile(t *testing.T) {
+	pic := &picture{}
+	file := withProfiles(t, withProfiles(t, encoded(t, image.NewNRGBA(image.Rect(0, 0, 20, 20))), []byte("second"), 1), []byte("first"), 1)
+	in := newSource(t.Context(), bytes.NewReader(file[8:]), int64(len(file)-8))
+	h, err := readPNGHeader(in)
+	if err == nil {
+		_, err = h.chunks(in, pic)
+	}
+	if err != nil || string(pic.profile.icc) != "first" {
+		t.Errorf("%q, %v", pic.profile.icc, err)
 	}
 }
 

@@ -19,8 +19,8 @@ type ImageInfo struct {
 }
 
 const (
-	// maxPixels is how many a picture may have. Uploads are held to the same.
-	maxPixels = 100_000_000
+	// MaxPixels is how many a picture may have.
+	MaxPixels = 100_000_000
 	// maxSide bounds a row, of which some are held, and the sums of canvas.
 	maxSide = 200_000
 	// maxProfile is how large a colour profile may be, bytes uncompressed; larger ones are
@@ -92,7 +92,7 @@ func (i *ImageInfo) checkSize() error {
 	switch {
 	case i.Width < 1 || i.Height < 1:
 		return fmt.Errorf("%w: %d × %d pixels", ErrDamaged, i.Width, i.Height)
-	case int64(i.Width)*int64(i.Height) > maxPixels:
+	case int64(i.Width)*int64(i.Height) > MaxPixels:
 		return fmt.Errorf("%w: %d × %d pixels", ErrTooLarge, i.Width, i.Height)
 	case i.Width > maxSide || i.Height > maxSide:
 		return fmt.Errorf("%w: a side of %d pixels", ErrTooLarge, max(i.Width, i.Height))

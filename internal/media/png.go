@@ -26,6 +26,7 @@ type pngHeader struct {
 	interlaced    bool
 	colours       []byte // PLTE, three bytes each
 	transparent   []byte // tRNS
+	profiled      bool   // an iCCP chunk came
 	sRGB          bool   // there is a chunk that says so
 }
 
@@ -131,8 +132,8 @@ func (h *pngHeader) chunk(name string, content []byte, pic *picture) {
 	case name == "sRGB":
 		h.sRGB, pic.profile = true, profile{}
 	case h.sRGB:
-	case name == "iCCP":
-		pic.profile.icc = unpackProfile(content)
+	case name == "iCCP" && !h.profiled: // a picture has one, and each is a megabyte to unpack
+		h.profiled, pic.profile.icc = true, unpackProfile(content)
 	case name == "gAMA" && len(content) == 4:
 		pic.profile.gamma = float64(binary.BigEndian.Uint32(content)) / 100_000
 	case name == "cHRM" && len(content) == 32:

@@ -25,7 +25,7 @@
 //   - All upload buffers, or one user's part of them, stay taken for a minute: ErrBusy.
 //   - The body that Put reads fails: its error is returned as it is, and nothing is
 //     left in the bucket unless the abort fails as well.
-//   - The process dies in the middle of Put: parts of a multipart upload stay in the
+//   - The process dies in the middle of Put or Compose: parts of a multipart upload stay in the
 //     bucket until Discard, which the collector calls for every key that was noted.
 //   - Bytes that change on the way: each part carries a CRC32 which the service
 //     verifies, and Get of a whole object verifies it on the way back.
@@ -99,7 +99,7 @@ type Bucket struct {
 }
 
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
-// told of every call: its operation is put, get, delete or check.
+// told of every call: its operation is put, compose, get, delete or check.
 func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
 	return newBucket(ctx, c, observe, usualPatience)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,13 +19,14 @@ import (
 const copies = 4
 
 // Compose has the service make one object of others, one after the other, and verify its CRC32 (IEEE). Each of them but the last has at
-// least PartSize bytes; they stay. ErrNotFound; ErrUnavailable; errors.ErrUnsupported where the service copies no parts.
+// least PartSize bytes; they stay. ErrNotFound; ErrUnavailable; errors.ErrUnsupported where the service copies no parts; another error if
+// the CRC32 is not theirs.
 func (b *Bucket) Compose(ctx context.Context, key string, sources []string, crc uint32) (err error) {
 	defer b.timed("compose", time.Now(), &err)
 	if !b.Claimed() {
 		return b.notOurs()
 	}
-	return b.multipart(ctx, key, crcText(crc), func(uploadID string) ([]types.CompletedPart, error) {
+	err = b.multipart(ctx, key, crcText(crc), func(uploadID string) ([]types.CompletedPart, error) {
 		parts := make([]types.CompletedPart, len(sources))
 		all, ctx := errgroup.WithContext(ctx)
 		all.SetLimit(copies)
@@ -36,6 +38,10 @@ func (b *Bucket) Compose(ctx context.Context, key string, sources []string, crc 
 		}
 		return parts, all.Wait()
 	})
+	if codeOf(err) == "BadDigest" {
+		err = errors.New("its parts are not what was stored: " + err.Error()) // no ErrUnavailable, for waiting does not mend it
+	}
+	return err
 }
 
 func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int32, source string) (types.CompletedPart, error) {
@@ -43,13 +49,15 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int3
 	defer cancel()
 	out, err := b.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 		Bucket: &b.name, Key: b.key(key), UploadId: &uploadID, PartNumber: &number,
-		CopySource: aws.String((&url.URL{Path: b.name + "/" + *b.key(source)}).EscapedPath()),
+		CopySource: aws.String(strings.ReplaceAll((&url.URL{Path: b.name + "/" + *b.key(source)}).EscapedPath(), "+", "%2B")), // which is a blank there
 	}, b.patient)
 	switch {
 	case statusOf(err) == http.StatusNotImplemented || statusOf(err) == http.StatusMethodNotAllowed:
 		return types.CompletedPart{}, fmt.Errorf("copy %s: %w: %w", source, errors.ErrUnsupported, err)
 	case err != nil:
 		return types.CompletedPart{}, fmt.Errorf("copy %s into %s: %w", source, key, translate(err))
+	case out.CopyPartResult == nil: // it took the request for another one
+		return types.CompletedPart{}, fmt.Errorf("copy %s: %w", source, errors.ErrUnsupported)
 	}
 	return types.CompletedPart{PartNumber: &number, ETag: out.CopyPartResult.ETag, ChecksumCRC32: out.CopyPartResult.ChecksumCRC32}, nil
 }

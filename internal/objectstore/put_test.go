@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -186,7 +190,7 @@ func TestCompose(t *testing.T) {
 	t.Parallel()
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
-	settings.Prefix = "a studio/"
+	settings.Prefix = "a studio+/"
 	b := open(t, settings)
 	var whole []byte
 	var keys []string
@@ -212,7 +216,7 @@ func TestCompose(t *testing.T) {
 	if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, whole) {
 		t.Errorf("%d bytes came back of %d, %v", len(got), len(whole), err)
 	}
-	if err := b.Compose(t.Context(), "blobs/other", keys, 1); !errors.Is(err, ErrUnavailable) {
+	if err := b.Compose(t.Context(), "blobs/other", keys, 1); err == nil || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "not what was stored") {
 		t.Errorf("with another checksum: %v", err)
 	}
 	if err := b.Compose(t.Context(), "blobs/other", append(keys, "blobs/none"), 1); !errors.Is(err, ErrNotFound) {
@@ -220,5 +224,30 @@ func TestCompose(t *testing.T) {
 	}
 	if kept := server.Keys(t, settings.Name); len(kept) != 4 {
 		t.Errorf("in the bucket: %v", kept)
+	}
+}
+
+// A service that takes the copy of a part for something else copies none.
+func TestComposeWithoutResult(t *testing.T) {
+	t.Parallel()
+	settings := services.SharedS3(t).Bucket(t)
+	target, err := url.Parse(settings.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Copy-Source") == "" {
+			pass.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(front.Close)
+	settings.Endpoint = front.URL
+	b := open(t, settings)
+	if err := b.Put(t.Context(), "part", noise(1, PartSize)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Compose(t.Context(), "whole", []string{"part", "part"}, 1); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
 	}
 }

@@ -167,6 +167,7 @@ type document struct {
 		Security             []map[string][]string
 		Responses            map[string]struct {
 			Content map[string]struct{ Schema jsonSchema }
+			Headers map[string]any
 		}
 		Parameters []struct{ Name, In string }
 	}
@@ -209,6 +210,11 @@ func TestContract(t *testing.T) {
 			for _, status := range []int{e.status, http.StatusTooManyRequests} {
 				if _, ok := op.Responses[fmt.Sprint(status)]; !ok {
 					t.Errorf("%s: the document does not tell of %d", pattern, status)
+				}
+			}
+			for name := range answer.header {
+				if _, ok := op.Responses[fmt.Sprint(e.status)].Headers[name]; !ok && (strings.HasPrefix(name, "Upload-") || strings.HasPrefix(name, "Location")) && strings.Contains(path, "/uploads") {
+					t.Errorf("%s: the document does not tell of the answer's header %s", pattern, name)
 				}
 			}
 			if described, ok := op.Responses[fmt.Sprint(e.status)].Content["application/json"]; ok {

@@ -49,6 +49,14 @@ func TestIdempotencyKey(t *testing.T) {
 	if keys, notes := p.leftovers(); len(keys) != 2 || notes != 0 { // one for each user
 		t.Errorf("the bucket holds %v, and %d notes", keys, notes)
 	}
+	project := p.newProject(alice, "Village")
+	into := func() *form { return newForm().field("projectId", project.ID.String()).file("hut.png", "", png("3")) }
+	first = p.sendOnce(alice.AccessToken, "k-3", into()).want(201)
+	p.do("DELETE", "/api/projects/"+project.ID.String(), alice.AccessToken, nil).want(204)
+	if again := p.sendOnce(alice.AccessToken, "k-3", into()).want(201); string(again.body) != string(first.body) {
+		t.Errorf("once the project is gone: %s", again.body)
+	}
+	p.sendOnce(alice.AccessToken, "k-4", into()).wantProblem(400, "VALIDATION_ERROR", "projectId")
 	// After a day it is another request.
 	var n int
 	p.query("update idempotency_keys set created_at = created_at - interval '25 hours' where key = 'k-1' and user_id = '"+alice.User.ID.String()+"' returning 1", &n)

@@ -7,12 +7,9 @@ import (
 	"iter"
 	"net/http"
 
+	"github.com/assetplatform/assetplatform/internal/media"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
-
-// maxPixels bounds a picture's width times its height: a small file may claim a picture
-// that fills the memory of whatever decodes it.
-const maxPixels = 100_000_000
 
 // A walk follows the structure of a file from its first byte on. It returns nil where
 // the format says that the file ends, or one of the errors below. It holds no more of
@@ -36,13 +33,13 @@ func unusable(message, finding string) error {
 	return p
 }
 
-// checkPixels judges the size of a picture.
+// checkPixels judges the size of a picture: a small file may claim one that fills the memory of whatever decodes it.
 func checkPixels(width, height uint32) error {
 	if width == 0 || height == 0 {
 		return damaged("has %d × %d pixels", width, height)
 	}
-	if uint64(width)*uint64(height) > maxPixels {
-		return unusable(fmt.Sprintf("Send a picture of at most %d pixels.", maxPixels), fmt.Sprintf("has %d × %d pixels: scale it down", width, height))
+	if uint64(width)*uint64(height) > media.MaxPixels {
+		return unusable(fmt.Sprintf("Send a picture of at most %d pixels.", media.MaxPixels), fmt.Sprintf("has %d × %d pixels: scale it down", width, height))
 	}
 	return nil
 }

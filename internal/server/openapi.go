@@ -57,15 +57,17 @@ var (
 
 // documentErrors describes the answers of a route that huma does not serve.
 func documentErrors(api huma.API, op *huma.Operation) {
-	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[errorBody](), true, "")
-	for _, status := range append(privateErrors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType) {
-		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
-		}
+	for _, status := range append(privateErrors, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType) {
+		documentProblem(op, api.OpenAPI().Components.Schemas, status, http.StatusText(status))
 	}
 	for _, name := range pathParameters(op.Path) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
+}
+
+func documentProblem(op *huma.Operation, schemas huma.Registry, status int, description string) {
+	schema := schemas.Schema(reflect.TypeFor[errorBody](), true, "")
+	op.Responses[strconv.Itoa(status)] = &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
 // describeAnswers makes the schemas of answers say what is sent, once all routes are registered: huma describes what Go could decode.

@@ -320,7 +320,11 @@ func TestIntoAProjectThatIsDeleted(t *testing.T) {
 	} {
 		project := p.newProject(alice, name)
 		tx := p.begin(fmt.Sprintf("delete from projects where id = '%s'", project.ID))
-		p.meanwhile(tx, func() reply { return request(project) }, func() {}).wantProblem(404, "NOT_FOUND", "")
+		if r := p.meanwhile(tx, func() reply { return request(project) }, func() {}); name == "upload" {
+			r.wantProblem(400, "VALIDATION_ERROR", "projectId")
+		} else {
+			r.wantProblem(404, "NOT_FOUND", "")
+		}
 	}
 	if keys, notes := p.leftovers(); len(keys) != 1 || notes != 0 {
 		t.Errorf("left behind: %v, %d notes", keys, notes)

@@ -5,29 +5,35 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"sync"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
-// pieceSize is how many bytes at most an object has that keeps some of an upload, and with that how many a crash may lose: what the
-// bucket stores in one request.
-const pieceSize = objectstore.PartSize
+const (
+	// pieceSize is how many bytes at most an object has that keeps some of an upload: what the bucket stores in one request.
+	pieceSize = objectstore.PartSize
+	// flights is how many pieces of an upload are on their way to the bucket at a time, and with that how many a crash may lose.
+	flights = 2
+)
 
 // reception takes the bytes of one request that goes on with an upload. They are kept in pieces as they come, each an object of its own,
 // so that whatever ends the request early loses nothing that came. Of two requests with the same bytes, one keeps them. The last piece is
 // kept by the transaction that makes the asset: until then clients see that something is missing, and send it again.
 type reception struct {
 	server  *Server
-	upload  store.Upload    // Received moves on with what is kept
-	read    int64           // how far the file was read
-	flying  []<-chan flight // pieces on their way to the bucket
-	pending []store.Piece   // stored, and not kept
-	sum     *checksum       // nil: none was sent
+	upload  store.Upload   // Received moves on with what is kept
+	kind    store.FileType // empty: nobody knows yet
+	read    int64          // how far the file was read
+	flying  []*flight      // in order
+	pending []store.Piece  // stored, and not kept
+	sum     *checksum      // nil: none was sent
 
 	examined *examination // of the whole file; nil: some of it came before, or nobody knows yet whether the bytes are what was sent
 }
@@ -44,18 +50,27 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, u store.Upload,
 	c := &reception{server: s, upload: u, read: u.Received, sum: sum}
 	if err := c.take(r.Context(), s.paced(w, r)); err != nil {
 		c.discardPending(r.Context())
-		if isRefusal(err) && !errors.Is(err, errTooMuch) && !errors.Is(err, errBody) {
-			s.metrics.upload("", "refused")
-			if failed := s.endUpload(r.Context(), c.upload); failed != nil {
-				s.log.Warn("a refused upload is left until it expires", "upload", u.ID.String(), "error", failed)
-			}
-		}
+		c.conclude(r.Context(), w.Header(), err)
 		w.Header().Set("Connection", "close") // the rest of the body is not wanted
 		return err
 	}
 	describeUpload(w.Header(), c.upload)
 	w.WriteHeader(status)
 	return nil
+}
+
+// conclude counts how a request failed, and ends an upload that can never become an asset.
+func (c *reception) conclude(ctx context.Context, answer http.Header, err error) {
+	switch {
+	case problemOf(err).status >= http.StatusInternalServerError:
+		c.server.metrics.upload(c.kind, "failed")
+	case errors.Is(err, store.ErrTooManyPieces), isRefusal(err) && !errors.Is(err, errTooMuch) && !errors.Is(err, errBody):
+		c.server.metrics.upload(c.kind, "refused")
+		answer.Del("Location")
+		if failed := c.server.endUpload(ctx, c.upload); failed != nil {
+			c.server.log.Warn("a refused upload is left until it expires", "upload", c.upload.ID.String(), "error", failed)
+		}
+	}
 }
 
 var errTooMuch = newProblem(http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", "These are more bytes than Upload-Length said: begin a new upload.")
@@ -80,7 +95,7 @@ func (c *reception) take(ctx context.Context, body io.Reader) error {
 	cut := &interrupted{source: body}
 	source := bufio.NewReaderSize(cut, 64<<10)
 	if c.read == 0 && c.sum == nil {
-		if err := c.examine(ctx, source); err != nil {
+		if err := c.examine(source); err != nil {
 			return err
 		}
 		if c.examined != nil {
@@ -113,16 +128,17 @@ func ended(source *bufio.Reader) bool {
 }
 
 // examine begins to examine a file as it comes: what is no asset is refused before the rest is there.
-func (c *reception) examine(ctx context.Context, source *bufio.Reader) error {
+func (c *reception) examine(source *bufio.Reader) error {
 	head, err := peek(source)
 	if err != nil || len(head) < sniffLength && int64(len(head)) < c.upload.Size {
 		return err // too little to tell
 	}
-	u, declared, err := c.server.describedBy(ctx, c.upload)
+	u, declared, err := c.server.describedBy(c.upload)
 	if err != nil {
 		return err
 	}
 	examined, err := u.examine(head, u.asset.OriginalName, declared)
+	c.kind = u.format.kind
 	if err == nil && c.upload.Size > examined.limit {
 		examined.inspection.stop()
 		err = fileTooLarge(examined.limit)
@@ -133,96 +149,113 @@ func (c *reception) examine(ctx context.Context, source *bufio.Reader) error {
 	return err
 }
 
-// flights is how many pieces of an upload are on their way to the bucket at a time.
-const flights = 2
-
-// flight is what became of a piece.
+// flight is a piece on its way to the bucket.
 type flight struct {
-	store.Piece
-	err error
+	landed   chan struct{} // closed once it is kept, has failed, or waits for the end of the request; then:
+	err      error
+	panicked any // what the request is to panic with, where that is caught
 }
 
-// storePieces stores what comes, and keeps it but for the last piece. The next piece is read while the one before is on its way.
+// storePieces stores what comes. The next piece is read while the one before is on its way.
 func (c *reception) storePieces(ctx context.Context, source *bufio.Reader) (err error) {
-	defer func() {
-		for _, f := range c.flying { // behind a piece that failed
-			if lost := <-f; lost.err == nil {
-				c.server.discard(ctx, c.upload.UserID, lost.ObjectKey)
-			}
-		}
-	}()
 	for c.read < c.upload.Size && !ended(source) {
 		if len(c.flying) == flights {
-			if err := c.land(ctx); err != nil {
-				return err
+			if err = c.land(); err != nil {
+				break
 			}
 		}
 		c.storePiece(ctx, source)
 	}
 	for len(c.flying) > 0 {
-		if err := c.land(ctx); err != nil {
-			return err
+		if failed := c.land(); err == nil {
+			err = failed
 		}
 	}
-	return nil
+	return err
 }
 
 // storePiece reads up to a piece, and leaves it on its way.
 func (c *reception) storePiece(ctx context.Context, source io.Reader) {
-	body := &piece{Reader: io.LimitReader(source, min(pieceSize, c.upload.Size-c.read)), ended: make(chan struct{})}
+	body := &pieceBody{Reader: source, left: min(pieceSize, c.upload.Size-c.read), ended: make(chan struct{})}
 	if c.sum != nil {
-		body.Reader = io.TeeReader(body.Reader, c.sum)
+		body.Reader = io.TeeReader(source, c.sum)
 	}
 	if c.examined != nil {
-		body.Reader = io.TeeReader(body.Reader, c.examined)
+		body.Reader = io.TeeReader(source, c.examined)
 	}
-	start, landed := c.read, make(chan flight, 1)
+	f, start := &flight{landed: make(chan struct{})}, c.read
+	var before *flight
+	if len(c.flying) > 0 {
+		before = c.flying[len(c.flying)-1]
+	}
+	c.flying = append(c.flying, f)
 	go func() {
-		u := &upload{server: c.server, userID: c.upload.UserID}
-		err := u.put(ctx, body)
-		if err != nil {
-			u.abandon(ctx)
-		}
-		body.end()
-		landed <- flight{store.Piece{Start: start, Bytes: body.bytes, ObjectKey: u.asset.ObjectKey}, err}
+		defer close(f.landed)
+		defer body.end()
+		defer func() {
+			if f.panicked = recover(); f.panicked != nil {
+				f.err = fmt.Errorf("%v\n%s", f.panicked, debug.Stack())
+			}
+		}()
+		f.err = c.fly(ctx, body, start, before)
 	}()
 	<-body.ended
 	c.read += body.bytes
-	c.flying = append(c.flying, landed)
 }
 
-// land waits for the piece that has been on its way longest.
-func (c *reception) land(ctx context.Context) error {
-	f := <-c.flying[0]
-	c.flying = c.flying[1:]
-	if f.err != nil {
-		return f.err
+// fly stores a piece, and keeps it once the one before is kept: at once, for the client may take its time with the next.
+func (c *reception) fly(ctx context.Context, body *pieceBody, start int64, before *flight) error {
+	u := &upload{server: c.server, userID: c.upload.UserID}
+	err := u.put(ctx, body)
+	body.end()
+	if before != nil {
+		if <-before.landed; err == nil {
+			err = before.err
+		}
 	}
-	c.pending = append(c.pending, f.Piece)
-	if c.sum != nil || f.Start+f.Bytes == c.upload.Size {
+	if err != nil {
+		u.abandon(ctx)
+		return err
+	}
+	c.pending = append(c.pending, store.Piece{Start: start, Bytes: body.bytes, ObjectKey: u.asset.ObjectKey})
+	if c.sum != nil || start+body.bytes == c.upload.Size {
 		return nil
 	}
 	return c.keep(ctx)
 }
 
-// piece counts the bytes that are read, and tells when no more are.
-type piece struct {
-	io.Reader
-	bytes int64
-	ended chan struct{}
-	once  sync.Once
+// land waits for the piece that has been on its way longest.
+func (c *reception) land() error {
+	f := c.flying[0]
+	c.flying = c.flying[1:]
+	<-f.landed
+	if f.panicked != nil {
+		panic(f.err.Error())
+	}
+	return f.err
 }
 
-func (p *piece) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
-	p.bytes += int64(n)
+// pieceBody is the bytes of a piece. It tells when no more are read.
+type pieceBody struct {
+	io.Reader
+	left, bytes int64
+	ended       chan struct{}
+	once        sync.Once
+}
+
+func (p *pieceBody) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b[:min(int64(len(b)), p.left)])
+	p.left, p.bytes = p.left-int64(n), p.bytes+int64(n)
+	if err == nil && p.left == 0 {
+		err = io.EOF // now: what fills its buffer and goes on, the bucket stores in parts
+	}
 	if err != nil {
 		p.end()
 	}
 	return n, err
 }
 
-func (p *piece) end() { p.once.Do(func() { close(p.ended) }) }
+func (p *pieceBody) end() { p.once.Do(func() { close(p.ended) }) }
 
 // keep makes the pending pieces part of the upload.
 func (c *reception) keep(ctx context.Context) error {
@@ -263,12 +296,20 @@ func (c *reception) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u, declared, err := s.describedBy(ctx, c.upload)
+	u, declared, err := s.describedBy(c.upload)
 	if err != nil {
+		return err
+	}
+	// Without a project that is gone, or no longer the user's to change: had it come sooner, the asset would be in their library now.
+	if err := u.setProjectOf(ctx, c.upload); err != nil && !isRefusal(err) && !errors.Is(err, store.ErrForbidden) {
 		return err
 	}
 	u.asset.Upload = claimed
 	done, err := u.assemble(ctx, append(pieces, c.pending...), c.upload.Size, declared, c.examined)
+	c.kind = u.format.kind
+	if err != nil && !isRefusal(err) {
+		err = c.lost(ctx, err)
+	}
 	switch {
 	case errors.Is(err, store.ErrChanged):
 		err = errClaimed
@@ -291,6 +332,20 @@ func (c *reception) finish(ctx context.Context) error {
 		s.discard(ctx, c.upload.UserID, u.asset.ObjectKey)
 	}
 	return nil
+}
+
+// lost is why the asset could not be made: where somebody else has ended the upload meanwhile or made it, and its pieces are gone, that.
+func (c *reception) lost(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	now, failed := c.server.store.Upload(ctx, c.upload.UserID, c.upload.ID)
+	switch {
+	case errors.Is(failed, store.ErrNotFound):
+		return failed
+	case failed == nil && now.AssetID != nil:
+		return errClaimed
+	}
+	return err
 }
 
 // assemble examines the file that pieces are, unless that was done as they came, makes it one object, and commits it.

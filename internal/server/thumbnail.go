@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"path"
 	"strconv"
@@ -33,11 +34,13 @@ func (s *Server) thumbnail(w http.ResponseWriter, r *http.Request, who caller) e
 		return err
 	}
 	// The whole, for ranges of something so small are not worth their code.
-	body, err := s.bucket.Get(r.Context(), t.ObjectKey, 0, -1)
-	if err != nil {
-		return err
+	body := io.ReadCloser(http.NoBody)
+	if r.Method != http.MethodHead {
+		if body, err = s.bucket.Get(r.Context(), t.ObjectKey, 0, -1); err != nil {
+			return err
+		}
+		defer body.Close()
 	}
-	defer body.Close()
 	h := w.Header()
 	describeVersion(h, etag, asset)
 	h.Set("Content-Type", t.MIMEType)
@@ -76,7 +79,7 @@ func (s *Server) findThumbnail(r *http.Request, who caller, size int) (asset sto
 		return asset, t, err
 	}
 	p := newProblem(http.StatusNotFound, "NOT_FOUND", "This asset has no thumbnail: only images have, unless they could not be decoded.")
-	if asset.Metadata == nil {
+	if asset.Metadata == nil && asset.FileType == store.Image {
 		p = newProblem(http.StatusNotFound, "NOT_FOUND", "This asset has no thumbnail yet: ask again once its thumbnailUrl is not null.")
 		p.header.Set("Retry-After", "2")
 	}

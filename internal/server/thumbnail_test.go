@@ -73,9 +73,11 @@ func TestThumbnail(t *testing.T) {
 		p.get(address+bad, alice.AccessToken).wantProblem(400, "VALIDATION_ERROR", "size")
 	}
 	p.get(address, bob.AccessToken).wantProblem(404, "NOT_FOUND", "")
+	if r := p.do("HEAD", address, alice.AccessToken, nil).want(200); r.header.Get("Content-Length") != first.header.Get("Content-Length") {
+		t.Errorf("HEAD: %v", r.header)
+	}
 
 	sound := decode1[assetBody](p.upload(alice.AccessToken, newForm().file("hit.wav", "", wav(3, []byte("hit")))).want(201))
-	p.keepMedia(sound, store.AudioMetadata{})
 	if r := p.get(assetPath(sound.ID)+"/thumbnail", alice.AccessToken).wantProblem(404, "NOT_FOUND", ""); r.header.Get("Retry-After") != "" {
 		t.Error("sound: it says to try again")
 	}

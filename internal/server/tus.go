@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,7 +81,11 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 	u := store.Upload{UserID: who.ID, Size: size, Metadata: metadata}
 	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
 	defer cancel()
-	if _, _, err := s.describedBy(ctx, u); err != nil { // now, and not once all bytes are there
+	described, _, err := s.describedBy(u)
+	if err == nil {
+		err = described.setProjectOf(ctx, u)
+	}
+	if err != nil { // now, and not once all bytes are there
 		return err
 	}
 	if u, err = s.store.CreateUpload(ctx, who.ID, size, metadata); err != nil {
@@ -88,7 +93,7 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 	}
 	h := w.Header()
 	h.Set("Location", uploadPath(u.ID))
-	if r.ContentLength == 0 || r.Header.Get("Content-Type") != tusBody {
+	if r.ContentLength == 0 || !isTusBody(r) {
 		h.Set("Upload-Expires", u.ExpiresAt.UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusCreated)
 		return nil
@@ -100,7 +105,7 @@ func uploadPath(id uuid.UUID) string { return "/api/uploads/" + id.String() }
 
 // patchUpload takes more of an upload's bytes.
 func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request, who caller) error {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != tusBody {
+	if !isTusBody(r) {
 		return newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the bytes as "+tusBody+".")
 	}
 	offset, err := strconv.ParseInt(r.Header.Get("Upload-Offset"), 10, 64)
@@ -123,6 +128,11 @@ func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request, who caller)
 	return s.receive(w, r, u, http.StatusNoContent)
 }
 
+func isTusBody(r *http.Request) bool {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // with an error it is none
+	return kind == tusBody
+}
+
 var (
 	errOffset  = newProblem(http.StatusConflict, "CONFLICT", "The upload is not at this offset: ask by HEAD where it is, and go on from there.")
 	errClaimed = newProblem(http.StatusLocked, "CONFLICT", "Another request is completing this upload: ask by HEAD what became of it.")
@@ -130,6 +140,9 @@ var (
 
 // headUpload tells how far an upload is.
 func (s *Server) headUpload(w http.ResponseWriter, r *http.Request, who caller) error {
+	if err := s.limiter.admit(r.Context(), w.Header(), s.limiter.general(who.ID, netip.Addr{})); err != nil {
+		return err
+	}
 	u, err := s.findUpload(r.Context(), who, r.PathValue("id"))
 	if err != nil {
 		return err
@@ -167,6 +180,9 @@ func (s *Server) overrideUpload(w http.ResponseWriter, r *http.Request, who call
 
 // terminateUpload ends an upload and deletes its bytes.
 func (s *Server) terminateUpload(w http.ResponseWriter, r *http.Request, who caller) error {
+	if err := s.limiter.admit(r.Context(), w.Header(), s.limiter.general(who.ID, netip.Addr{})); err != nil {
+		return err
+	}
 	u, err := s.findUpload(r.Context(), who, r.PathValue("id"))
 	if err == nil {
 		err = s.endUpload(r.Context(), u)
@@ -240,7 +256,7 @@ func parseTusMetadata(header string) (map[string]string, error) {
 
 // describedBy is the upload of a file that an upload's metadata describe, with the name and type that the client gives it. Uppy and
 // tus-js-client say name and type, the latter's documentation filename and filetype; what else is there has no meaning here.
-func (s *Server) describedBy(ctx context.Context, up store.Upload) (u *upload, declared string, err error) {
+func (s *Server) describedBy(up store.Upload) (u *upload, declared string, err error) {
 	metadata, err := parseTusMetadata(up.Metadata)
 	if err != nil {
 		return nil, "", err
@@ -257,10 +273,16 @@ func (s *Server) describedBy(ctx context.Context, up store.Upload) (u *upload, d
 	u.asset.UserID = up.UserID
 	u.asset.OriginalName, err = checkFileName("filename", first("filename", "name"))
 	err = allOf(err, u.addTags(metadata["tags"]), u.setCategory(metadata["category"]))
+	return u, first("filetype", "type"), err
+}
+
+// setProjectOf takes the project that an upload's metadata name, if they do.
+func (u *upload) setProjectOf(ctx context.Context, up store.Upload) error {
+	metadata, err := parseTusMetadata(up.Metadata)
 	if id := metadata["projectId"]; err == nil && id != "" {
 		err = u.setProject(ctx, id)
 	}
-	return u, first("filetype", "type"), err
+	return err
 }
 
 // checksum is what a request says that its bytes sum up to.
@@ -296,30 +318,54 @@ func isRefusal(err error) bool {
 	return errors.As(err, &p) && (p.status == http.StatusBadRequest || p.status == http.StatusRequestEntityTooLarge)
 }
 
+// What requests and answers of the protocol have in their headers.
+var (
+	tusRequest = map[string]string{
+		"Upload-Length": "Bytes.", "Upload-Metadata": "Keys and base64: filename, filetype, tags, category, projectId.", "Upload-Offset": "Bytes that are there.",
+		"Upload-Checksum": "One of " + tusAlgorithms + ", and base64, of this body.", "X-HTTP-Method-Override": "PATCH or DELETE.",
+	}
+	tusAnswer = map[string]string{
+		"Location": "The upload's address.", "Upload-Offset": "Bytes that are there.", "Upload-Length": "Bytes, in the end.", "Upload-Metadata": "As it was sent.",
+		"Upload-Expires": "When it is forgotten unless more comes.", "Location-Asset": "The asset that it has become, once it is complete.",
+	}
+)
+
 // tusDocs describes a route of the protocol.
 func tusDocs(status int) func(*huma.Operation, huma.Registry) {
-	return func(op *huma.Operation, _ huma.Registry) {
+	return func(op *huma.Operation, schemas huma.Registry) {
 		text := &huma.Schema{Type: huma.TypeString}
-		add := func(name, description string, required bool) {
-			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "header", Required: required, Schema: text, Description: description})
-		}
 		op.Description = "See tus.io/protocols/resumable-upload. Extensions: " + tusExtensions + "."
-		add("Tus-Resumable", tusVersion, true)
-		bytes := map[string]*huma.MediaType{tusBody: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+		op.Parameters = append(op.Parameters, &huma.Param{Name: "Tus-Resumable", In: "header", Required: true, Schema: text, Description: tusVersion})
+		var required, optional, answered []string
+		takes := true // bytes
 		switch {
 		case status == http.StatusCreated:
-			add("Upload-Length", "Bytes.", true)
-			add("Upload-Metadata", "Keys and base64: filename, filetype, tags, category, projectId.", true)
-			op.RequestBody = &huma.RequestBody{Content: bytes}
+			required, optional = []string{"Upload-Length", "Upload-Metadata"}, []string{"Upload-Checksum"}
+			answered = []string{"Location", "Upload-Offset", "Upload-Expires", "Location-Asset"}
+		case op.Method == http.MethodHead:
+			takes, answered = false, []string{"Upload-Offset", "Upload-Length", "Upload-Metadata", "Upload-Expires", "Location-Asset"}
+		case op.Method == http.MethodDelete:
+			takes = false
 		case op.Method == http.MethodPatch:
-			add("Upload-Offset", "Bytes that are there.", true)
-			add("Upload-Checksum", "One of "+tusAlgorithms+", and base64.", false)
-			op.RequestBody = &huma.RequestBody{Required: true, Content: bytes}
-		case op.Method == http.MethodPost:
-			add("X-HTTP-Method-Override", "PATCH or DELETE.", true)
+			required, optional, answered = []string{"Upload-Offset"}, []string{"Upload-Checksum"}, []string{"Upload-Offset", "Upload-Expires", "Location-Asset"}
+		default:
+			required, optional = []string{"X-HTTP-Method-Override"}, []string{"Upload-Offset", "Upload-Checksum"}
+			answered = []string{"Upload-Offset", "Upload-Expires", "Location-Asset"}
 		}
-		op.Responses = map[string]*huma.Response{strconv.Itoa(status): {Description: http.StatusText(status), Headers: map[string]*huma.Param{
-			"Upload-Offset": {Schema: text}, "Upload-Expires": {Schema: text}, "Location-Asset": {Schema: text, Description: "Of the answer that completes it."},
-		}}}
+		for _, name := range slices.Concat(required, optional) {
+			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "header", Required: slices.Contains(required, name), Schema: text, Description: tusRequest[name]})
+		}
+		answer := &huma.Response{Description: http.StatusText(status), Headers: map[string]*huma.Param{}}
+		for _, name := range answered {
+			answer.Headers[name] = &huma.Param{Schema: text, Description: tusAnswer[name]}
+		}
+		op.Responses = map[string]*huma.Response{strconv.Itoa(status): answer}
+		if takes {
+			op.RequestBody = &huma.RequestBody{Required: op.Method == http.MethodPatch, Content: map[string]*huma.MediaType{
+				tusBody: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+			}}
+			documentProblem(op, schemas, http.StatusLocked, "Another request is completing the upload")
+			documentProblem(op, schemas, statusChecksumMismatch, "The bytes are not those of Upload-Checksum")
+		}
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"hash/crc32"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -27,11 +25,6 @@ import (
 )
 
 const (
-	// A client may be as slow as this, whatever the size of its upload: so many bytes in
-	// such a time.
-	progressBytes = 16 << 10
-	progressTime  = 30 * time.Second
-
 	// maxField bounds a form field other than the file, and formOverhead all that
 	// surrounds the file, bytes.
 	maxField     = 16 << 10
@@ -42,7 +35,7 @@ const (
 	commitTimeout = 10 * time.Second
 )
 
-// upload is one multipart upload on its way. Bytes go to the bucket as they come, under
+// upload is a file on its way, or a piece of one. Bytes go to the bucket as they come, under
 // a key that the store has noted; only then the row is written. Whatever ends it early
 // leaves nothing behind: see discard.
 type upload struct {
@@ -158,6 +151,9 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	u.asset.Idempotency.Fingerprint, u.asset.Answer = fingerprint(u.asset, uuid.Nil), keptAnswerOf
 	done.status = http.StatusCreated
 	done.asset, done.duplicate, done.answered, err = u.server.store.CommitUpload(ctx, u.asset)
+	if errors.Is(err, store.ErrNotFound) {
+		err = errNoProject
+	}
 	return done, err
 }
 
@@ -239,18 +235,24 @@ func (u *upload) addTags(text string) error {
 	return err
 }
 
+var errNoProject = invalid("projectId", "is no project of yours")
+
 // setProject takes a project that the user may put the asset into, before the bytes come.
 func (u *upload) setProject(ctx context.Context, text string) error {
 	id, err := parseID(strings.TrimSpace(text))
 	if err != nil {
 		return invalid("projectId", "is not the id of a project")
 	}
+	if u.asset.Idempotency.Key != "" { // the commit looks whether this was answered before
+		u.asset.ProjectID = id
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	role, err := u.server.store.ProjectRole(ctx, u.userID, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return invalid("projectId", "is no project of yours")
+		return errNoProject
 	case err == nil && role == store.AccessViewer:
 		return store.ErrForbidden
 	}
@@ -307,28 +309,6 @@ func (u *upload) readFile(ctx context.Context, part *multipart.Part) error {
 	}
 	file.describe(&u.asset)
 	return nil
-}
-
-// peek returns the bytes that decide a file's type; fewer where it has no more.
-func peek(source *bufio.Reader) ([]byte, error) {
-	head, err := source.Peek(sniffLength)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return head, err
-}
-
-// examine decides a file's type from its first bytes. All of them are to be written to what it returns, and its inspection stopped.
-func (u *upload) examine(head []byte, name, declared string) (*examination, error) {
-	if len(head) == 0 {
-		return nil, invalid("file", "is empty")
-	}
-	var err error
-	if u.format, err = formatOf(head, name, declared); err != nil {
-		return nil, err
-	}
-	u.asset.UserID, u.asset.OriginalName = u.userID, name
-	return &examination{format: u.format, limit: u.server.largest(u.format.kind), sha256: sha256.New(), crc32: crc32.NewIEEE(), inspection: inspect(u.format)}, nil
 }
 
 // put stores a file under a fresh key. An error of the file is its client's.
@@ -414,100 +394,4 @@ func fileTooLarge(limit int64) error {
 	p := newProblem(http.StatusRequestEntityTooLarge, "FILE_TOO_LARGE", fmt.Sprintf("Send a file of at most %d bytes.", limit))
 	p.details = []detail{{"file", fmt.Sprintf("is larger than %d bytes", limit)}}
 	return p
-}
-
-// examination measures, hashes and inspects a file that is written to it, and refuses what passes its limit or is not whole.
-type examination struct {
-	format     fileFormat
-	limit      int64
-	size       int64
-	sha256     hash.Hash
-	crc32      hash.Hash32
-	inspection *inspection
-}
-
-// Write returns an error, a *problem, as soon as the file cannot be whole any more.
-func (e *examination) Write(p []byte) (int, error) {
-	e.size += int64(len(p))
-	if e.size > e.limit {
-		return 0, fileTooLarge(e.limit)
-	}
-	e.sha256.Write(p)
-	e.crc32.Write(p)
-	if len(p) > 0 {
-		if found := e.inspection.feed(p); found != nil {
-			return 0, found
-		}
-	}
-	return len(p), nil
-}
-
-// end judges the file, which has no more bytes.
-func (e *examination) end() error { return e.inspection.feed(nil) }
-
-// SHA256 is that of what was written.
-func (e *examination) SHA256() (sum [32]byte) {
-	e.sha256.Sum(sum[:0])
-	return sum
-}
-
-// CRC32 is that of what was written.
-func (e *examination) CRC32() uint32 { return e.crc32.Sum32() }
-
-// describe tells of the file, once all of it was written.
-func (e *examination) describe(asset *store.NewAsset) {
-	asset.FileType, asset.MIMEType = e.format.kind, e.format.mimeType
-	asset.FileSize, asset.SHA256 = e.size, e.SHA256()
-}
-
-// meter has all examined that is read through it.
-type meter struct {
-	source io.Reader
-	*examination
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.source.Read(p)
-	if _, found := m.Write(p[:n]); found != nil {
-		return 0, found
-	}
-	if err == io.EOF {
-		if found := m.end(); found != nil {
-			return 0, found
-		}
-	}
-	return n, err
-}
-
-// progressBody lets a request's body come slowly, but not stop. Only the time for which it
-// waits for the client counts: what the bucket or the database takes is not the client's.
-type progressBody struct {
-	io.ReadCloser
-	connection *http.ResponseController
-	pace       time.Duration // for progressBytes
-	left       time.Duration // of it
-	since      int           // bytes read since left was pace
-}
-
-// paced is the request's body, whose client has to make progress.
-func (s *Server) paced(w http.ResponseWriter, r *http.Request) io.ReadCloser {
-	return &progressBody{ReadCloser: r.Body, connection: http.NewResponseController(w), pace: s.progressTime, left: s.progressTime}
-}
-
-func (b *progressBody) Read(p []byte) (int, error) {
-	start := time.Now()
-	if err := b.connection.SetReadDeadline(start.Add(b.left)); err != nil {
-		return 0, err
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.left -= time.Since(start)
-	if b.since += n; b.since >= progressBytes {
-		b.left, b.since = b.pace, 0
-	}
-	if err != nil {
-		// At the end of the body net/http begins to listen for the client's going away, and
-		// would take a deadline that a second Read at the end has set for that.
-		_ = b.connection.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }

@@ -196,7 +196,7 @@ func (f AssetFilter) apply(l *library, userID uuid.UUID) {
 	if f.CreatedBefore != nil {
 		q.add(created+" < %s", *f.CreatedBefore)
 	}
-	q.usual = len(q.parts) == whole && f.Search == ""
+	q.usual = len(q.parts) == whole && f.Search == "" && !f.Trashed // of which there are few
 }
 
 // media adds what the bytes must be.

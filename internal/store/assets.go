@@ -73,6 +73,11 @@ func (s *Store) CommitUpload(ctx context.Context, n NewAsset) (asset Asset, dupl
 	if err := owned(n.UserID); err != nil {
 		return Asset{}, false, nil, err
 	}
+	if n.Idempotency.Key != "" { // first: the project may be gone that there was then
+		if answered, err = s.keptAnswer(ctx, n.UserID, n.Idempotency); err == nil || !errors.Is(err, ErrNotFound) {
+			return Asset{}, false, answered, err
+		}
+	}
 	tags := n.Tags
 	if tags == nil {
 		tags = []string{}

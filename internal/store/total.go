@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,7 +33,11 @@ func (s *Store) count(ctx context.Context, table string, q conditions) (Total, e
 		}
 		return 0
 	}
-	return s.totals.get(fmt.Sprint(rows, q.args), keep, func() (Total, error) { return s.countNow(ctx, rows, q) })
+	values, err := json.Marshal(q.args)
+	if err != nil {
+		return Total{}, err
+	}
+	return s.totals.get(rows+string(values), keep, func() (Total, error) { return s.countNow(ctx, rows, q) })
 }
 
 func (s *Store) countNow(ctx context.Context, rows string, q conditions) (total Total, err error) {

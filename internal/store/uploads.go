@@ -116,7 +116,9 @@ func (s *Store) HoldUpload(ctx context.Context, u Upload) (claimed ClaimedUpload
 		return claimed, nil, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan struct{})
 	go func() {
+		defer close(stopped)
 		for {
 			select {
 			case <-ctx.Done():
@@ -128,6 +130,7 @@ func (s *Store) HoldUpload(ctx context.Context, u Upload) (claimed ClaimedUpload
 	}()
 	return claimed, func() {
 		stop()
+		<-stopped // else it takes the claim again
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimHold)
 		defer cancel()
 		_ = s.queries.ReleaseUpload(end, sqlc.ReleaseUploadParams{ID: u.ID, UserID: u.UserID, Claim: claimed.Claim}) // else it runs out

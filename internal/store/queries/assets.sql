@@ -39,7 +39,7 @@ select updated_at, deleted_at from assets where id = $1 and user_id = $2 for upd
 select id from assets where id = $1 and user_id = $2;
 
 -- name: TrashAsset :execrows
-update assets set deleted_at = now(), updated_at = now()
+update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1 and user_id = $2 and deleted_at is null
   and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]));
 

@@ -427,7 +427,7 @@ func (q *Queries) TagCounts(ctx context.Context, arg TagCountsParams) ([]TagCoun
 }
 
 const trashAsset = `-- name: TrashAsset :execrows
-update assets set deleted_at = now(), updated_at = now()
+update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1 and user_id = $2 and deleted_at is null
   and ($3::timestamptz[] is null or updated_at = any($3::timestamptz[]))
 `
