@@ -92,6 +92,7 @@ func TestAPIKeyRefusals(t *testing.T) {
 		{`{"name":"` + strings.Repeat("x", 101) + `","scopes":["read"]}`, "name"},
 		{`{"name":"ci","scopes":[]}`, "scopes"},
 		{`{"name":"ci"}`, "scopes"},
+		{`{"name":"ci","scopes":null}`, "scopes"},
 		{`{"name":"ci","scopes":["all"]}`, "scopes[0]"},
 		{`{"name":"ci","scopes":["admin"]}`, "scopes"},
 		{`{"name":"ci","scopes":["read"],"expiresAt":"2020-01-01T00:00:00Z"}`, "expiresAt"},

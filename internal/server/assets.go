@@ -250,9 +250,9 @@ type updateAssetRequest struct {
 	ID      string `path:"id"`
 	IfMatch string `header:"If-Match"`
 	Body    struct {
-		OriginalName *string          `json:"originalName,omitempty" minLength:"1" maxLength:"255"`
-		Tags         []string         `json:"tags,omitempty" maxItems:"50" doc:"In place of those before."`
-		Category     Nullable[string] `json:"category,omitempty"`
+		OriginalName *string            `json:"originalName,omitempty" minLength:"1" maxLength:"255"`
+		Tags         Nullable[[]string] `json:"tags,omitempty" doc:"In place of those before; null takes all away."`
+		Category     Nullable[string]   `json:"category,omitempty"`
 	}
 }
 
@@ -298,8 +298,11 @@ func (in *updateAssetRequest) change() (c store.AssetChange, err error) {
 		}
 		c.OriginalName = name
 	}
-	if in.Body.Tags != nil {
-		c.Tags = cleanTags(in.Body.Tags)
+	if tags := in.Body.Tags; tags.Given {
+		if tags.Value == nil {
+			tags.Value = new([]string)
+		}
+		c.Tags = cleanTags(*tags.Value)
 		err = allOf(err, checkTags(c.Tags))
 	}
 	if in.Body.Category.Given {

@@ -255,7 +255,8 @@ func TestGetAndDelete(t *testing.T) {
 		t.Errorf("a 204 with the body %q", r.body)
 	}
 	p.get(path, alice).wantProblem(404, "NOT_FOUND", "")
-	p.get(path+"/download", alice).wantProblem(404, "NOT_FOUND", "")
+	p.get(path+"/download", alice).want(200) // the trash can be looked at
+	p.get(path+"/download", bob).wantProblem(404, "NOT_FOUND", "")
 	p.do("DELETE", path, alice, nil).wantProblem(404, "NOT_FOUND", "")
 	if trash := p.list(alice, "deleted", "true"); names(trash.Data) != "a.png" || trash.Data[0].DeletedAt == nil {
 		t.Errorf("trash: %+v", trash)

@@ -42,6 +42,7 @@ type listAuditRequest struct {
 	PageQuery
 	UserID        string       `query:"userId" maxLength:"36"`
 	Action        string       `query:"action" maxLength:"64"`
+	ResourceID    string       `query:"resourceId" maxLength:"64"`
 	Failed        bool         `query:"failed"`
 	CreatedAfter  OptionalTime `query:"createdAfter"`
 	CreatedBefore OptionalTime `query:"createdBefore"`
@@ -49,9 +50,12 @@ type listAuditRequest struct {
 
 // listAudit lists the caller's events, newest first; an administrator, also by a key with that scope, sees everybody's.
 func (s *Server) listAudit(ctx context.Context, who caller, in *listAuditRequest) (*list[auditBody], error) {
-	filter := store.AuditFilter{Action: in.Action, Failed: in.Failed, After: in.CreatedAfter.given, Before: in.CreatedBefore.given}
+	filter := store.AuditFilter{Action: in.Action, ResourceID: in.ResourceID, Failed: in.Failed, After: in.CreatedAfter.given, Before: in.CreatedBefore.given}
 	if !isText(in.Action) {
 		return nil, invalid("action", "holds control characters")
+	}
+	if !isText(in.ResourceID) {
+		return nil, invalid("resourceId", "holds control characters")
 	}
 	if in.UserID != "" {
 		id, err := parseID(in.UserID)

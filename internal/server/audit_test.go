@@ -1,8 +1,10 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +59,12 @@ func TestAudit(t *testing.T) {
 	if string(events[3].Details) != fmt.Sprintf(`{"name":"勇者.png","size":%d}`, asset.FileSize) && string(events[3].Details) != fmt.Sprintf(`{"name": "勇者.png", "size": %d}`, asset.FileSize) {
 		t.Errorf("details: %s", events[3].Details)
 	}
+	if got := actions(p.events(alice.AccessToken, "&resourceId="+asset.ID.String())); !slices.Equal(got, []string{"asset.upload", "asset.trash", "asset.purge"}) {
+		t.Errorf("of the asset: %v", got)
+	}
+	if purge := events[5]; !strings.Contains(string(purge.Details), "勇者.png") {
+		t.Errorf("details: %s", purge.Details)
+	}
 	if got := actions(p.events(alice.AccessToken, "&failed=true")); !slices.Equal(got, []string{"user.login_failed", "user.password_failed"}) {
 		t.Errorf("failures: %v", got)
 	}
@@ -68,7 +76,7 @@ func TestAudit(t *testing.T) {
 	p.get("/api/audit?userId="+alice.User.ID.String(), bob.AccessToken).wantProblem(403, "FORBIDDEN", "")
 	p.makeAdmin(bob)
 	all := p.events(bob.AccessToken, "&action=user.login_failed")
-	if len(all) != 2 || all[1].UserID != nil {
+	if len(all) != 2 || all[1].UserID != nil || !strings.Contains(string(all[1].Details), `"nobody"`) {
 		t.Errorf("failed logins: %+v", all)
 	}
 	if got := p.events(bob.AccessToken, "&userId="+alice.User.ID.String()); len(got) != len(events) {
@@ -83,6 +91,31 @@ func TestAudit(t *testing.T) {
 	p.get("/api/audit?userId=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "userId")
 	p.get("/api/audit?cursor=x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "cursor")
 	p.get("/api/audit?createdAfter=yesterday", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "createdAfter")
+}
+
+// An event tells what was changed, from what to what.
+func TestAuditTellsChanges(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	alice := p.register("alice")
+	asset := p.uploadPNG(alice.AccessToken, "a.png", png("1"))
+	p.patch(assetPath(asset.ID), alice.AccessToken, `{"originalName":"b.png","tags":["red"]}`).want(200)
+	project := p.newProject(alice, "Village")
+	p.patch("/api/projects/"+project.ID.String(), alice.AccessToken, `{"name":"Town"}`).want(200)
+	p.patch("/api/auth/profile", alice.AccessToken, `{"email":"new@example.com"}`).want(200)
+	for action, want := range map[string]map[string]any{
+		"asset.update": {
+			"name": "b.png", "originalName": map[string]any{"from": "a.png", "to": "b.png"}, "tags": map[string]any{"from": []any{}, "to": []any{"red"}},
+		},
+		"project.update": {"name": map[string]any{"from": "Village", "to": "Town"}},
+		"user.update":    {"email": map[string]any{"from": "alice@example.com", "to": "new@example.com"}},
+	} {
+		var got map[string]any
+		events := p.events(alice.AccessToken, "&action="+action)
+		if err := json.Unmarshal(events[0].Details, &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %s, %v", action, events[0].Details, err)
+		}
+	}
 }
 
 // What a client calls itself may be any bytes: it is answered, and noted in what is UTF-8 of it.

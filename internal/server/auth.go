@@ -112,19 +112,19 @@ func wrongCredentials() *problem {
 }
 
 // refuseGuess counts and notes a wrong password, and returns the answer to it.
-func (s *Server) refuseGuess(ctx context.Context, a attempt, userID uuid.UUID, action string, answer *problem) error {
+func (s *Server) refuseGuess(ctx context.Context, a attempt, userID uuid.UUID, action, name string, answer *problem) error {
 	a.failed(ctx, answer)
-	return errors.Join(answer, s.noteFailure(ctx, userID, action))
+	return errors.Join(answer, s.noteFailure(ctx, userID, action, name))
 }
 
 // noteTimeout bounds what is written for a client that may have gone.
 const noteTimeout = 5 * time.Second
 
 // noteFailure notes what was tried and refused, whether or not the client waits for the answer: else nobody who hangs up were seen.
-func (s *Server) noteFailure(ctx context.Context, userID uuid.UUID, action string) error {
+func (s *Server) noteFailure(ctx context.Context, userID uuid.UUID, action, name string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	return s.store.NoteFailure(ctx, userID, action)
+	return s.store.NoteFailure(ctx, userID, action, name)
 }
 
 // login begins a session. An unknown user takes as long as a wrong password.
@@ -154,7 +154,7 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 		}
 		right, err := verifyPassword(in.Body.Password, user.PasswordHash)
 		if err == nil && !right {
-			err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
+			err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", name, wrongCredentials())
 		}
 		return err
 	})
@@ -164,9 +164,9 @@ func (s *Server) login(ctx context.Context, in *loginRequest) (*data[sessionBody
 	session, err := s.beginSession(ctx, user)
 	switch {
 	case errors.Is(err, store.ErrDisabled):
-		err = errors.Join(err, s.noteFailure(ctx, user.ID, "user.login_failed"))
+		err = errors.Join(err, s.noteFailure(ctx, user.ID, "user.login_failed", name))
 	case errors.Is(err, store.ErrNotFound): // the password was changed since it was verified
-		err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", wrongCredentials())
+		err = s.refuseGuess(ctx, attempt, user.ID, "user.login_failed", name, wrongCredentials())
 	}
 	return dataOf(session), err
 }

@@ -213,4 +213,15 @@ func TestPickers(t *testing.T) {
 	if got := decode1[[]nameCountBody](p.get("/api/assets/tags", bob.AccessToken).want(200)); len(got) != 0 {
 		t.Errorf("bob sees %v", got)
 	}
+	shared := decode1[assetBody](p.upload(alice.AccessToken, newForm().field("tags", "hut").field("category", "houses").file("hut.png", "", png("hut"))).want(201))
+	project := p.newProject(alice, "Village", shared)
+	p.join(alice, project, bob, "viewer")
+	for picker, want := range map[string]nameCountBody{"tags": {"hut", 1}, "categories": {"houses", 1}} {
+		path := "/api/assets/" + picker + "?projectId="
+		if got := decode1[[]nameCountBody](p.get(path+project.ID.String(), bob.AccessToken).want(200)); !slices.Equal(got, []nameCountBody{want}) {
+			t.Errorf("%s of the project: %v", picker, got)
+		}
+		p.get(path+project.ID.String(), p.register("carol"+picker).AccessToken).wantProblem(404, "NOT_FOUND", "")
+		p.get(path+"x", bob.AccessToken).wantProblem(400, "VALIDATION_ERROR", "projectId")
+	}
 }

@@ -121,6 +121,9 @@ func parseRanges(header string, size int64) (ranges []byteRange, ok bool) {
 	}
 	sum := int64(0)
 	for spec := range strings.SplitSeq(specs, ",") {
+		if strings.TrimSpace(spec) == "" { // RFC 9110, 5.6.1
+			continue
+		}
 		r, valid := parseRange(spec, size)
 		if !valid {
 			return nil, false

@@ -23,7 +23,9 @@ const stallTime = time.Minute
 
 // downloadAsset streams an asset's bytes, or the range of them that was asked for, from the bucket.
 func (s *Server) downloadAsset(w http.ResponseWriter, r *http.Request, who caller) error {
-	return s.serveDownload(w, r, func(ctx context.Context, id uuid.UUID) (store.Asset, error) { return s.store.Asset(ctx, who.ID, id) })
+	return s.serveDownload(w, r, func(ctx context.Context, id uuid.UUID) (store.Asset, error) {
+		return s.store.AssetOrTrash(ctx, who.ID, id)
+	})
 }
 
 // serveDownload streams the bytes of what find returns for the path's id.

@@ -88,6 +88,16 @@ func (f fileFormat) contradicted(name string) string {
 	return extension
 }
 
+// declaredAs tells whether a Content-Type that a client gives a file may be the format's. None, or a general one, says nothing.
+func (f fileFormat) declaredAs(contentType string) bool {
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	switch mediaType {
+	case "application/octet-stream", "binary/octet-stream", f.mimeType:
+		return true
+	}
+	return contentType == "" || slices.Contains(f.declared, mediaType)
+}
+
 // formatOf decides a file's type from its first bytes, and refuses one whose name or
 // declared type says something else. A name without an extension, and no declared type
 // or a general one, say nothing.
@@ -104,11 +114,7 @@ func formatOf(head []byte, name, declared string) (fileFormat, error) {
 	if format.contradicted(name) != "" {
 		return fileFormat{}, invalidFileType("is a " + format.name + " file, which its name's extension " + extension + " contradicts: rename it to " + format.extensions[0])
 	}
-	mediaType, _, _ := mime.ParseMediaType(declared)
-	if mediaType == "application/octet-stream" || mediaType == "binary/octet-stream" || declared == "" {
-		return format, nil
-	}
-	if mediaType != format.mimeType && !slices.Contains(format.declared, mediaType) {
+	if !format.declaredAs(declared) {
 		return fileFormat{}, invalidFileType("is a " + format.name + " file, which its Content-Type contradicts: send " + format.mimeType)
 	}
 	return format, nil

@@ -188,6 +188,9 @@ func secure(next http.Handler) http.Handler {
 		if r.TLS != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		if strings.HasPrefix(r.URL.Path, "/api/auth/") { // tokens and keys (RFC 6749, 5.1)
+			h.Set("Cache-Control", "no-store")
+		}
 		next.ServeHTTP(w, r)
 	})
 }

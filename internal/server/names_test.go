@@ -17,6 +17,9 @@ func TestNamesThatMislead(t *testing.T) {
 	for _, name := range []string{"hero", "hero v1.2", "HERO.PNG", "بطل.png", "שלום.png"} {
 		p.patch(assetPath(a.ID), token, `{"originalName":"`+name+`"}`).want(200)
 	}
+	if quoted := p.uploadPNG(token, "a %22b%22.png", png("3")); quoted.OriginalName != `a "b".png` { // as browsers send it
+		t.Errorf("named %s", quoted.OriginalName)
+	}
 	p.upload(token, newForm().file("a\u202egnp.png", "", png("2"))).wantProblem(400, "VALIDATION_ERROR", "file")
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
+func init() { huma.DefaultArrayNullable = false } // null is no list
+
 // Nullable is a field of a change that may be left out, which changes nothing, or be null, which takes its value away.
 type Nullable[T any] struct {
 	Given bool

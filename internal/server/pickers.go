@@ -14,10 +14,21 @@ type nameCountBody struct {
 	Count int64  `json:"count"`
 }
 
-// picker lists the names that most of the caller's assets have.
-func picker(read func(context.Context, uuid.UUID) ([]store.NameCount, error)) func(context.Context, caller, *none) (*data[[]nameCountBody], error) {
-	return func(ctx context.Context, who caller, _ *none) (*data[[]nameCountBody], error) {
-		names, err := read(ctx, who.ID)
+type pickerRequest struct {
+	ProjectID string `query:"projectId" maxLength:"36" doc:"Of the assets in this project; else of the caller's own."`
+}
+
+// picker lists the names that most assets have.
+func picker(read func(ctx context.Context, userID, projectID uuid.UUID) ([]store.NameCount, error)) func(context.Context, caller, *pickerRequest) (*data[[]nameCountBody], error) {
+	return func(ctx context.Context, who caller, in *pickerRequest) (*data[[]nameCountBody], error) {
+		var project uuid.UUID
+		if in.ProjectID != "" {
+			var err error
+			if project, err = parseID(in.ProjectID); err != nil {
+				return nil, invalid("projectId", "is not the id of a project")
+			}
+		}
+		names, err := read(ctx, who.ID, project)
 		return dataOf(bodiesOf(names, func(n store.NameCount) nameCountBody { return nameCountBody{n.Name, n.Assets} })), err
 	}
 }

@@ -81,7 +81,7 @@ func (s *Server) changePassword(ctx context.Context, who caller, in *changePassw
 		}
 		p := newProblem(http.StatusForbidden, "INVALID_CREDENTIALS", "The current password is another one.")
 		p.details = []detail{{"currentPassword", "is not the account's password"}}
-		return s.refuseGuess(ctx, attempt, who.ID, "user.password_failed", p)
+		return s.refuseGuess(ctx, attempt, who.ID, "user.password_failed", who.Username, p)
 	})
 	if err != nil {
 		return nil, err

@@ -374,7 +374,7 @@ func TestUpdateAsset(t *testing.T) {
 		t.Errorf("changed: %s", r.body)
 	}
 	p.patch(path, alice.AccessToken, `{"category":"x"}`, "If-Match", uploaded.header.Get("ETag")).wantProblem(412, "PRECONDITION_FAILED", "")
-	if got := decode1[assetBody](p.do("PUT", path, alice.AccessToken, strings.NewReader(`{"category":null,"tags":[]}`), "Content-Type", "application/json").want(200)); got.Category != nil || len(got.Tags) != 0 || got.OriginalName != "勇者.png" {
+	if got := decode1[assetBody](p.do("PUT", path, alice.AccessToken, strings.NewReader(`{"category":null,"tags":null}`), "Content-Type", "application/json").want(200)); got.Category != nil || len(got.Tags) != 0 || got.OriginalName != "勇者.png" {
 		t.Errorf("after a PUT: %+v", got)
 	}
 	if got := decode1[assetBody](p.patch(path, alice.AccessToken, `{}`).want(200)); got.OriginalName != "勇者.png" {

@@ -71,7 +71,7 @@ func (s *Server) findThumbnail(r *http.Request, who caller, size int) (asset sto
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
 	defer cancel()
-	if asset, err = s.store.Asset(ctx, who.ID, id); err != nil {
+	if asset, err = s.store.AssetOrTrash(ctx, who.ID, id); err != nil {
 		return asset, t, err
 	}
 	t, err = s.store.Thumbnail(ctx, asset, size)

@@ -46,6 +46,7 @@ var (
 func tus(api routeList, pattern, summary string, status int, handle func(http.ResponseWriter, *http.Request, caller) error) {
 	stream(api, pattern, summary, tusDocs(status), writes, func(w http.ResponseWriter, r *http.Request, who caller) error {
 		w.Header().Set("Tus-Resumable", tusVersion)
+		w.Header().Set("Cache-Control", "no-store")
 		if r.Header.Get("Tus-Resumable") != tusVersion {
 			w.Header().Set("Tus-Version", tusVersion)
 			return newProblem(http.StatusPreconditionFailed, "PRECONDITION_FAILED", "Send the header Tus-Resumable: "+tusVersion+"; other versions of the protocol are not spoken here.")
@@ -70,18 +71,21 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 	if err := s.limiter.admit(r.Context(), w.Header(), s.limiter.general(who.ID, netip.Addr{}), s.limiter.uploads(who.ID)); err != nil {
 		return err
 	}
+	if r.ContentLength != 0 && !isTusBody(r) {
+		return errTusBody
+	}
 	size, err := strconv.ParseInt(r.Header.Get("Upload-Length"), 10, 64)
 	if err != nil || size <= 0 {
 		return invalid("Upload-Length", "is not a number of bytes above 0")
-	}
-	if largest := s.largestFile(); size > largest {
-		return fileTooLarge(largest)
 	}
 	metadata := r.Header.Get("Upload-Metadata")
 	u := store.Upload{UserID: who.ID, Size: size, Metadata: metadata}
 	ctx, cancel := context.WithTimeout(r.Context(), jsonTimeout)
 	defer cancel()
-	described, _, err := s.describedBy(u)
+	described, declared, err := s.describedBy(u)
+	if err == nil {
+		err = s.foresee(described.asset.OriginalName, declared, size)
+	}
 	if err == nil {
 		err = described.setProjectOf(ctx, u)
 	}
@@ -93,7 +97,7 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 	}
 	h := w.Header()
 	h.Set("Location", uploadPath(u.ID))
-	if r.ContentLength == 0 || !isTusBody(r) {
+	if r.ContentLength == 0 {
 		h.Set("Upload-Expires", u.ExpiresAt.UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusCreated)
 		return nil
@@ -101,12 +105,29 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 	return s.receive(w, r, u, http.StatusCreated)
 }
 
+// foresee refuses a file of which the name and the declared type say already that it will be refused, or the size.
+func (s *Server) foresee(name, declared string, size int64) error {
+	var largest int64
+	for _, f := range fileFormats {
+		if f.contradicted(name) == "" && f.declaredAs(declared) {
+			largest = max(largest, s.largest(f.kind))
+		}
+	}
+	switch {
+	case largest == 0:
+		return invalidFileType("has a name and a type that are together none of an image (png, jpeg, gif, webp) or audio (mp3, wav, ogg, flac, m4a)")
+	case size > largest:
+		return fileTooLarge(largest)
+	}
+	return nil
+}
+
 func uploadPath(id uuid.UUID) string { return "/api/uploads/" + id.String() }
 
 // patchUpload takes more of an upload's bytes.
 func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request, who caller) error {
 	if !isTusBody(r) {
-		return newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the bytes as "+tusBody+".")
+		return errTusBody
 	}
 	offset, err := strconv.ParseInt(r.Header.Get("Upload-Offset"), 10, 64)
 	if err != nil || offset < 0 {
@@ -127,6 +148,8 @@ func (s *Server) patchUpload(w http.ResponseWriter, r *http.Request, who caller)
 	}
 	return s.receive(w, r, u, http.StatusNoContent)
 }
+
+var errTusBody = newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the bytes as "+tusBody+".")
 
 func isTusBody(r *http.Request) bool {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // with an error it is none
@@ -153,7 +176,6 @@ func (s *Server) headUpload(w http.ResponseWriter, r *http.Request, who caller) 
 	if u.Metadata != "" {
 		h.Set("Upload-Metadata", u.Metadata)
 	}
-	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
@@ -244,6 +266,9 @@ func parseTusMetadata(header string) (map[string]string, error) {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), " ")
 		if key == "" {
 			continue
+		}
+		if _, twice := found[key]; twice {
+			return nil, invalid("Upload-Metadata", "has the key "+key+" more than once")
 		}
 		text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
 		if err != nil {

@@ -212,19 +212,20 @@ func TestUploadsThatAreRefused(t *testing.T) {
 	damaged := slices.Concat(png("damaged")[:60], []byte("x"))
 	large := noiseWAV(2000)
 	for name, test := range map[string]struct {
+		file    string
 		content []byte
 		parts   []int // where requests end
 		size    int
 		status  int
 		code    string
 	}{
-		"no asset":    {text, []int{100}, 400, 400, "INVALID_FILE_TYPE"},
-		"late":        {text, []int{10, 100}, 400, 400, "INVALID_FILE_TYPE"},
-		"damaged":     {damaged, []int{30, len(damaged)}, len(damaged), 400, "VALIDATION_ERROR"},
-		"large image": {png(strings.Repeat("x", 2000)), []int{100}, 2099, 413, "FILE_TOO_LARGE"},
-		"other name":  {large, []int{100}, len(large), 400, "INVALID_FILE_TYPE"},
+		"no asset":    {"a.png", text, []int{100}, 400, 400, "INVALID_FILE_TYPE"},
+		"late":        {"a.png", text, []int{10, 100}, 400, 400, "INVALID_FILE_TYPE"},
+		"damaged":     {"a.png", damaged, []int{30, len(damaged)}, len(damaged), 400, "VALIDATION_ERROR"},
+		"large image": {"a", png(strings.Repeat("x", 2000)), []int{100}, 2099, 413, "FILE_TOO_LARGE"},
+		"other name":  {"a.png", large, []int{100}, 900, 400, "INVALID_FILE_TYPE"},
 	} {
-		address := p.beginUpload(token, test.size, "filename", "a.png")
+		address := p.beginUpload(token, test.size, "filename", test.file)
 		from := 0
 		for i, to := range test.parts {
 			r := p.goOn(address, token, test.content, from, to)
@@ -259,6 +260,13 @@ func TestUploadProtocol(t *testing.T) {
 		return p.tus("POST", "/api/uploads", alice.AccessToken, nil, headers...)
 	}
 	name := tusMetadata("filename", "a.png")
+	create("Upload-Length", "100", "Upload-Metadata", tusMetadata("filename", "a.exe")).wantProblem(400, "INVALID_FILE_TYPE", "file")
+	create("Upload-Length", "100", "Upload-Metadata", tusMetadata("filename", "a.wav", "filetype", "image/png")).wantProblem(400, "INVALID_FILE_TYPE", "file")
+	create("Upload-Length", "100", "Upload-Metadata", tusMetadata("filename", "a.wav", "filetype", "audio/wave")).want(201)
+	create("Upload-Length", "11000000", "Upload-Metadata", name).wantProblem(413, "FILE_TOO_LARGE", "file")
+	create("Upload-Length", "11000000", "Upload-Metadata", tusMetadata("filename", "a")).want(201)
+	create("Upload-Length", "100", "Upload-Metadata", name+","+name).wantProblem(400, "VALIDATION_ERROR", "Upload-Metadata")
+	p.tus("POST", "/api/uploads", alice.AccessToken, strings.NewReader("x"), "Upload-Length", "100", "Upload-Metadata", name, "Content-Type", "image/png").wantProblem(415, "UNSUPPORTED_MEDIA_TYPE", "")
 	create("Upload-Metadata", name).wantProblem(400, "VALIDATION_ERROR", "Upload-Length")
 	create("Upload-Metadata", name, "Upload-Length", "0").wantProblem(400, "VALIDATION_ERROR", "Upload-Length")
 	create("Upload-Metadata", name, "Upload-Length", "52428801").wantProblem(413, "FILE_TOO_LARGE", "")

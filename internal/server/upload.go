@@ -134,6 +134,9 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	if errors.Is(err, http.ErrNotMultipart) {
 		return done, newProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Send the file as multipart/form-data in the field file.")
 	}
+	if errors.Is(err, http.ErrMissingBoundary) {
+		return done, newProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The header Content-Type lacks the boundary of multipart/form-data: let the HTTP library set it.")
+	}
 	if err != nil {
 		return done, fmt.Errorf("%w: %w", errBody, err)
 	}
@@ -361,7 +364,8 @@ func fileName(part *multipart.Part) (string, error) {
 			name = decoded
 		}
 	}
-	return checkFileName("file", name)
+	// Browsers and curl write a quotation mark so (HTML, multipart/form-data encoding algorithm), and nothing else.
+	return checkFileName("file", strings.ReplaceAll(name, "%22", `"`))
 }
 
 // checkFileName returns the last part of a name that a client gave in a field.

@@ -139,12 +139,21 @@ func (s *Store) Asset(ctx context.Context, userID, id uuid.UUID) (Asset, error) 
 	if err := owned(userID); err != nil {
 		return Asset{}, err
 	}
-	asset, err := assetFor(ctx, s.queries, userID, id)
+	asset, err := assetFor(ctx, s.queries, sqlc.AssetParams{ID: id, UserID: userID})
 	return asset, fail("get asset", err)
 }
 
-func assetFor(ctx context.Context, q *sqlc.Queries, userID, id uuid.UUID) (Asset, error) {
-	row, err := q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID})
+// AssetOrTrash is Asset, of the user's own also in the trash.
+func (s *Store) AssetOrTrash(ctx context.Context, userID, id uuid.UUID) (Asset, error) {
+	if err := owned(userID); err != nil {
+		return Asset{}, err
+	}
+	asset, err := assetFor(ctx, s.queries, sqlc.AssetParams{ID: id, UserID: userID, Trashed: true})
+	return asset, fail("get asset", err)
+}
+
+func assetFor(ctx context.Context, q *sqlc.Queries, which sqlc.AssetParams) (Asset, error) {
+	row, err := q.Asset(ctx, which)
 	if err != nil {
 		return Asset{}, err
 	}
@@ -172,6 +181,7 @@ func (s *Store) UpdateAsset(ctx context.Context, userID, id uuid.UUID, c AssetCh
 		if err != nil {
 			return err
 		}
+		before := asset
 		if c.OriginalName != nil {
 			asset.OriginalName = *c.OriginalName
 		}
@@ -188,7 +198,11 @@ func (s *Store) UpdateAsset(ctx context.Context, userID, id uuid.UUID, c AssetCh
 		if err != nil {
 			return err
 		}
-		return audit(ctx, q, assetChange("asset.update", userID, id, nil))
+		details := map[string]any{"name": asset.OriginalName}
+		noteChange(details, "originalName", before.OriginalName, asset.OriginalName)
+		noteChange(details, "tags", before.Tags, asset.Tags)
+		noteChange(details, "category", before.Category, asset.Category)
+		return audit(ctx, q, assetChange("asset.update", userID, id, details))
 	})
 	if err != nil {
 		return Asset{}, fail("update asset", err)
@@ -209,8 +223,8 @@ func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return err
 	}
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
-		n, err := q.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
-		if err == nil && n == 0 {
+		name, err := q.TrashAsset(ctx, sqlc.TrashAssetParams{ID: id, UserID: userID, Versions: versions})
+		if errors.Is(err, pgx.ErrNoRows) {
 			if _, err = q.Asset(ctx, sqlc.AssetParams{ID: id, UserID: userID}); err == nil {
 				err = refusedChange(ctx, q, userID, id)
 			}
@@ -218,7 +232,7 @@ func (s *Store) TrashAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		if err != nil {
 			return err
 		}
-		return audit(ctx, q, assetChange("asset.trash", userID, id, nil))
+		return audit(ctx, q, assetChange("asset.trash", userID, id, map[string]any{"name": name}))
 	})
 	return fail("trash asset", err)
 }
@@ -237,7 +251,8 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		return "", err
 	}
 	err = s.inTx(ctx, func(q *sqlc.Queries) error {
-		if _, err := lockOwn(ctx, q, userID, id, versions); err != nil { // or a version might come between
+		asset, err := lockOwn(ctx, q, userID, id, versions) // or a version might come between
+		if err != nil {
 			return err
 		}
 		if err := releaseVersions(ctx, q, userID, id); err != nil {
@@ -250,7 +265,7 @@ func (s *Store) PurgeAsset(ctx context.Context, userID, id uuid.UUID, versions .
 		if orphan, err = releaseBlob(ctx, q, userID, sha); err != nil {
 			return err
 		}
-		return audit(ctx, q, assetChange("asset.purge", userID, id, nil))
+		return audit(ctx, q, assetChange("asset.purge", userID, id, map[string]any{"name": asset.OriginalName}))
 	})
 	return orphan, fail("purge asset", err)
 }
@@ -297,7 +312,7 @@ func (s *Store) RestoreAsset(ctx context.Context, userID, id uuid.UUID, versions
 		if err := q.RestoreAsset(ctx, sqlc.RestoreAssetParams{ID: id, UserID: userID}); err != nil {
 			return err
 		}
-		return audit(ctx, q, assetChange("asset.restore", userID, id, nil))
+		return audit(ctx, q, assetChange("asset.restore", userID, id, map[string]any{"name": asset.OriginalName}))
 	})
 	if err != nil {
 		return Asset{}, fail("restore asset", err)
@@ -314,29 +329,46 @@ type NameCount struct {
 // maxNames bounds how many names a picker gets: those that most assets have.
 const maxNames = 1000
 
-// TagCounts returns the tags of the user's assets outside of the trash, the most used first; of a large library as it was a moment ago.
-func (s *Store) TagCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, error) {
-	if err := owned(userID); err != nil {
-		return nil, err
-	}
-	return s.tagCounts.get(userID, keepNames, func() ([]NameCount, error) {
+// TagCounts returns the tags of the user's assets outside of the trash, or, unless projectID is nil, of those in a project of which the
+// user is a member (else ErrNotFound), the most used first; of many assets as it was a moment ago.
+func (s *Store) TagCounts(ctx context.Context, userID, projectID uuid.UUID) ([]NameCount, error) {
+	return s.nameCounts(ctx, &s.tagCounts, userID, projectID, func() ([]NameCount, error) {
+		if projectID != uuid.Nil {
+			rows, err := s.queries.ProjectTagCounts(ctx, sqlc.ProjectTagCountsParams{ProjectID: projectID, Limit: maxNames})
+			return nameCountsOf(rows), fail("count tags", err)
+		}
 		rows, err := s.queries.TagCounts(ctx, sqlc.TagCountsParams{UserID: userID, Limit: maxNames})
 		return nameCountsOf(rows), fail("count tags", err)
 	})
 }
 
 // CategoryCounts does the same for categories.
-func (s *Store) CategoryCounts(ctx context.Context, userID uuid.UUID) ([]NameCount, error) {
-	if err := owned(userID); err != nil {
-		return nil, err
-	}
-	return s.categoryCounts.get(userID, keepNames, func() ([]NameCount, error) {
+func (s *Store) CategoryCounts(ctx context.Context, userID, projectID uuid.UUID) ([]NameCount, error) {
+	return s.nameCounts(ctx, &s.categoryCounts, userID, projectID, func() ([]NameCount, error) {
+		if projectID != uuid.Nil {
+			rows, err := s.queries.ProjectCategoryCounts(ctx, sqlc.ProjectCategoryCountsParams{ProjectID: projectID, Limit: maxNames})
+			return nameCountsOf(rows), fail("count categories", err)
+		}
 		rows, err := s.queries.CategoryCounts(ctx, sqlc.CategoryCountsParams{UserID: userID, Limit: maxNames})
 		return nameCountsOf(rows), fail("count categories", err)
 	})
 }
 
-func nameCountsOf[Row sqlc.TagCountsRow | sqlc.CategoryCountsRow](rows []Row) []NameCount {
+func (s *Store) nameCounts(ctx context.Context, kept *recent[uuid.UUID, []NameCount], userID, projectID uuid.UUID, count func() ([]NameCount, error)) ([]NameCount, error) {
+	if err := owned(userID); err != nil {
+		return nil, err
+	}
+	of := userID
+	if projectID != uuid.Nil {
+		of = projectID
+		if _, err := projectFor(ctx, s.queries, userID, projectID); err != nil {
+			return nil, fail("find project", err)
+		}
+	}
+	return kept.get(of, keepNames, count)
+}
+
+func nameCountsOf[Row sqlc.TagCountsRow | sqlc.CategoryCountsRow | sqlc.ProjectTagCountsRow | sqlc.ProjectCategoryCountsRow](rows []Row) []NameCount {
 	counts := make([]NameCount, len(rows))
 	for i, row := range rows {
 		counts[i] = NameCount(row)

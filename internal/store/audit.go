@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -94,18 +95,27 @@ func audit(ctx context.Context, q *sqlc.Queries, c change) error {
 	return q.CreateAuditEvent(ctx, event)
 }
 
-// NoteFailure notes that something was tried with the user's account and refused. A nil id stands for an account that is not there.
-func (s *Store) NoteFailure(ctx context.Context, userID uuid.UUID, action string) error {
-	return fail("note failure", audit(ctx, s.queries, change{action: action, user: userID, failed: true}))
+// noteChange says in an event's details what a field was and is, if that is not the same.
+func noteChange(details map[string]any, field string, from, to any) {
+	if !reflect.DeepEqual(from, to) {
+		details[field] = map[string]any{"from": from, "to": to}
+	}
+}
+
+// NoteFailure notes that something was tried with the user's account, of this name, and refused. A nil id stands for an account that is
+// not there.
+func (s *Store) NoteFailure(ctx context.Context, userID uuid.UUID, action, name string) error {
+	return fail("note failure", audit(ctx, s.queries, change{action: action, user: userID, failed: true, details: map[string]any{"login": name}}))
 }
 
 // AuditFilter says which events to list; the zero value means those of everybody.
 type AuditFilter struct {
-	UserID uuid.UUID
-	Action string
-	Failed bool       // only what failed
-	After  *time.Time // only later ones
-	Before *time.Time // only earlier ones
+	UserID     uuid.UUID
+	Action     string
+	ResourceID string
+	Failed     bool       // only what failed
+	After      *time.Time // only later ones
+	Before     *time.Time // only earlier ones
 }
 
 // AuditEvents returns a page of events, newest first, and the number of all that pass the filter. behind begins the page behind the
@@ -117,6 +127,9 @@ func (s *Store) AuditEvents(ctx context.Context, f AuditFilter, behind uuid.UUID
 	}
 	if f.Action != "" {
 		q.add("action = %s", f.Action)
+	}
+	if f.ResourceID != "" {
+		q.add("resource_id = %s", f.ResourceID)
 	}
 	if f.Failed {
 		q.add("not success")

@@ -183,7 +183,14 @@ func (s *Store) UpdateProject(ctx context.Context, userID, id uuid.UUID, c Proje
 		if err := q.UpdateProject(ctx, sqlc.UpdateProjectParams{ID: id, Name: c.Name, Description: c.Description}); err != nil {
 			return err
 		}
-		return audit(ctx, q, projectChange("project.update", userID, id, nil))
+		details := map[string]any{"name": p.Name}
+		if c.Name != nil {
+			noteChange(details, "name", p.Name, *c.Name)
+		}
+		if c.Description != nil {
+			noteChange(details, "description", p.Description, *c.Description)
+		}
+		return audit(ctx, q, projectChange("project.update", userID, id, details))
 	})
 	if err != nil {
 		return Project{}, fail("update project", err)

@@ -86,12 +86,19 @@ func (s *Store) UpdateUser(ctx context.Context, userID uuid.UUID, c UserChange) 
 	}
 	var user User
 	err := s.inTx(ctx, func(q *sqlc.Queries) error {
+		before, err := q.LockUserNames(ctx, userID)
+		if err != nil {
+			return err
+		}
 		row, err := q.UpdateUser(ctx, sqlc.UpdateUserParams{ID: userID, Email: c.Email, Username: c.Username})
 		if err != nil {
 			return taken(err)
 		}
 		user = userOf(row)
-		return audit(ctx, q, change{action: "user.update", user: userID, of: "user", id: userID.String()})
+		details := map[string]any{}
+		noteChange(details, "email", before.Email, row.Email)
+		noteChange(details, "username", before.Username, row.Username)
+		return audit(ctx, q, change{action: "user.update", user: userID, of: "user", id: userID.String(), details: details})
 	})
 	return user, fail("update user", err)
 }

@@ -104,7 +104,7 @@ func (s *Store) CommitVersion(ctx context.Context, userID uuid.UUID, n NewVersio
 
 // versionAnswer is the asset as it is now, which is kept as the answer if that is asked for.
 func versionAnswer(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, n NewVersion) (Asset, error) {
-	asset, err := assetFor(ctx, q, userID, n.AssetID)
+	asset, err := assetFor(ctx, q, sqlc.AssetParams{ID: n.AssetID, UserID: userID})
 	if err == nil && n.Idempotency.Key != "" {
 		err = keepAnswer(ctx, q, userID, n.Idempotency, n.Answer(asset))
 	}

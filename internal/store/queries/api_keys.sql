@@ -18,4 +18,4 @@ from api_keys k join users u on u.id = k.user_id
 where k.hash = $1 and (k.expires_at is null or k.expires_at > now()) and u.disabled_at is null;
 
 -- name: NoteAPIKeyUse :exec
-update api_keys set last_used_at = date_trunc('minute', now()) where id = $1;
+update api_keys set last_used_at = greatest(created_at, date_trunc('minute', now())) where id = $1;

@@ -4,7 +4,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 returning created_at, updated_at;
 
 -- name: Asset :one
--- One of the user's, or one in a project of which the user is a member.
+-- One of the user's, if that is wanted also in the trash, or one in a project of which the user is a member.
 select a.id, a.user_id, a.sha256, a.original_name, a.file_type, a.mime_type, a.file_size, a.version, a.tags, a.category,
     b.metadata, exists (select from thumbnails t where t.user_id = a.user_id and t.sha256 = a.sha256) as has_thumbnail,
     a.created_at, a.updated_at, a.deleted_at, a.bytes_at, visible.access,
@@ -20,7 +20,7 @@ from assets a join blobs b on b.user_id = a.user_id and b.sha256 = a.sha256, lat
         having count(*) > 0
     ) end::text as access
 ) visible
-where a.id = $1 and a.deleted_at is null and visible.access is not null;
+where a.id = $1 and visible.access is not null and (a.deleted_at is null or a.user_id = sqlc.arg(user_id) and sqlc.arg(trashed)::boolean);
 
 -- name: LockAsset :one
 select user_id, sha256, original_name, file_type, mime_type, version, tags, category, updated_at
@@ -33,15 +33,16 @@ where id = $1;
 
 -- name: LockOwnAsset :one
 -- In the trash or not.
-select updated_at, deleted_at from assets where id = $1 and user_id = $2 for update;
+select original_name, updated_at, deleted_at from assets where id = $1 and user_id = $2 for update;
 
 -- name: AssetOrTrash :one
 select id from assets where id = $1 and user_id = $2;
 
--- name: TrashAsset :execrows
+-- name: TrashAsset :one
 update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1 and user_id = $2 and deleted_at is null
-  and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]));
+  and (sqlc.narg(versions)::timestamptz[] is null or updated_at = any(sqlc.narg(versions)::timestamptz[]))
+returning original_name;
 
 -- name: DeleteAsset :one
 delete from assets
@@ -99,6 +100,19 @@ select category::text as name, count(*) as assets
 from assets
 where user_id = $1 and deleted_at is null and category is not null
 group by category order by count(*) desc, category limit $2;
+
+-- name: ProjectTagCounts :many
+select tag::text as name, count(*) as assets
+from (
+    select unnest(a.tags) as tag from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = $1 and not pa.asset_trashed
+) used
+group by tag order by count(*) desc, tag limit $2;
+
+-- name: ProjectCategoryCounts :many
+select a.category::text as name, count(*) as assets
+from project_assets pa join assets a on a.id = pa.asset_id
+where pa.project_id = $1 and not pa.asset_trashed and a.category is not null
+group by a.category order by count(*) desc, a.category limit $2;
 
 -- name: UnindexedAssets :many
 select id, user_id, original_name, tags from assets where grams is null order by id limit $1 for update skip locked;

@@ -6,6 +6,9 @@ returning *;
 -- name: UserByEmail :one
 select * from users where lower(email) = lower(sqlc.arg(email));
 
+-- name: LockUserNames :one
+select email, username from users where id = $1 for update;
+
 -- name: UserByUsername :one
 select * from users where lower(username) = lower(sqlc.arg(username));
 

@@ -147,7 +147,7 @@ func (q *Queries) DeleteAPIKey(ctx context.Context, arg DeleteAPIKeyParams) (str
 }
 
 const noteAPIKeyUse = `-- name: NoteAPIKeyUse :exec
-update api_keys set last_used_at = date_trunc('minute', now()) where id = $1
+update api_keys set last_used_at = greatest(created_at, date_trunc('minute', now())) where id = $1
 `
 
 func (q *Queries) NoteAPIKeyUse(ctx context.Context, id uuid.UUID) error {

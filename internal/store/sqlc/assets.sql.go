@@ -28,12 +28,13 @@ from assets a join blobs b on b.user_id = a.user_id and b.sha256 = a.sha256, lat
         having count(*) > 0
     ) end::text as access
 ) visible
-where a.id = $1 and a.deleted_at is null and visible.access is not null
+where a.id = $1 and visible.access is not null and (a.deleted_at is null or a.user_id = $2 and $3::boolean)
 `
 
 type AssetParams struct {
-	ID     uuid.UUID
-	UserID uuid.UUID
+	ID      uuid.UUID
+	UserID  uuid.UUID
+	Trashed bool
 }
 
 type AssetRow struct {
@@ -57,9 +58,9 @@ type AssetRow struct {
 	ProjectIds   []uuid.UUID
 }
 
-// One of the user's, or one in a project of which the user is a member.
+// One of the user's, if that is wanted also in the trash, or one in a project of which the user is a member.
 func (q *Queries) Asset(ctx context.Context, arg AssetParams) (AssetRow, error) {
-	row := q.db.QueryRow(ctx, asset, arg.ID, arg.UserID)
+	row := q.db.QueryRow(ctx, asset, arg.ID, arg.UserID, arg.Trashed)
 	var i AssetRow
 	err := row.Scan(
 		&i.ID,
@@ -300,7 +301,7 @@ func (q *Queries) LockAsset(ctx context.Context, id uuid.UUID) (LockAssetRow, er
 }
 
 const lockOwnAsset = `-- name: LockOwnAsset :one
-select updated_at, deleted_at from assets where id = $1 and user_id = $2 for update
+select original_name, updated_at, deleted_at from assets where id = $1 and user_id = $2 for update
 `
 
 type LockOwnAssetParams struct {
@@ -309,15 +310,16 @@ type LockOwnAssetParams struct {
 }
 
 type LockOwnAssetRow struct {
-	UpdatedAt time.Time
-	DeletedAt *time.Time
+	OriginalName string
+	UpdatedAt    time.Time
+	DeletedAt    *time.Time
 }
 
 // In the trash or not.
 func (q *Queries) LockOwnAsset(ctx context.Context, arg LockOwnAssetParams) (LockOwnAssetRow, error) {
 	row := q.db.QueryRow(ctx, lockOwnAsset, arg.ID, arg.UserID)
 	var i LockOwnAssetRow
-	err := row.Scan(&i.UpdatedAt, &i.DeletedAt)
+	err := row.Scan(&i.OriginalName, &i.UpdatedAt, &i.DeletedAt)
 	return i, err
 }
 
@@ -365,6 +367,81 @@ func (q *Queries) LockVisibleAssets(ctx context.Context, arg LockVisibleAssetsPa
 			&i.Tags,
 			&i.MayEdit,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const projectCategoryCounts = `-- name: ProjectCategoryCounts :many
+select a.category::text as name, count(*) as assets
+from project_assets pa join assets a on a.id = pa.asset_id
+where pa.project_id = $1 and not pa.asset_trashed and a.category is not null
+group by a.category order by count(*) desc, a.category limit $2
+`
+
+type ProjectCategoryCountsParams struct {
+	ProjectID uuid.UUID
+	Limit     int32
+}
+
+type ProjectCategoryCountsRow struct {
+	Name   string
+	Assets int64
+}
+
+func (q *Queries) ProjectCategoryCounts(ctx context.Context, arg ProjectCategoryCountsParams) ([]ProjectCategoryCountsRow, error) {
+	rows, err := q.db.Query(ctx, projectCategoryCounts, arg.ProjectID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ProjectCategoryCountsRow
+	for rows.Next() {
+		var i ProjectCategoryCountsRow
+		if err := rows.Scan(&i.Name, &i.Assets); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const projectTagCounts = `-- name: ProjectTagCounts :many
+select tag::text as name, count(*) as assets
+from (
+    select unnest(a.tags) as tag from project_assets pa join assets a on a.id = pa.asset_id where pa.project_id = $1 and not pa.asset_trashed
+) used
+group by tag order by count(*) desc, tag limit $2
+`
+
+type ProjectTagCountsParams struct {
+	ProjectID uuid.UUID
+	Limit     int32
+}
+
+type ProjectTagCountsRow struct {
+	Name   string
+	Assets int64
+}
+
+func (q *Queries) ProjectTagCounts(ctx context.Context, arg ProjectTagCountsParams) ([]ProjectTagCountsRow, error) {
+	rows, err := q.db.Query(ctx, projectTagCounts, arg.ProjectID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ProjectTagCountsRow
+	for rows.Next() {
+		var i ProjectTagCountsRow
+		if err := rows.Scan(&i.Name, &i.Assets); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -426,10 +503,11 @@ func (q *Queries) TagCounts(ctx context.Context, arg TagCountsParams) ([]TagCoun
 	return items, nil
 }
 
-const trashAsset = `-- name: TrashAsset :execrows
+const trashAsset = `-- name: TrashAsset :one
 update assets set deleted_at = now(), updated_at = greatest(now(), updated_at + interval '1 microsecond')
 where id = $1 and user_id = $2 and deleted_at is null
   and ($3::timestamptz[] is null or updated_at = any($3::timestamptz[]))
+returning original_name
 `
 
 type TrashAssetParams struct {
@@ -438,12 +516,11 @@ type TrashAssetParams struct {
 	Versions []time.Time
 }
 
-func (q *Queries) TrashAsset(ctx context.Context, arg TrashAssetParams) (int64, error) {
-	result, err := q.db.Exec(ctx, trashAsset, arg.ID, arg.UserID, arg.Versions)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) TrashAsset(ctx context.Context, arg TrashAssetParams) (string, error) {
+	row := q.db.QueryRow(ctx, trashAsset, arg.ID, arg.UserID, arg.Versions)
+	var original_name string
+	err := row.Scan(&original_name)
+	return original_name, err
 }
 
 const trashAssets = `-- name: TrashAssets :exec

@@ -180,6 +180,22 @@ func (q *Queries) LockUser(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const lockUserNames = `-- name: LockUserNames :one
+select email, username from users where id = $1 for update
+`
+
+type LockUserNamesRow struct {
+	Email    string
+	Username string
+}
+
+func (q *Queries) LockUserNames(ctx context.Context, id uuid.UUID) (LockUserNamesRow, error) {
+	row := q.db.QueryRow(ctx, lockUserNames, id)
+	var i LockUserNamesRow
+	err := row.Scan(&i.Email, &i.Username)
+	return i, err
+}
+
 const setPassword = `-- name: SetPassword :execrows
 update users set password_hash = $2, updated_at = now() where id = $1 and password_hash = $3
 `
