@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -125,10 +126,10 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	return assets, next, total, fail("list assets", err)
 }
 
-// gathered is a library that is read as a whole and then sorted. It is for few assets: a planner that takes them for many would look for
-// them among all, in the order of the sort.
+// gathered is a library that is read as a whole and then sorted. It is for few assets, which count has found fast: they are looked for as
+// it does, for a planner that takes them for many would go through all, in the order of the sort.
 func (l library) gathered() library {
-	l.from = "(select * from " + l.from + l.q.where() + " offset 0) assets"
+	l.from = fmt.Sprintf("(select * from %s%s limit %d) assets", l.from, l.q.where(), countedRows+1)
 	l.q = conditions{args: l.q.args}
 	return l
 }
