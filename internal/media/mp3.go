@@ -28,22 +28,22 @@ type mp3Header struct {
 
 // readMP3 decodes a file of MPEG audio layer III. It goes over the frames twice: only all
 // of them together tell how long the sound is.
-func readMP3(in *source) (AudioInfo, error) {
+func readMP3(in *source, info *AudioInfo) error {
 	scan, err := scanMP3(in)
 	if err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	first := scan.first
-	info := AudioInfo{SampleRate: first.rate, Channels: first.channels, Format: "mp3"}
+	*info = AudioInfo{SampleRate: first.rate, Channels: first.channels, Format: "mp3"}
 	info.measure(scan.end-scan.begin, scan.bytes)
 	if first.version == 0 {
-		return info, fmt.Errorf("%w: MPEG-2.5", ErrUnsupported)
+		return fmt.Errorf("%w: MPEG-2.5", ErrUnsupported)
 	}
 	in.seek(0)
 	frames := &mp3Frames{in: in}
 	if scan.tagged {
 		if _, err := frames.next(); err != nil {
-			return AudioInfo{}, err
+			return err
 		}
 	}
 	reader := &mp3Reader{frames: frames}
@@ -52,7 +52,7 @@ func readMP3(in *source) (AudioInfo, error) {
 	}
 	decoder, err := mp3.NewDecoder(reader)
 	if err != nil {
-		return AudioInfo{}, err
+		return undecoded(err)
 	}
 	wave := newWaveform(2, scan.end-scan.begin) // the decoder doubles a single channel
 	raw, values := make([]byte, 4*1152), make([]int16, 2*1152)
@@ -73,17 +73,17 @@ func readMP3(in *source) (AudioInfo, error) {
 			err = in.spend(int(2 * count))
 		}
 		if err != nil {
-			return info, err
+			return undecoded(err)
 		}
 	}
 	if in.failed != nil {
-		return info, in.failed
+		return in.failed
 	}
 	if wave.frames == 0 {
-		return AudioInfo{}, errors.New("no frame can be decoded")
+		return undecoded(errors.New("not a single frame"))
 	}
 	info.Waveform = wave.peaks()
-	return info, nil
+	return nil
 }
 
 // mp3Scan is what going over all frames tells.

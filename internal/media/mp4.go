@@ -36,18 +36,18 @@ type mp4Movie struct {
 // readMP4 tells what the headers of an MP4 file say about its sound. No decoder of AAC or
 // ALAC is at hand (docs/design/0009-audio-decoders.md): the answer is ErrUnsupported with
 // the facts, or ErrDamaged.
-func readMP4(in *source) (AudioInfo, error) {
+func readMP4(in *source, info *AudioInfo) error {
 	m := &mp4Movie{in: in}
 	if err := m.walk(0, in.size, 0); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	for _, t := range m.tracks {
 		if !t.sound {
 			continue
 		}
-		info := AudioInfo{SampleRate: t.rate, Channels: t.channels, Format: t.codec}
+		*info = AudioInfo{SampleRate: t.rate, Channels: t.channels, Format: t.codec}
 		if err := info.check(); err != nil {
-			return AudioInfo{}, err
+			return err
 		}
 		switch {
 		case t.edited > 0 && m.timescale > 0:
@@ -58,9 +58,9 @@ func readMP4(in *source) (AudioInfo, error) {
 		if info.Duration > 0 {
 			info.Bitrate = int64(float64(m.media)*8/info.Duration + 0.5)
 		}
-		return info, fmt.Errorf("%w: %s in MP4", ErrUnsupported, t.codec)
+		return fmt.Errorf("%w: %s in MP4", ErrUnsupported, t.codec)
 	}
-	return AudioInfo{}, fmt.Errorf("%w: no track of sound", ErrDamaged)
+	return fmt.Errorf("%w: no track of sound", ErrDamaged)
 }
 
 var errBox = errors.New("a box is longer than what holds it")
