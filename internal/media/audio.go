@@ -175,13 +175,18 @@ func (i *AudioInfo) check() error {
 	return nil
 }
 
-// measure sets duration and bitrate of so many frames in so many bytes. Less than a bit a
-// second is no sound: neither is then known.
+// measure sets duration and bitrate of so many frames in so many bytes.
 func (i *AudioInfo) measure(frames, bytes int64) {
-	if frames <= 0 || i.SampleRate <= 0 {
+	if i.SampleRate > 0 {
+		i.lasts(float64(frames)/float64(i.SampleRate), bytes)
+	}
+}
+
+// lasts sets duration, seconds, and bitrate. Less than a bit a second is no sound: neither is then known.
+func (i *AudioInfo) lasts(duration float64, bytes int64) {
+	if duration <= 0 {
 		return
 	}
-	duration := float64(frames) / float64(i.SampleRate)
 	if rate := int64(float64(bytes)*8/duration + 0.5); rate > 0 {
 		i.Duration, i.Bitrate = duration, rate
 	}
