@@ -11,6 +11,7 @@ import (
 func TestSoundThatCannotBeDecodedHasFacts(t *testing.T) {
 	for name, c := range map[string]func(b []byte) (at int, with []byte){
 		"s16.flac": func(b []byte) (int, []byte) { return len(b) - 1, []byte{b[len(b)-1] ^ 1} }, // the last frame's checksum
+		"flac.ogg": func(b []byte) (int, []byte) { return len(b) - 1, []byte{b[len(b)-1] ^ 1} },
 		"vorbis.ogg": func(b []byte) (int, []byte) { // a packet that is not of sound
 			page := nth(b, "OggS", 3)
 			return page + 27 + int(b[page+26]), []byte{0xff}

@@ -143,6 +143,7 @@ func hostileFiles(t testing.TB) []hostileFile {
 	flacFile, _ := audioFile(t, "s16.flac")
 	vorbisFile, _ := audioFile(t, "vorbis.ogg")
 	opusFile, _ := audioFile(t, "opus.ogg")
+	oggFLACFile, _ := audioFile(t, "flac.ogg")
 	m4a, _ := audioFile(t, "aac.m4a")
 	fragments, _ := audioFile(t, "fragments.m4a")
 	mp3File, _ := audioFile(t, "cbr.mp3")
@@ -185,6 +186,8 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp3 behind a page", "audio/mpeg", append([]byte("<html><script>alert(1)</script>"), mp3File...), 0},
 		{"ogg of a million pages", "audio/ogg", pages, 0},
 		{"ogg of 200,000 streams", "audio/ogg", others, 0},
+		{"flac in ogg of 8 channels that has 2", "audio/ogg", patched(oggFLACFile, 28+29, oggFLACFile[28+29]|0x0e), 0},
+		{"flac in ogg with a header alone", "audio/ogg", oggPage(oggFLACFile, oggFirst|oggLast, 0, oggFLACFile[28:28+20]), 0},
 		{"opus of 255 channels", "audio/ogg", patched(opusFile, 28+9, 0xff), 0},
 		{"vorbis of 255 channels", "audio/ogg", patched(vorbisFile, 28+11, 0xff), 0},
 		{"vorbis of blocks of 32768", "audio/ogg", patched(vorbisFile, 28+28, 0xff), 0},

@@ -131,7 +131,7 @@ type oggStream interface {
 	skipped() int64
 }
 
-// readOgg decodes an Ogg file (RFC 3533) of Vorbis or Opus, also of several streams that
+// readOgg decodes an Ogg file (RFC 3533) of Vorbis, Opus or FLAC, also of several streams that
 // are chained: rate and channels are told of the first, the waveform goes over all.
 func readOgg(in *source, info *AudioInfo) error {
 	pages := &oggPages{in: in}
@@ -254,8 +254,10 @@ func newOggStream(packet []byte) (oggStream, error) {
 		return newOpus(packet)
 	case strings.HasPrefix(head, "fishead\x00"):
 		return nil, errNoSound
-	case strings.HasPrefix(head, "Speex   "), strings.HasPrefix(head, "\x7fFLAC"):
-		return nil, fmt.Errorf("%w: Speex or FLAC in Ogg", ErrUnsupported)
+	case strings.HasPrefix(head, "\x7fFLAC"):
+		return newOggFLAC(packet)
+	case strings.HasPrefix(head, "Speex   "):
+		return nil, fmt.Errorf("%w: Speex in Ogg", ErrUnsupported)
 	}
 	return nil, fmt.Errorf("%w: an Ogg stream of no kind that is known", ErrDamaged)
 }
