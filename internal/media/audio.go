@@ -29,8 +29,8 @@ const (
 	maxSampleRate = 1 << 22 // Hz; FLAC's field has 20 bits, and DSD-like WAV files 2.8 MHz
 )
 
-// formats are the readers by MIME type: those that uploads are given.
-var formats = map[string]func(*source) (AudioInfo, error){
+// formats are the readers by MIME type: those that uploads are given. They write what they know as soon as they do.
+var formats = map[string]func(*source, *AudioInfo) error{
 	"audio/wav":  readWAV,
 	"audio/ogg":  readOgg,
 	"audio/flac": readFLAC,
@@ -40,8 +40,9 @@ var formats = map[string]func(*source) (AudioInfo, error){
 
 // ReadAudio decodes the sound in file, which has size bytes and the type that mimeType
 // names, and tells about it. It streams: the memory that it takes does not grow with the
-// file. Errors: ErrDamaged; ErrUnsupported and ErrTooLarge, with which what the file's
-// headers say is returned, without a waveform; the error of ctx, and those of file.
+// file. Errors: ErrUnsupported, ErrTooLarge and, where a decoder fails, ErrDamaged, with
+// which what the file's headers say is returned, without a waveform; ErrDamaged alone of a
+// file that contradicts itself or is cut off; the error of ctx, and those of file.
 func ReadAudio(ctx context.Context, file io.ReaderAt, size int64, mimeType string) (info AudioInfo, err error) {
 	read, ok := formats[mimeType]
 	if !ok {
@@ -52,17 +53,17 @@ func ReadAudio(ctx context.Context, file io.ReaderAt, size int64, mimeType strin
 		// Third-party decoders index by what the file says: a panic of theirs is its fault.
 		// They run in this goroutine and hold nothing beyond it.
 		if p := recover(); p != nil {
-			info, err = AudioInfo{}, fmt.Errorf("%w: its decoder panicked: %v", ErrDamaged, p)
+			err = fmt.Errorf("%w: its decoder panicked: %v", errUndecoded, p)
 		}
 		if err == nil {
 			return
 		}
-		if err = in.verdict(err); !factsRemain(err) {
+		if err = in.verdict(err); !factsRemain(err) || info.check() != nil {
 			info = AudioInfo{}
 		}
 		info.Waveform = nil
 	}()
-	info, err = read(in)
+	err = read(in, &info)
 	return info, err
 }
 
@@ -161,10 +162,9 @@ func (s *source) verdict(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// factsRemain says whether a file that is given up with err is sound as far as is known,
-// so that what its headers say may be told.
+// factsRemain says whether a file that is given up with err may be sound as far as is known, so that what its headers say may be told.
 func factsRemain(err error) bool {
-	return errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTooLarge) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, errUndecoded) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTooLarge) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // check refuses what no file of sound has.
@@ -177,9 +177,17 @@ func (i *AudioInfo) check() error {
 
 // measure sets duration and bitrate of so many frames in so many bytes.
 func (i *AudioInfo) measure(frames, bytes int64) {
-	if frames <= 0 {
+	if i.SampleRate > 0 {
+		i.lasts(float64(frames)/float64(i.SampleRate), bytes)
+	}
+}
+
+// lasts sets duration, seconds, and bitrate. Less than a bit a second is no sound: neither is then known.
+func (i *AudioInfo) lasts(duration float64, bytes int64) {
+	if duration <= 0 {
 		return
 	}
-	i.Duration = float64(frames) / float64(i.SampleRate)
-	i.Bitrate = int64(float64(bytes)*8/i.Duration + 0.5)
+	if rate := int64(float64(bytes)*8/duration + 0.5); rate > 0 {
+		i.Duration, i.Bitrate = duration, rate
+	}
 }

@@ -9,24 +9,24 @@ import (
 )
 
 // readFLAC decodes a FLAC file (RFC 9639), also one with an ID3 tag before it.
-func readFLAC(in *source) (AudioInfo, error) {
+func readFLAC(in *source, info *AudioInfo) error {
 	if err := skipID3(in); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	begin := in.position()
 	stream, err := flac.New(in)
 	if err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	bits := stream.Info.BitsPerSample
-	info := AudioInfo{SampleRate: int(stream.Info.SampleRate), Channels: int(stream.Info.NChannels), Format: "flac"}
+	*info = AudioInfo{SampleRate: int(stream.Info.SampleRate), Channels: int(stream.Info.NChannels), Format: "flac"}
 	if err := info.check(); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	stated := int64(stream.Info.NSamples) // 0: not known
 	info.measure(stated, in.size-begin)
 	if bits > 24 {
-		return info, fmt.Errorf("%w: FLAC with %d bits", ErrUnsupported, bits)
+		return fmt.Errorf("%w: FLAC with %d bits", ErrUnsupported, bits)
 	}
 	wave := newWaveform(info.Channels, stated)
 	planes := make([][]int32, info.Channels)
@@ -36,20 +36,20 @@ func readFLAC(in *source) (AudioInfo, error) {
 			break
 		}
 		if err != nil {
-			return AudioInfo{}, err
+			return flacError(err)
 		}
 		// A frame may leave these to STREAMINFO, and must not contradict it.
 		if frame.BitsPerSample == 0 {
 			frame.BitsPerSample = bits
 		}
 		if frame.Channels.Count() != info.Channels || frame.BitsPerSample != bits {
-			return AudioInfo{}, fmt.Errorf("%w: a frame of %d channels and %d bits", ErrDamaged, frame.Channels.Count(), frame.BitsPerSample)
+			return fmt.Errorf("%w: a frame of %d channels and %d bits", ErrDamaged, frame.Channels.Count(), frame.BitsPerSample)
 		}
 		if err := in.spend(info.Channels * int(frame.BlockSize)); err != nil {
-			return info, err
+			return err
 		}
 		if err := frame.Parse(); err != nil {
-			return AudioInfo{}, err
+			return flacError(err)
 		}
 		for c, sub := range frame.Subframes {
 			planes[c] = sub.Samples
@@ -57,9 +57,17 @@ func readFLAC(in *source) (AudioInfo, error) {
 		addPlanes(wave, planes, 1/float64(int64(1)<<(bits-1)))
 	}
 	if wave.frames == 0 || wave.frames < stated {
-		return AudioInfo{}, fmt.Errorf("%w: %d of %d frames are there", ErrDamaged, wave.frames, stated)
+		return fmt.Errorf("%w: %d of %d frames are there", ErrDamaged, wave.frames, stated)
 	}
 	info.measure(wave.frames, in.size-begin)
 	info.Waveform = wave.peaks()
-	return info, nil
+	return nil
+}
+
+// flacError keeps the facts, unless the file is cut off and so shorter than they say.
+func flacError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return undecoded(err)
 }

@@ -18,40 +18,50 @@ type gifReader struct {
 
 // readGIF counts the frames and composes the first one on its screen. What it leaves free
 // there is transparent, as browsers have it, whatever background the file states.
-func readGIF(in *source) (*picture, error) {
+func readGIF(in *source, pic *picture) error {
 	var head [13]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
-		return nil, err
+		return err
 	}
 	if string(head[:4]) != "GIF8" {
-		return nil, errors.New("no GIF header")
+		return errors.New("no GIF header")
 	}
-	g := &gifReader{in: in, transparent: -1, pic: &picture{orientation: 1, ImageInfo: ImageInfo{
+	pic.ImageInfo = ImageInfo{
 		Width: int(binary.LittleEndian.Uint16(head[6:])), Height: int(binary.LittleEndian.Uint16(head[8:])), Format: "gif",
-	}}}
-	if err := g.pic.checkSize(); err != nil {
-		return g.pic, err
 	}
+	if err := pic.checkSize(); err != nil {
+		return err
+	}
+	g := &gifReader{in: in, transparent: -1, pic: pic}
+	err := g.blocks(head[10])
+	if err != nil {
+		pic.Frames, pic.HasAlpha = 0, g.transparent >= 0 // how many there are is not known
+	}
+	return undecoded(err)
+}
+
+// blocks reads all that is behind the header, whose flags these are.
+func (g *gifReader) blocks(flags byte) error {
 	var err error
-	if g.colours, err = g.table(head[10]); err != nil {
-		return nil, err
+	if g.colours, err = g.table(flags); err != nil {
+		return err
 	}
 	for {
-		block, err := in.ReadByte()
+		block, err := g.in.ReadByte()
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case block == '!':
 			err = g.extension()
 		case block == ',':
 			err = g.image()
 		case block == ';' && g.pic.Frames > 0:
-			return g.pic, nil
+			return nil
 		default:
-			return nil, errors.New("no block where one should begin")
+			return errors.New("no block where one should begin")
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

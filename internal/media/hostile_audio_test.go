@@ -143,7 +143,9 @@ func hostileFiles(t testing.TB) []hostileFile {
 	flacFile, _ := audioFile(t, "s16.flac")
 	vorbisFile, _ := audioFile(t, "vorbis.ogg")
 	opusFile, _ := audioFile(t, "opus.ogg")
+	oggFLACFile, _ := audioFile(t, "flac.ogg")
 	m4a, _ := audioFile(t, "aac.m4a")
+	fragments, _ := audioFile(t, "fragments.m4a")
 	mp3File, _ := audioFile(t, "cbr.mp3")
 
 	pages := bytes.Clone(opusFile[:47])                        // the first page
@@ -163,6 +165,7 @@ func hostileFiles(t testing.TB) []hostileFile {
 	}
 	setup := bytes.Index(vorbisFile, []byte("\x05vorbis"))
 	stsz := bytes.Index(m4a, []byte("stsz"))
+	trun := bytes.Index(fragments, []byte("trun"))
 	endless := append(bytes.Clone(vorbisFile[:58]), oggPage(vorbisFile, 0, 0, []byte("\x03vorbis"))...)
 	endless = append(endless, oggPage(vorbisFile, 0, 0, append([]byte("\x05vorbis\x00BCV\x01\x00\xff\xff\x00\x01"), make([]byte, 200)...))...)
 	return []hostileFile{
@@ -183,6 +186,8 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp3 behind a page", "audio/mpeg", append([]byte("<html><script>alert(1)</script>"), mp3File...), 0},
 		{"ogg of a million pages", "audio/ogg", pages, 0},
 		{"ogg of 200,000 streams", "audio/ogg", others, 0},
+		{"flac in ogg of 8 channels that has 2", "audio/ogg", patched(oggFLACFile, 28+29, oggFLACFile[28+29]|0x0e), 0},
+		{"flac in ogg with a header alone", "audio/ogg", oggPage(oggFLACFile, oggFirst|oggLast, 0, oggFLACFile[28:28+20]), 0},
 		{"opus of 255 channels", "audio/ogg", patched(opusFile, 28+9, 0xff), 0},
 		{"vorbis of 255 channels", "audio/ogg", patched(vorbisFile, 28+11, 0xff), 0},
 		{"vorbis of blocks of 32768", "audio/ogg", patched(vorbisFile, 28+28, 0xff), 0},
@@ -191,6 +196,11 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp4 of boxes in boxes", "audio/mp4", deep, 0},
 		{"mp4 of a million boxes", "audio/mp4", box("moov", bytes.Repeat(box("free"), 1_000_000)...), 0},
 		{"mp4 with 2^32 samples", "audio/mp4", patched(m4a, stsz+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of a run of 2^32 samples", "audio/mp4", patched(fragments, trun+8, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of a run of 2^32 samples of 2^32 ticks", "audio/mp4", patched(fragments, trun+4, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of samples of 2^32 ticks", "audio/mp4", patched(fragments, bytes.Index(fragments, []byte("tfhd"))+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of 100,000 fragments of no track", "audio/mp4", append(bytes.Clone(m4a), bytes.Repeat(box("moof", box("traf", box("tfhd", 0, 0, 0, 0, 0, 0, 0, 9)...)...), 100_000)...), 0},
+		{"mp4 of a million defaults", "audio/mp4", box("moov", box("mvex", bytes.Repeat(box("trex", make([]byte, 24)...), 1_000_000)...)...), 0},
 		{"mp4 of a box of 2^63", "audio/mp4", append([]byte("\x00\x00\x00\x01moov\x7f\xff\xff\xff\xff\xff\xff\xff"), m4a...), 0},
 	}
 }

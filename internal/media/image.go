@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -29,15 +30,14 @@ const (
 )
 
 // pictures are the readers by MIME type: those that uploads are given.
-var pictures = map[string]func(*source) (*picture, error){
+var pictures = map[string]func(*source, *picture) error{
 	"image/png":  readPNG,
 	"image/jpeg": readJPEG,
 	"image/gif":  readGIF,
 	"image/webp": readWebP,
 }
 
-// picture is what a reader gives: the facts, also beside ErrUnsupported and ErrTooLarge,
-// and the first frame.
+// picture is what a reader gives: the facts, as soon as they are known, and the first frame.
 type picture struct {
 	ImageInfo   // Width and Height as stored
 	raster      // the first frame, shrunk where it is large
@@ -48,43 +48,48 @@ type picture struct {
 // ReadImage decodes the picture in file, which has size bytes and the type that mimeType
 // names, tells about it and makes its thumbnails. It takes at most 96 MiB of memory,
 // or 100 of a lossless WebP of 4096 × 4096 pixels in 16 colours.
-// Errors: ErrDamaged; ErrUnsupported and ErrTooLarge, with which what the file's headers
-// say is returned, without palette and thumbnails; the error of ctx, and those of file.
+// Errors: ErrUnsupported, ErrTooLarge and, where the pixels cannot be decoded, ErrDamaged,
+// with which what the file's headers say is returned, without palette and thumbnails;
+// ErrDamaged alone of a file that contradicts itself; the error of ctx, and those of file.
 func ReadImage(ctx context.Context, file io.ReaderAt, size int64, mimeType string) (info ImageInfo, thumbnails []Thumbnail, err error) {
 	read, ok := pictures[mimeType]
 	if !ok {
 		return ImageInfo{}, nil, fmt.Errorf("%w: %s", ErrUnsupported, mimeType)
 	}
 	in := newSource(ctx, file, size)
+	pic := &picture{orientation: 1}
 	defer func() {
 		// Decoders, ours too, index by what the file says: a panic of theirs is its fault.
 		// They run in this goroutine and hold nothing beyond it.
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: its decoder panicked: %v", ErrDamaged, p)
+			err = fmt.Errorf("%w: its decoder panicked: %v", errUndecoded, p)
 		}
 		if err == nil {
 			return
 		}
-		if err = in.verdict(err); !factsRemain(err) {
-			info = ImageInfo{}
+		info, thumbnails, err = ImageInfo{}, nil, in.verdict(err)
+		if factsRemain(err) && pic.Width > 0 && (!errors.Is(err, errUndecoded) || pic.checkSize() == nil) {
+			info = pic.facts()
 		}
-		info.Palette, thumbnails = nil, nil
 	}()
-	pic, err := read(in)
-	if pic != nil {
-		info = pic.ImageInfo
-		if pic.orientation.swaps() {
-			info.Width, info.Height = info.Height, info.Width
-		}
-	}
-	if err != nil {
+	if err := read(in, pic); err != nil {
 		return info, nil, err
 	}
-	info.HasAlpha = pic.alpha
+	pic.HasAlpha = pic.alpha
+	info = pic.facts()
 	toSRGB := pic.profile.transform()
 	info.Palette = palette(&pic.raster, toSRGB)
 	thumbnails, err = makeThumbnails(in, pic, toSRGB)
 	return info, thumbnails, err
+}
+
+// facts are those of the picture as it is shown.
+func (p *picture) facts() ImageInfo {
+	info := p.ImageInfo
+	if p.orientation.swaps() {
+		info.Width, info.Height = info.Height, info.Width
+	}
+	return info
 }
 
 // checkSize refuses what no picture has, and what is too large to be decoded.

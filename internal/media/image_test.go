@@ -74,7 +74,8 @@ func encoded(t testing.TB, picture image.Image) []byte {
 // shownAs is a picture as its thumbnails show it, before they are encoded.
 func shownAs(t testing.TB, content []byte, mimeType string) raster {
 	t.Helper()
-	pic, err := pictures[mimeType](newSource(context.Background(), bytes.NewReader(content), int64(len(content))))
+	pic := &picture{orientation: 1}
+	err := pictures[mimeType](newSource(context.Background(), bytes.NewReader(content), int64(len(content))), pic)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,20 +80,18 @@ type jpegPart struct {
 // their headers, and each goes over the whole picture.
 const maxVisited = 100_000_000
 
-func readJPEG(in *source) (*picture, error) {
-	j := &jpegReader{in: in, adobe: -1, pic: &picture{ImageInfo: ImageInfo{Format: "jpeg", Frames: 1}, orientation: 1}}
+func readJPEG(in *source, pic *picture) error {
+	pic.ImageInfo = ImageInfo{Format: "jpeg", Frames: 1}
+	j := &jpegReader{in: in, adobe: -1, pic: pic}
 	in.skip(2) // SOI
 	err := j.segments()
-	if err != nil && factsRemain(err) && j.pic.Width > 0 {
-		return j.pic, err
+	if err == nil {
+		err = j.finish()
 	}
-	if err != nil {
-		return nil, err
+	if j.parts == nil { // its size is not known
+		return err
 	}
-	if err := j.finish(); err != nil {
-		return nil, err
-	}
-	return j.pic, nil
+	return undecoded(err)
 }
 
 // segments reads them up to the end of the picture.
@@ -176,7 +174,7 @@ func (j *jpegReader) segment(marker byte, content []byte) error {
 // frame reads a frame header (ITU-T T.81, B.2.2).
 func (j *jpegReader) frame(marker byte, content []byte) error {
 	if j.parts != nil || len(content) < 6 {
-		return errors.New("a second frame, or a short one")
+		return fmt.Errorf("%w: a second frame, or a short one", ErrDamaged)
 	}
 	info := &j.pic.ImageInfo
 	info.Height, info.Width = int(binary.BigEndian.Uint16(content[1:])), int(binary.BigEndian.Uint16(content[3:]))

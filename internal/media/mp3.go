@@ -22,31 +22,37 @@ type mp3Header struct {
 	length   int // bytes of the frame
 	samples  int // of each channel
 	side     int // bytes of side information
+	kbits    int // kbit/s
+	padded   bool
 }
 
 // readMP3 decodes a file of MPEG audio layer III. It goes over the frames twice: only all
 // of them together tell how long the sound is.
-func readMP3(in *source) (AudioInfo, error) {
+func readMP3(in *source, info *AudioInfo) error {
 	scan, err := scanMP3(in)
 	if err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	first := scan.first
-	info := AudioInfo{SampleRate: first.rate, Channels: first.channels, Format: "mp3"}
+	*info = AudioInfo{SampleRate: first.rate, Channels: first.channels, Format: "mp3"}
 	info.measure(scan.end-scan.begin, scan.bytes)
 	if first.version == 0 {
-		return info, fmt.Errorf("%w: MPEG-2.5", ErrUnsupported)
+		return fmt.Errorf("%w: MPEG-2.5", ErrUnsupported)
 	}
 	in.seek(0)
 	frames := &mp3Frames{in: in}
 	if scan.tagged {
 		if _, err := frames.next(); err != nil {
-			return AudioInfo{}, err
+			return err
 		}
 	}
-	decoder, err := mp3.NewDecoder(&mp3Reader{frames: frames})
+	reader := &mp3Reader{frames: frames}
+	if scan.miscut {
+		reader.lsf = &lsfFrames{}
+	}
+	decoder, err := mp3.NewDecoder(reader)
 	if err != nil {
-		return AudioInfo{}, err
+		return undecoded(err)
 	}
 	wave := newWaveform(2, scan.end-scan.begin) // the decoder doubles a single channel
 	raw, values := make([]byte, 4*1152), make([]int16, 2*1152)
@@ -67,17 +73,17 @@ func readMP3(in *source) (AudioInfo, error) {
 			err = in.spend(int(2 * count))
 		}
 		if err != nil {
-			return info, err
+			return undecoded(err)
 		}
 	}
 	if in.failed != nil {
-		return info, in.failed
+		return in.failed
 	}
 	if wave.frames == 0 {
-		return AudioInfo{}, errors.New("no frame can be decoded")
+		return undecoded(errors.New("not a single frame"))
 	}
 	info.Waveform = wave.peaks()
-	return info, nil
+	return nil
 }
 
 // mp3Scan is what going over all frames tells.
@@ -86,6 +92,7 @@ type mp3Scan struct {
 	tagged     bool  // the first frame holds a tag and no sound
 	begin, end int64 // of the sound, among the samples that are decoded
 	bytes      int64 // of frames with sound
+	miscut     bool  // there are frames that the decoder would cut wrong
 }
 
 func scanMP3(in *source) (scan mp3Scan, err error) {
@@ -94,7 +101,7 @@ func scanMP3(in *source) (scan mp3Scan, err error) {
 	if err != nil {
 		return scan, fmt.Errorf("no first frame: %w", err)
 	}
-	scan.first = frames.first
+	scan.first, scan.miscut = frames.first, frames.first.miscut()
 	var delay, padding int64
 	if scan.tagged, delay, padding = mp3Tag(frame, scan.first); !scan.tagged {
 		scan.end, scan.bytes = int64(frames.header.samples), int64(len(frame))
@@ -108,6 +115,7 @@ func scanMP3(in *source) (scan mp3Scan, err error) {
 			return scan, err
 		}
 		scan.end, scan.bytes = scan.end+int64(frames.header.samples), scan.bytes+int64(len(frame))
+		scan.miscut = scan.miscut || frames.header.miscut()
 		if err := in.spend(0); err != nil {
 			return scan, err
 		}
@@ -204,20 +212,32 @@ func (f *mp3Frames) next() ([]byte, error) {
 // mp3Reader is the frames one after the other, for the decoder.
 type mp3Reader struct {
 	frames *mp3Frames
+	lsf    *lsfFrames // nil where the decoder can read the frames as they are
 	left   []byte
 }
 
 func (r *mp3Reader) Read(p []byte) (int, error) {
-	if len(r.left) == 0 {
-		frame, err := r.frames.next()
-		if err != nil {
+	for len(r.left) == 0 {
+		if err := r.fill(); err != nil {
 			return 0, err
 		}
-		r.left = frame
 	}
 	n := copy(p, r.left)
 	r.left = r.left[n:]
 	return n, nil
+}
+
+func (r *mp3Reader) fill() error {
+	frame, err := r.frames.next()
+	switch {
+	case r.lsf == nil:
+		r.left = frame
+	case err == nil:
+		r.left, err = r.lsf.next(frame, r.frames.header)
+	case errors.Is(err, io.EOF) && r.lsf.pending != nil:
+		r.left, r.lsf.pending, err = r.lsf.pending, nil, nil
+	}
+	return err
 }
 
 // skipID3 passes ID3v2 tags (id3.org, ID3v2.4.0, 3.1), and zeros behind them.
@@ -262,14 +282,16 @@ func parseMP3Header(b []byte) (h mp3Header, ok bool) {
 	if version == 1 || bitrate == 0 || bitrate == 15 || rate == 3 {
 		return h, false
 	}
-	h = mp3Header{version: version, rate: []int{44100, 48000, 32000}[rate], channels: 2, samples: 1152, side: 32}
+	h = mp3Header{
+		version: version, rate: []int{44100, 48000, 32000}[rate], channels: 2, samples: 1152, side: 32,
+		kbits: mp3Bitrates1[bitrate], padded: padding == 1,
+	}
 	mono := b[3]>>6 == 3
 	if mono {
 		h.channels, h.side = 1, 17
 	}
-	kbits := mp3Bitrates1[bitrate]
 	if version != 3 {
-		h.samples, h.side, kbits = 576, 17, mp3Bitrates2[bitrate]
+		h.samples, h.side, h.kbits = 576, 17, mp3Bitrates2[bitrate]
 		h.rate /= 2
 		if version == 0 {
 			h.rate /= 2
@@ -278,6 +300,6 @@ func parseMP3Header(b []byte) (h mp3Header, ok bool) {
 			h.side = 9
 		}
 	}
-	h.length = h.samples/8*1000*kbits/h.rate + padding
+	h.length = h.samples/8*1000*h.kbits/h.rate + padding
 	return h, true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // mp4Track is what the boxes of a track of sound tell.
@@ -16,12 +17,18 @@ type mp4Track struct {
 	timescale int64 // ticks in a second
 	duration  int64 // ticks
 	edited    int64 // ticks of the movie that an edit list plays, 0 without one
+
+	id         uint32
+	fragmented bool
+	played     float64 // ticks, the sum of all samples
 }
 
-// mp4Depth bounds how deep boxes are followed, mp4Boxes how many are.
+// mp4Depth bounds how deep boxes are followed, mp4Boxes how many are: eight hours in
+// fragments of a second, of seven boxes each.
 const (
-	mp4Depth = 8
-	mp4Boxes = 20_000
+	mp4Depth  = 8
+	mp4Boxes  = 200_000
+	mp4Window = 4 << 10 // bytes that are read at once
 )
 
 // mp4Movie collects what moov tells (ISO/IEC 14496-12, 8).
@@ -31,36 +38,40 @@ type mp4Movie struct {
 	tracks    []mp4Track
 	media     int64 // bytes in mdat
 	boxes     int
+	fragments mp4Fragments
+	window    []byte // of the file, from begin on
+	begin     int64
 }
 
 // readMP4 tells what the headers of an MP4 file say about its sound. No decoder of AAC or
 // ALAC is at hand (docs/design/0009-audio-decoders.md): the answer is ErrUnsupported with
 // the facts, or ErrDamaged.
-func readMP4(in *source) (AudioInfo, error) {
+func readMP4(in *source, info *AudioInfo) error {
 	m := &mp4Movie{in: in}
 	if err := m.walk(0, in.size, 0); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	for _, t := range m.tracks {
 		if !t.sound {
 			continue
 		}
-		info := AudioInfo{SampleRate: t.rate, Channels: t.channels, Format: t.codec}
+		*info = AudioInfo{SampleRate: t.rate, Channels: t.channels, Format: t.codec}
 		if err := info.check(); err != nil {
-			return AudioInfo{}, err
+			return err
 		}
+		duration := 0.0
 		switch {
+		case t.fragmented && t.timescale > 0: // an edit list is then of what is in no fragment
+			duration = t.played / float64(t.timescale)
 		case t.edited > 0 && m.timescale > 0:
-			info.Duration = float64(t.edited) / float64(m.timescale)
+			duration = float64(t.edited) / float64(m.timescale)
 		case t.timescale > 0:
-			info.Duration = float64(t.duration) / float64(t.timescale)
+			duration = float64(t.duration) / float64(t.timescale)
 		}
-		if info.Duration > 0 {
-			info.Bitrate = int64(float64(m.media)*8/info.Duration + 0.5)
-		}
-		return info, fmt.Errorf("%w: %s in MP4", ErrUnsupported, t.codec)
+		info.lasts(duration, m.media)
+		return fmt.Errorf("%w: %s in MP4", ErrUnsupported, t.codec)
 	}
-	return AudioInfo{}, fmt.Errorf("%w: no track of sound", ErrDamaged)
+	return fmt.Errorf("%w: no track of sound", ErrDamaged)
 }
 
 var errBox = errors.New("a box is longer than what holds it")
@@ -72,7 +83,7 @@ func (m *mp4Movie) walk(at, end int64, depth int) error {
 			return fmt.Errorf("%w: too many boxes", ErrDamaged)
 		}
 		var head [16]byte
-		if _, err := m.in.ReadAt(head[:min(16, end-at)], at); err != nil {
+		if err := m.read(head[:min(16, end-at)], at); err != nil {
 			return err
 		}
 		size, header := int64(binary.BigEndian.Uint32(head[:])), int64(8)
@@ -106,12 +117,15 @@ func (m *mp4Movie) box(kind string, at, end int64, depth int) error {
 	case "trak":
 		m.tracks = append(m.tracks, mp4Track{})
 		return m.walk(at, end, depth+1)
-	case "moov", "mdia", "minf", "stbl", "edts":
+	case "moov", "mdia", "minf", "stbl", "edts", "mvex", "moof", "traf":
 		return m.walk(at, end, depth+1)
 	case "mvhd":
 		timescale, _, err := m.times(at, end)
 		m.timescale = timescale
 		return err
+	}
+	if kind == "trex" || kind == "tfhd" || kind == "trun" {
+		return m.timing(kind, at, end)
 	}
 	if len(m.tracks) == 0 {
 		return nil
@@ -122,6 +136,18 @@ func (m *mp4Movie) box(kind string, at, end int64, depth int) error {
 		var err error
 		t.timescale, t.duration, err = m.times(at, end)
 		return err
+	case "tkhd":
+		b, err := m.bytes(at, end, 24)
+		if err != nil {
+			return err
+		}
+		t.id = binary.BigEndian.Uint32(b[12:])
+		if b[0] == 1 {
+			t.id = binary.BigEndian.Uint32(b[20:])
+		}
+		return nil
+	case "stts":
+		return m.sampleTimes(t, at, end)
 	case "hdlr":
 		b, err := m.bytes(at, end, 12)
 		t.sound = err == nil && string(b[8:]) == "soun"
@@ -139,8 +165,21 @@ func (m *mp4Movie) bytes(at, end, n int64) ([]byte, error) {
 		return nil, errBox
 	}
 	b := make([]byte, n)
-	_, err := m.in.ReadAt(b, at)
-	return b, err
+	return b, m.read(b, at)
+}
+
+// read reads all of b, by a window: a step back to what a header holds would be another request to the bucket.
+func (m *mp4Movie) read(b []byte, at int64) error {
+	if at < m.begin || at+int64(len(b)) > m.begin+int64(len(m.window)) {
+		m.window, m.begin = make([]byte, max(0, min(m.in.size-at, max(mp4Window, int64(len(b)))))), at
+		if n, err := m.in.ReadAt(m.window, at); err != nil && n < len(m.window) {
+			return err
+		}
+	}
+	if copy(b, m.window[at-m.begin:]) < len(b) {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
 }
 
 // times reads timescale and duration of mvhd or mdhd (8.2.2, 8.4.2).
@@ -155,7 +194,11 @@ func (m *mp4Movie) times(at, end int64) (timescale, duration int64, err error) {
 		}
 		return int64(binary.BigEndian.Uint32(b[20:])), int64(binary.BigEndian.Uint64(b[24:]) &^ (1 << 63)), nil
 	}
-	return int64(binary.BigEndian.Uint32(b[12:])), int64(binary.BigEndian.Uint32(b[16:])), nil
+	duration = int64(binary.BigEndian.Uint32(b[16:]))
+	if duration == 1<<32-1 { // not known
+		duration = 0
+	}
+	return int64(binary.BigEndian.Uint32(b[12:])), duration, nil
 }
 
 // edits adds up an edit list's parts (8.6.6). Encoders write one entry, or an empty one before it.

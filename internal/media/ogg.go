@@ -131,12 +131,12 @@ type oggStream interface {
 	skipped() int64
 }
 
-// readOgg decodes an Ogg file (RFC 3533) of Vorbis or Opus, also of several streams that
+// readOgg decodes an Ogg file (RFC 3533) of Vorbis, Opus or FLAC, also of several streams that
 // are chained: rate and channels are told of the first, the waveform goes over all.
-func readOgg(in *source) (AudioInfo, error) {
+func readOgg(in *source, info *AudioInfo) error {
 	pages := &oggPages{in: in}
-	var info AudioInfo
 	var wave *waveform
+	var duration float64 // of the streams that were decoded, seconds
 	for {
 		packet, _, err := pages.next()
 		if errors.Is(err, io.EOF) && wave != nil {
@@ -146,38 +146,39 @@ func readOgg(in *source) (AudioInfo, error) {
 			continue
 		}
 		if err != nil {
-			return AudioInfo{}, err
+			return err
 		}
 		stream, err := newOggStream(packet)
 		if errors.Is(err, errNoSound) { // a description of the others
 			pages.open = false
 			continue
 		}
-		if err != nil {
-			if stream != nil && wave == nil {
-				info = stream.facts()
-				if end, found := lastGranule(in); found && info.SampleRate > 0 {
-					info.measure(end-stream.skipped(), in.size)
-				}
+		if wave != nil { // several are chained: how long they are is known when all are decoded
+			info.Duration, info.Bitrate = 0, 0
+		} else if stream != nil {
+			*info = stream.facts()
+			if end, found := lastGranule(in); found { // right unless streams are chained
+				info.measure(end-stream.skipped(), in.size)
 			}
-			return info, err
+		}
+		if err != nil {
+			return err
 		}
 		if wave == nil {
-			info = stream.facts()
-			end, _ := lastGranule(in) // right unless streams are chained
-			wave = newWaveform(info.Channels, max(end-stream.skipped(), 0))
+			wave = newWaveform(info.Channels, int64(info.Duration*float64(info.SampleRate)+0.5))
 		}
 		frames, err := pages.decode(stream, wave)
 		if err != nil {
-			return info, err
+			return err
 		}
-		info.Duration += float64(frames) / float64(stream.facts().SampleRate)
+		duration += float64(frames) / float64(stream.facts().SampleRate)
 	}
-	if info.Duration > 0 {
-		info.Bitrate = int64(float64(pages.bytes)*8/info.Duration + 0.5)
+	info.Duration, info.Bitrate = duration, 0
+	if duration > 0 {
+		info.Bitrate = int64(float64(pages.bytes)*8/duration + 0.5)
 	}
 	info.Waveform = wave.peaks()
-	return info, nil
+	return nil
 }
 
 // decode decodes the rest of a stream, and returns of how many frames it is.
@@ -198,7 +199,7 @@ func (o *oggPages) decode(stream oggStream, wave *waveform) (frames int64, err e
 		}
 		values, err := stream.decode(packet)
 		if err != nil {
-			return 0, err
+			return 0, undecoded(err)
 		}
 		if err := o.in.spend(len(values)); err != nil {
 			return 0, err
@@ -253,8 +254,10 @@ func newOggStream(packet []byte) (oggStream, error) {
 		return newOpus(packet)
 	case strings.HasPrefix(head, "fishead\x00"):
 		return nil, errNoSound
-	case strings.HasPrefix(head, "Speex   "), strings.HasPrefix(head, "\x7fFLAC"):
-		return nil, fmt.Errorf("%w: Speex or FLAC in Ogg", ErrUnsupported)
+	case strings.HasPrefix(head, "\x7fFLAC"):
+		return newOggFLAC(packet)
+	case strings.HasPrefix(head, "Speex   "):
+		return nil, fmt.Errorf("%w: Speex in Ogg", ErrUnsupported)
 	}
 	return nil, fmt.Errorf("%w: an Ogg stream of no kind that is known", ErrDamaged)
 }

@@ -9,8 +9,8 @@ import (
 const (
 	// paletteSize is how many colours are told of a picture at most.
 	paletteSize = 8
-	// paletteSide bounds how many pixels are looked at for them: so many each way. They are
-	// points, not means, since those along an edge have colours that the picture does not.
+	// paletteSide bounds how many pixels are looked at for them: one of each cell of a grid of
+	// so many each way. They are points, not means, since those along an edge have colours that the picture does not.
 	paletteSide = 128
 	// paletteNear is the distance in RGB, squared, within which colours are one.
 	paletteNear = 40 * 40
@@ -24,16 +24,19 @@ type hue struct {
 	r, g, b int    // sums
 }
 
-// palette is the colours of most of the pixels that are more opaque than not.
+// palette is the colours of most of the pixels that are more opaque than not. Where these
+// are little of what is seen, as of glass and smoke, it is of less opaque ones too.
 func palette(r *raster, toSRGB *transform) []string {
+	samples := r.samples()
+	total := alphaOf(samples, 1)
+	least := 128 // alpha
+	for ; least > 1 && 2*alphaOf(samples, least) < total; least /= 2 {
+	}
 	var colours []hue
-	stepX, stepY := (r.width+paletteSide-1)/paletteSide, (r.height+paletteSide-1)/paletteSide
 	var seen []uint32
-	for y := stepY / 2; y < r.height; y += stepY {
-		for x := stepX / 2; x < r.width; x += stepX {
-			if p := r.pix[4*(y*r.width+x):][:4]; p[3] >= 128 {
-				seen = append(seen, uint32(p[0])<<16|uint32(p[1])<<8|uint32(p[2]))
-			}
+	for _, p := range samples {
+		if int(p>>24) >= least {
+			seen = append(seen, p&0xffffff)
 		}
 	}
 	slices.Sort(seen)
@@ -57,6 +60,41 @@ func palette(r *raster, toSRGB *transform) []string {
 		names = append(names, fmt.Sprintf("#%02x%02x%02x", pixel[0], pixel[1], pixel[2]))
 	}
 	return names
+}
+
+// samples are pixels from all over the picture, 0xaarrggbb. Each lies anywhere in its cell,
+// or a pattern as fine as the grid would show one of its colours alone; the same in each
+// picture of that size.
+func (r *raster) samples() []uint32 {
+	stepX, stepY := (r.width+paletteSide-1)/paletteSide, (r.height+paletteSide-1)/paletteSide
+	samples := make([]uint32, 0, paletteSide*paletteSide)
+	for y := 0; y < r.height; y += stepY {
+		for x := 0; x < r.width; x += stepX {
+			h := scattered(uint32(y)<<16 | uint32(x))
+			atX := x + int(h&0xffff)*min(stepX, r.width-x)>>16
+			atY := y + int(h>>16)*min(stepY, r.height-y)>>16
+			p := r.pix[4*(atY*r.width+atX):][:4]
+			samples = append(samples, uint32(p[3])<<24|uint32(p[0])<<16|uint32(p[1])<<8|uint32(p[2]))
+		}
+	}
+	return samples
+}
+
+// alphaOf is the sum of alpha of those that have at least so much.
+func alphaOf(samples []uint32, least int) (sum int) {
+	for _, p := range samples {
+		if alpha := int(p >> 24); alpha >= least {
+			sum += alpha
+		}
+	}
+	return sum
+}
+
+// scattered is a number in which each bit of n changes half of the bits (the last step of MurmurHash3, of the public domain).
+func scattered(n uint32) uint32 {
+	n = (n ^ n>>16) * 0x85ebca6b
+	n = (n ^ n>>13) * 0xc2b2ae35
+	return n ^ n>>16
 }
 
 // add puts other's pixels to these.

@@ -32,41 +32,45 @@ type pngHeader struct {
 
 // readPNG reads a PNG file (PNG, third edition). Of an animation (APNG), which is one
 // file with it, it takes the picture that programs see which know no animations.
-func readPNG(in *source) (*picture, error) {
+func readPNG(in *source, pic *picture) error {
 	in.skip(8) // the signature
 	head, err := readPNGHeader(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	pic := &picture{ImageInfo: ImageInfo{Width: head.width, Height: head.height, Format: "png", Frames: 1}, orientation: 1}
+	pic.ImageInfo = ImageInfo{Width: head.width, Height: head.height, Format: "png", Frames: 1}
 	data, err := head.chunks(in, pic)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pic.HasAlpha = head.transparent != nil || head.kind == pngGreyAlpha || head.kind == pngRGBA
 	if err := pic.checkSize(); err != nil {
-		return pic, err
+		return err
 	}
+	return undecoded(head.decode(in, data, pic))
+}
+
+func (h *pngHeader) decode(in *source, data *pngData, pic *picture) error {
 	unpacked, err := zlib.NewReader(data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	canvas := newCanvas(in, head.width, head.height, head.interlaced)
-	if err := head.rows(unpacked, canvas); err != nil {
-		return nil, err
+	canvas := newCanvas(in, h.width, h.height, h.interlaced)
+	if err := h.rows(unpacked, canvas); err != nil {
+		return err
 	}
 	// This also compares the checksum. More rows than there should be are let pass.
 	if _, err := io.CopyN(io.Discard, unpacked, 1<<20); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return err
 	}
 	if _, err := io.Copy(io.Discard, data); err != nil {
-		return nil, err
+		return err
 	}
 	if err := pic.readBehind(in); err != nil {
-		return nil, err
+		return err
 	}
 	pic.raster = canvas.done()
-	return pic, nil
+	return nil
 }
 
 func readPNGHeader(in *source) (*pngHeader, error) {

@@ -112,18 +112,19 @@ func TestNoFringes(t *testing.T) {
 func TestNoAliasing(t *testing.T) {
 	for _, period := range []int{2, 3} {
 		for _, side := range []int{1000, 1700, 2400, 5000} {
-			picture := image.NewGray(image.Rect(0, 0, side, side))
-			for i := range picture.Pix {
+			checks := image.NewGray(image.Rect(0, 0, side, side))
+			for i := range checks.Pix {
 				if (i%side/(period-1)+i/side/(period-1))%2 == 0 {
-					picture.Pix[i] = 255
+					checks.Pix[i] = 255
 				}
 			}
 			var out bytes.Buffer
-			if err := jpeg.Encode(&out, picture, &jpeg.Options{Quality: 95}); err != nil {
+			if err := jpeg.Encode(&out, checks, &jpeg.Options{Quality: 95}); err != nil {
 				t.Fatal(err)
 			}
-			for mimeType, content := range map[string][]byte{"image/png": encoded(t, picture), "image/jpeg": out.Bytes()} {
-				shown, err := pictures[mimeType](newSource(context.Background(), bytes.NewReader(content), int64(len(content))))
+			for mimeType, content := range map[string][]byte{"image/png": encoded(t, checks), "image/jpeg": out.Bytes()} {
+				shown := &picture{orientation: 1}
+				err := pictures[mimeType](newSource(context.Background(), bytes.NewReader(content), int64(len(content))), shown)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -48,10 +48,11 @@ func (v *vorbisStream) decode(packet []byte) ([]float32, error) {
 	case 2: // comments, which the decoder does not need
 		return nil, nil
 	case 3:
-		if err := checkVorbisSetup(packet); err != nil {
+		setup, err := vorbisSetup(packet)
+		if err != nil {
 			return nil, err
 		}
-		if err := v.decoder.ReadHeader(packet); err != nil {
+		if err := v.decoder.ReadHeader(setup); err != nil {
 			return nil, err
 		}
 		if !v.decoder.HeadersRead() {

@@ -8,31 +8,87 @@ const (
 	vorbisSync     = 0x564342 // "BCV"
 )
 
-// checkVorbisSetup reads the codebooks of a setup header (Vorbis I, 3.2.1 and 4.2.4)
-// before the decoder does, for that one believes what they say: it would fill the memory
-// with tables that take a few bytes to claim, and search for ever in a code that is not
-// complete, or in a vector without numbers.
-func checkVorbisSetup(packet []byte) error {
+// vorbisSetup reads the codebooks and floors of a setup header (Vorbis I, 3.2.1 and 4.2.4)
+// before the decoder does, and returns the header for that one. It believes what codebooks
+// say: it would fill the memory with tables that take a few bytes to claim, and search for
+// ever in a code that is not complete, or in a vector without numbers. And it reads a class
+// of a floor that has no partitions, as of low frequencies in 5.1, where none is (7.2.2):
+// one is put there.
+func vorbisSetup(packet []byte) ([]byte, error) {
 	if len(packet) < 8 || packet[0] != 5 {
-		return fmt.Errorf("%w: no setup header of Vorbis", ErrDamaged)
+		return nil, fmt.Errorf("%w: no setup header of Vorbis", ErrDamaged)
 	}
 	r := &lsbBits{data: packet[7:]}
 	total := 0
 	for range r.read(8) + 1 {
 		size, err := checkCodebook(r)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if total += size; total > maxVorbisTable {
-			return fmt.Errorf("%w: codebooks of Vorbis", ErrTooLarge)
+			return nil, fmt.Errorf("%w: codebooks of Vorbis", ErrTooLarge)
 		}
 	}
 	r.skip(16 * (r.read(6) + 1)) // time domain transforms
-	r.skip(6)                    // count of floors
-	if kind := r.read(16); kind == 0 {
-		return fmt.Errorf("%w: Vorbis with floor 0", ErrUnsupported) // of 2000; no encoder writes it since
+	var bare []int               // where classes are missing, bits
+	for range r.read(6) + 1 {
+		if kind := r.read(16); kind == 0 {
+			return nil, fmt.Errorf("%w: Vorbis with floor 0", ErrUnsupported) // of 2000; no encoder writes it since
+		}
+		if at := skipFloor(r); at > 0 {
+			bare = append(bare, at)
+		}
+		if err := r.err(); err != nil {
+			return nil, err
+		}
 	}
-	return r.err()
+	return append(packet[:7:7], insertZeros(packet[7:], bare, floorClass)...), nil
+}
+
+// floorClass is how many bits a class of a floor takes that has one dimension and no book: all are 0.
+const floorClass = 3 + 2 + 8
+
+// skipFloor passes a floor 1 (7.2.2). It returns where its classes would be if it has no
+// partitions, and else 0.
+func skipFloor(r *lsbBits) (bare int) {
+	partitions := make([]int, r.read(5))
+	classes := 0
+	for i := range partitions {
+		partitions[i] = r.read(4)
+		classes = max(classes, partitions[i]+1)
+	}
+	if classes == 0 {
+		bare = r.at
+	}
+	var dimensions [16]int
+	for i := range classes {
+		dimensions[i] = r.read(3) + 1
+		subclasses := r.read(2)
+		if subclasses > 0 {
+			r.skip(8) // master book
+		}
+		r.skip(8 << subclasses)
+	}
+	r.skip(2)
+	bits := r.read(4)
+	for _, class := range partitions {
+		r.skip(bits * dimensions[class])
+	}
+	return bare
+}
+
+// insertZeros is b with so many bits that are 0 at each of some places, which are in order.
+func insertZeros(b []byte, places []int, count int) []byte {
+	longer := make([]byte, len(b)+(len(places)*count+7)/8)
+	passed := 0
+	for i := range 8 * len(b) {
+		for passed < len(places) && places[passed] <= i {
+			passed++
+		}
+		to := i + passed*count
+		longer[to/8] |= b[i/8] >> (i % 8) & 1 << (to % 8)
+	}
+	return longer
 }
 
 // checkCodebook returns how many numbers a codebook's tables take.

@@ -36,3 +36,22 @@ func TestVorbisSetup(t *testing.T) {
 		}
 	}
 }
+
+func TestInsertZeros(t *testing.T) {
+	for name, c := range map[string]struct {
+		places []int
+		want   string
+	}{
+		"none": {nil, "1111111101010101"}, "at the begin and within": {[]int{0, 10}, "000111111110100001010100"}, "twice at one place": {[]int{4, 4}, "111100000011110101010100"},
+	} {
+		got := ""
+		for _, b := range insertZeros([]byte{0xff, 0xaa}, c.places, 3) {
+			for i := range 8 {
+				got += string('0' + b>>i&1)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

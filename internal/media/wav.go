@@ -30,36 +30,36 @@ type wavFormat struct {
 
 // readWAV reads the chunks of a WAV file (Microsoft's Multimedia Programming Interface
 // 1.0, chapter 3) up to the sound.
-func readWAV(in *source) (AudioInfo, error) {
+func readWAV(in *source, info *AudioInfo) error {
 	var head [12]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	if string(head[:4]) != "RIFF" || string(head[8:]) != "WAVE" {
-		return AudioInfo{}, errors.New("no RIFF header")
+		return errors.New("no RIFF header")
 	}
 	var format *wavFormat
 	for {
 		if _, err := io.ReadFull(in, head[:8]); err != nil {
-			return AudioInfo{}, err
+			return err
 		}
 		size := int64(binary.LittleEndian.Uint32(head[4:]))
 		switch string(head[:4]) {
 		case "fmt ":
 			var err error
 			if format, err = readWAVFormat(in, size); err != nil {
-				return AudioInfo{}, err
+				return err
 			}
 		case "data":
 			if format == nil {
-				return AudioInfo{}, errors.New("no fmt chunk before the sound")
+				return errors.New("no fmt chunk before the sound")
 			}
 			// A program that writes into a pipe does not know the size: it writes 0, or a
 			// very large one.
 			if left := in.size - in.position(); size == 0 || size > left {
 				size = left
 			}
-			return format.read(in, size)
+			return format.read(in, size, info)
 		default:
 			in.skip(size)
 		}
@@ -92,10 +92,10 @@ func readWAVFormat(in *source, size int64) (*wavFormat, error) {
 }
 
 // read decodes a data chunk.
-func (f *wavFormat) read(in *source, size int64) (AudioInfo, error) {
-	info := AudioInfo{SampleRate: f.rate, Channels: f.channels, Format: "wav"}
+func (f *wavFormat) read(in *source, size int64, info *AudioInfo) error {
+	*info = AudioInfo{SampleRate: f.rate, Channels: f.channels, Format: "wav"}
 	if err := info.check(); err != nil {
-		return AudioInfo{}, err
+		return err
 	}
 	whole, real := f.decoders()
 	if whole == nil && real == nil {
@@ -104,10 +104,10 @@ func (f *wavFormat) read(in *source, size int64) (AudioInfo, error) {
 		} else if f.perSec > 0 {
 			info.Duration, info.Bitrate = float64(size)/float64(f.perSec), 8*f.perSec
 		}
-		return info, fmt.Errorf("%w: WAV encoding %#x with %d bits", ErrUnsupported, f.encoding, f.bits)
+		return fmt.Errorf("%w: WAV encoding %#x with %d bits", ErrUnsupported, f.encoding, f.bits)
 	}
 	if width := f.width(); f.block != width*f.channels {
-		return AudioInfo{}, fmt.Errorf("%w: %d bytes for a frame of %d samples of %d bytes", ErrDamaged, f.block, f.channels, width)
+		return fmt.Errorf("%w: %d bytes for a frame of %d samples of %d bytes", ErrDamaged, f.block, f.channels, width)
 	}
 	frames := size / int64(f.block)
 	info.measure(frames, frames*int64(f.block))
@@ -120,10 +120,10 @@ func (f *wavFormat) read(in *source, size int64) (AudioInfo, error) {
 		err = readFrames(in, f, frames, real, wave, 1)
 	}
 	if err != nil {
-		return info, err
+		return err
 	}
 	info.Waveform = wave.peaks()
-	return info, nil
+	return nil
 }
 
 // readFrames adds frames to a waveform, of whose samples decode makes numbers.

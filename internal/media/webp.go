@@ -44,37 +44,38 @@ type webpFrame struct {
 	alpha, data   *io.SectionReader
 }
 
-func readWebP(in *source) (*picture, error) {
+func readWebP(in *source, pic *picture) error {
 	var head [12]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
-		return nil, err
+		return err
 	}
 	if string(head[:4]) != "RIFF" || string(head[8:]) != "WEBP" {
-		return nil, errors.New("no WebP header")
+		return errors.New("no WebP header")
 	}
-	w := &webpReader{in: in, pic: &picture{ImageInfo: ImageInfo{Format: "webp", Frames: 1}, orientation: 1}}
+	pic.ImageInfo = ImageInfo{Format: "webp", Frames: 1}
+	w := &webpReader{in: in, pic: pic}
 	if err := w.chunks(8 + int64(binary.LittleEndian.Uint32(head[4:]))); err != nil {
-		return nil, err
+		return err
 	}
 	f := w.frame
 	if f == nil || f.data == nil {
-		return nil, errors.New("no picture")
+		return errors.New("no picture")
 	}
 	if err := f.measure(); err != nil {
-		return nil, err
+		return err
 	}
 	if !w.extended {
 		w.pic.Width, w.pic.Height, w.pic.HasAlpha = f.width, f.height, f.alphaUsed
 	}
 	if err := w.checkSize(); err != nil {
-		return w.pic, err
+		return err
 	}
 	canvas := newCanvas(in, w.pic.Width, w.pic.Height, false)
 	if err := f.decode(canvas); err != nil {
-		return nil, err
+		return undecoded(err)
 	}
 	w.pic.raster = canvas.done()
-	return w.pic, nil
+	return nil
 }
 
 // checkSize refuses what cannot be, and what the decoder would need too much memory for.
