@@ -148,6 +148,10 @@ func hostileFiles(t testing.TB) []hostileFile {
 	fragments, _ := audioFile(t, "fragments.m4a")
 	mp3File, _ := audioFile(t, "cbr.mp3")
 
+	zeroed := func(n int) []byte { return make([]byte, n) }
+	full, _ := lsfFrame(lsfIndex, 1, 2, 255, 8190, zeroed)
+	missing, _ := lsfFrame(1, 1, 2, 255, 8190, zeroed)
+
 	pages := bytes.Clone(opusFile[:47])                        // the first page
 	empty := patched(oggPage(opusFile, 0, 0, nil)[:27], 26, 0) // without a packet
 	for range 1_000_000 {
@@ -183,6 +187,8 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp3 with a tag of 256 MB", "audio/mpeg", append([]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), mp3File...), 0},
 		{"mp3 of a tag of 256 MB of zeros", "audio/mpeg", []byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), 300 << 20},
 		{"mp3 with a million tags", "audio/mpeg", append(bytes.Repeat([]byte("ID3\x04\x00\x00\x00\x00\x00\x00"), 1_000_000), mp3File...), 0},
+		{"mp3 of frames that are too full", "audio/mpeg", bytes.Repeat(full, 1000), 0},
+		{"mp3 of frames whose data are not there", "audio/mpeg", bytes.Repeat(missing, 1000), 0},
 		{"mp3 behind a page", "audio/mpeg", append([]byte("<html><script>alert(1)</script>"), mp3File...), 0},
 		{"ogg of a million pages", "audio/ogg", pages, 0},
 		{"ogg of 200,000 streams", "audio/ogg", others, 0},
