@@ -20,7 +20,7 @@ type apiKeyBody struct {
 	ID         uuid.UUID  `json:"id"`
 	Name       string     `json:"name"`
 	Prefix     string     `json:"prefix" doc:"The first characters of the key."`
-	Scopes     []string   `json:"scopes"`
+	Scopes     []string   `json:"scopes" enum:"read,write,generate,admin"`
 	CreatedAt  time.Time  `json:"createdAt"`
 	LastUsedAt *time.Time `json:"lastUsedAt" doc:"To the minute."`
 	ExpiresAt  *time.Time `json:"expiresAt"`

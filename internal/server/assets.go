@@ -34,21 +34,21 @@ type assetBody struct {
 	ID           uuid.UUID       `json:"id"`
 	UserID       uuid.UUID       `json:"userId"`
 	OriginalName string          `json:"originalName"`
-	FileType     store.FileType  `json:"fileType"`
+	FileType     store.FileType  `json:"fileType" enum:"IMAGE,AUDIO"`
 	MIMEType     string          `json:"mimeType"`
-	FileSize     int64           `json:"fileSize"`
-	SHA256       string          `json:"sha256"`
-	Version      int32           `json:"version"`
+	FileSize     int64           `json:"fileSize" doc:"Bytes."`
+	SHA256       string          `json:"sha256" doc:"Hexadecimal."`
+	Version      int32           `json:"version" doc:"From 1."`
 	Tags         []string        `json:"tags"`
 	Category     *string         `json:"category"`
 	Metadata     json.RawMessage `json:"metadata"`
 	DownloadURL  string          `json:"downloadUrl"`
-	ThumbnailURL *string         `json:"thumbnailUrl"`
+	ThumbnailURL *string         `json:"thumbnailUrl" doc:"Null: there is none, or none yet."`
 	PromptID     *uuid.UUID      `json:"promptId"`
 	ProjectIDs   []uuid.UUID     `json:"projectIds"`
 	CreatedAt    time.Time       `json:"createdAt"`
 	UpdatedAt    time.Time       `json:"updatedAt"`
-	DeletedAt    *time.Time      `json:"deletedAt"`
+	DeletedAt    *time.Time      `json:"deletedAt" doc:"Since when it is in the trash; null: it is not."`
 }
 
 func assetPath(id uuid.UUID) string { return "/api/assets/" + id.String() }

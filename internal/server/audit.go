@@ -14,13 +14,13 @@ import (
 // auditBody is an audit event as the API shows it.
 type auditBody struct {
 	ID           uuid.UUID       `json:"id"`
-	Action       string          `json:"action"`
-	UserID       *uuid.UUID      `json:"userId"`
-	ResourceType *string         `json:"resourceType"`
+	Action       string          `json:"action" doc:"What was done to what, such as user.login, user.login_failed, asset.upload, project.member_add; there will be more."`
+	UserID       *uuid.UUID      `json:"userId" doc:"Null: tried with an account that is not there."`
+	ResourceType *string         `json:"resourceType" enum:"user,session,key,asset,upload,project"`
 	ResourceID   *string         `json:"resourceId"`
 	IP           *string         `json:"ip"`
 	UserAgent    string          `json:"userAgent"`
-	Success      bool            `json:"success"`
+	Success      bool            `json:"success" doc:"False: it was refused."`
 	RequestID    string          `json:"requestId"`
 	Details      json.RawMessage `json:"details"`
 	CreatedAt    time.Time       `json:"createdAt"`

@@ -20,7 +20,7 @@ type UserBody struct {
 	ID        uuid.UUID `json:"id"`
 	Email     string    `json:"email"`
 	Username  string    `json:"username"`
-	Role      string    `json:"role"`
+	Role      string    `json:"role" enum:"user,admin"`
 	CreatedAt time.Time `json:"createdAt"`
 }
 

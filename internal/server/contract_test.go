@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"path"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
@@ -27,7 +27,7 @@ type scene struct {
 }
 
 func newScene(t *testing.T) *scene {
-	p := newPlatform(t)
+	p := newPlatform(t, func(c *config.Server) { c.RateLimits.General, c.RateLimits.Upload = 100_000, 100_000 }) // so that answers tell of limits
 	s := &scene{p: p, alice: p.register("alice"), bob: p.register("bob"), admin: p.register("admin_1"), leaver: p.register("leaver"), member: p.register("member")}
 	p.makeAdmin(s.admin)
 	return s
@@ -149,39 +149,23 @@ func (s *scene) send(pattern, token, query, body string, makeForm func() *form, 
 	case makeForm != nil:
 		f := makeForm()
 		f.writer.Close()
-		return s.p.do(method, path, token, &f.buffer, "Content-Type", f.writer.FormDataContentType())
-	case body != "" && headers == nil:
-		return s.p.do(method, path, token, strings.NewReader(body), "Content-Type", "application/json")
+		return s.p.do(method, path, token, &f.buffer, append(headers, "Content-Type", f.writer.FormDataContentType())...)
 	case body != "":
+		if !slices.Contains(headers, "Content-Type") {
+			headers = append(headers, "Content-Type", "application/json")
+		}
 		return s.p.do(method, path, token, strings.NewReader(body), headers...)
 	}
 	return s.p.do(method, path, token, nil, headers...)
 }
 
-// document is what the test reads of the OpenAPI document.
-type document struct {
-	OpenAPI    string
-	Components struct{ Schemas map[string]jsonSchema }
-	Paths      map[string]map[string]struct {
-		OperationID, Summary string
-		Security             []map[string][]string
-		Responses            map[string]struct {
-			Content map[string]struct{ Schema jsonSchema }
-			Headers map[string]any
-		}
-		Parameters []struct{ Name, In string }
-	}
-}
-
 // Every route of the document does what it says: it has an example that succeeds, is refused without a token, for somebody else's
-// things and for bad input, with the field.
+// things and for bad input, with the field. What its answers hold, in body and headers, is in the document, and it takes the conditions
+// that the document says, and no other.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	var doc document
-	if err := json.Unmarshal(s.p.get("/api/openapi.json", "").want(200).body, &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") {
-		t.Fatalf("the document: OpenAPI %s, %v", doc.OpenAPI, err)
-	}
+	doc := s.p.document()
 	s.set(0)
 	missing := s.examples()
 	ids, n := map[string]bool{}, 0
@@ -193,7 +177,7 @@ func TestContract(t *testing.T) {
 			}
 			ids[op.OperationID] = true
 			for _, name := range pathParameters(path) {
-				if !slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.Name == name && p.In == "path" }) {
+				if !op.takes(name, "path") {
 					t.Errorf("%s: the document does not tell of {%s}", pattern, name)
 				}
 			}
@@ -206,22 +190,15 @@ func TestContract(t *testing.T) {
 				continue
 			}
 			delete(missing, pattern)
-			answer := s.try(t, pattern, e, len(op.Security) > 0)
-			for _, status := range []int{e.status, http.StatusTooManyRequests} {
-				if _, ok := op.Responses[fmt.Sprint(status)]; !ok {
-					t.Errorf("%s: the document does not tell of %d", pattern, status)
+			for _, status := range []int{429, 503} {
+				if doc.response(op, status).Headers["Retry-After"] == nil {
+					t.Errorf("%s: the document does not tell of Retry-After with %d", pattern, status)
 				}
 			}
-			for name := range answer.header {
-				if _, ok := op.Responses[fmt.Sprint(e.status)].Headers[name]; !ok && (strings.HasPrefix(name, "Upload-") || strings.HasPrefix(name, "Location")) && strings.Contains(path, "/uploads") {
-					t.Errorf("%s: the document does not tell of the answer's header %s", pattern, name)
-				}
+			if op.Responses["500"] == nil {
+				t.Errorf("%s: the document does not tell of 500", pattern)
 			}
-			if described, ok := op.Responses[fmt.Sprint(e.status)].Content["application/json"]; ok {
-				var body any
-				answer.decode(&body)
-				doc.check(t, pattern, described.Schema, body)
-			}
+			doc.try(t, s, pattern, e, op)
 		}
 	}
 	for pattern := range missing {
@@ -229,119 +206,70 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// jsonSchema is what the test knows of JSON Schema: a type (or several), and what is within.
-type jsonSchema map[string]any
-
-// check compares what was sent with what the document says: every field is described, is there if it must be, and has its type.
-func (d document) check(t *testing.T, where string, schema jsonSchema, value any) {
-	t.Helper()
-	if ref, ok := schema["$ref"].(string); ok {
-		schema = d.Components.Schemas[strings.TrimPrefix(ref, "#/components/schemas/")]
-	}
-	if choices, ok := schema["anyOf"].([]any); ok {
-		if value != nil {
-			d.check(t, where, jsonSchema(choices[0].(map[string]any)), value)
-		}
-		return
-	}
-	kinds, ok := schema["type"].([]any)
-	if !ok && schema["type"] != nil {
-		kinds = []any{schema["type"]}
-	}
-	kind := "object"
-	switch v := value.(type) {
-	case nil:
-		kind = "null"
-	case string:
-		kind = "string"
-		if schema["format"] == "uuid" && uuid.Validate(v) != nil {
-			t.Errorf("%s: %q is no UUID", where, v)
-		}
-	case bool:
-		kind = "boolean"
-	case float64:
-		kind = "number"
-		if slices.Contains(kinds, any("integer")) && v == float64(int64(v)) {
-			kind = "integer"
-		}
-	case []any:
-		kind = "array"
-		items, _ := schema["items"].(map[string]any)
-		for i, item := range v {
-			d.check(t, fmt.Sprintf("%s[%d]", where, i), items, item)
-		}
-	case map[string]any:
-		properties, known := schema["properties"].(map[string]any)
-		for name, field := range v {
-			if property, ok := properties[name].(map[string]any); ok {
-				d.check(t, where+"."+name, property, field)
-			} else if known {
-				t.Errorf("%s: the document does not tell of %s", where, name)
-			}
-		}
-		required, _ := schema["required"].([]any)
-		for _, name := range required {
-			if _, ok := v[name.(string)]; !ok {
-				t.Errorf("%s has no %s", where, name)
-			}
-		}
-		if schema["additionalProperties"] != nil {
-			t.Errorf("%s: clients are told to refuse fields that come later", where)
-		}
-	}
-	if len(kinds) > 0 && !slices.Contains(kinds, any(kind)) {
-		t.Errorf("%s is %s, the document says %v", where, kind, kinds)
-	}
-}
-
-// try sends the examples of a route, and returns what the good one was answered.
-func (s *scene) try(t *testing.T, pattern string, e example, private bool) reply {
+// try sends the examples of a route, and compares the answers with the document.
+func (d document) try(t *testing.T, s *scene, pattern string, e example, op operationDoc) {
 	t.Helper()
 	token := s.alice.AccessToken
 	if e.admin {
 		token = s.admin.AccessToken
 	}
-	good := func(token string) reply { return s.send(pattern, token, e.query, e.body, e.form, e.headers) }
+	send := func(token string, conditions ...string) reply {
+		r := s.send(pattern, token, e.query, e.body, e.form, append(slices.Clone(e.headers), conditions...))
+		d.checkHeaders(t, pattern, op, r)
+		return r
+	}
 	refused := func(r reply, status int, code string) {
 		t.Helper()
 		if strings.HasPrefix(pattern, "HEAD ") { // its answers have no body
 			r.want(status)
 			return
 		}
-		r.wantProblem(status, code, "")
+		d.check(t, pattern, jsonSchema{"$ref": "#/components/schemas/ErrorBody"}, r.wantProblem(status, code, "").json())
 	}
 	if e.badQuery != "" || e.badBody != "" || e.badForm != nil || e.badHeaders != nil {
-		s.send(pattern, token, e.badQuery, e.badBody, e.badForm, e.badHeaders).wantProblem(http.StatusBadRequest, "VALIDATION_ERROR", e.field)
+		r := s.send(pattern, token, e.badQuery, e.badBody, e.badForm, e.badHeaders)
+		r.wantProblem(http.StatusBadRequest, "VALIDATION_ERROR", e.field)
+		d.checkHeaders(t, pattern, op, r)
 	}
-	if private {
-		refused(good(""), http.StatusUnauthorized, "UNAUTHORIZED")
+	if len(op.Security) > 0 {
+		refused(send(""), http.StatusUnauthorized, "UNAUTHORIZED")
 		if strings.Contains(pattern, "{id}") && !e.admin {
-			refused(good(s.bob.AccessToken), http.StatusNotFound, "NOT_FOUND")
+			refused(send(s.bob.AccessToken), http.StatusNotFound, "NOT_FOUND")
 		}
 		if e.admin {
-			refused(good(s.alice.AccessToken), http.StatusForbidden, "FORBIDDEN")
+			refused(send(s.alice.AccessToken), http.StatusForbidden, "FORBIDDEN")
 		}
 	}
-	r := good(token)
+	var others []string // conditions that the document does not know must not count
+	if op.takes("If-Match", "header") {
+		refused(send(token, "If-Match", `"other"`), http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	} else {
+		others = append(others, "If-Match", `"other"`)
+	}
+	if op.takes("If-None-Match", "header") {
+		send(token, "If-None-Match", "*").want(http.StatusNotModified)
+	} else {
+		others = append(others, "If-None-Match", "*")
+	}
+	if op.takes("Range", "header") {
+		send(token, "Range", "bytes=0-1").want(http.StatusPartialContent)
+		refused(send(token, "Range", "bytes=999999-"), http.StatusRequestedRangeNotSatisfiable, "RANGE_NOT_SATISFIABLE")
+	}
+	r := send(token, others...)
 	if r.status != e.status {
 		t.Errorf("%s: %d, want %d: %s", pattern, r.status, e.status, r.body)
 	}
-	return r
-}
-
-// The docs page needs nothing from elsewhere, and has every route.
-func TestDocsPage(t *testing.T) {
-	t.Parallel()
-	p := newPlatform(t)
-	page := string(p.get("/api/docs", "").want(200).body)
-	for _, wanted := range []string{"/api/assets/upload", "/api/projects/{id}/members", "Needs a token", "Idempotency-Key"} {
-		if !strings.Contains(page, wanted) {
-			t.Errorf("the page does not have %s", wanted)
-		}
+	if described, ok := d.response(op, e.status).Content["application/json"]; ok {
+		d.check(t, pattern, described.Schema, r.json())
 	}
-	for _, elsewhere := range []string{"http://", "https://", "<script", "@import", "src="} {
-		if strings.Contains(page, elsewhere) {
-			t.Errorf("the page has %s", elsewhere)
+	for _, status := range []int{http.StatusNotModified, http.StatusPreconditionFailed} {
+		documented := op.Responses[fmt.Sprint(status)] != nil
+		possible := op.takes("If-None-Match", "header")
+		if status == http.StatusPreconditionFailed {
+			possible = op.takes("If-Match", "header") || op.takes("Tus-Resumable", "header")
+		}
+		if documented != possible {
+			t.Errorf("%s: the document tells of %d: %t", pattern, status, documented)
 		}
 	}
 }

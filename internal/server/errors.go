@@ -165,8 +165,8 @@ type errorBody struct {
 }
 
 type errorInfo struct {
-	Code    string   `json:"code"`
-	Message string   `json:"message"`
+	Code    string   `json:"code" doc:"For programs; there may be more: CHECKSUM_MISMATCH, CONFLICT, DATABASE_UNAVAILABLE, FILE_TOO_LARGE, FORBIDDEN, INTERNAL_SERVER_ERROR, INVALID_CREDENTIALS, INVALID_FILE_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, RATE_LIMIT_EXCEEDED, REQUEST_TIMEOUT, STORAGE_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, UNSUPPORTED_MEDIA_TYPE, VALIDATION_ERROR."`
+	Message string   `json:"message" doc:"For people: what to do."`
 	Details []detail `json:"details,omitempty"`
 }
 

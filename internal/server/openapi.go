@@ -1,11 +1,7 @@
 package server
 
 import (
-	"bytes"
-	_ "embed"
 	"encoding/json"
-	"fmt"
-	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -57,23 +53,21 @@ var (
 
 // documentErrors describes the answers of a route that huma does not serve.
 func documentErrors(api huma.API, op *huma.Operation) {
-	for _, status := range append(privateErrors, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType) {
-		documentProblem(op, api.OpenAPI().Components.Schemas, status, http.StatusText(status))
+	for _, status := range privateErrors {
+		if op.Responses[strconv.Itoa(status)] == nil {
+			documentProblem(op, api.OpenAPI().Components.Schemas, status, http.StatusText(status))
+		}
 	}
 	for _, name := range pathParameters(op.Path) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
 }
 
-func documentProblem(op *huma.Operation, schemas huma.Registry, status int, description string) {
-	schema := schemas.Schema(reflect.TypeFor[errorBody](), true, "")
-	op.Responses[strconv.Itoa(status)] = &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
-}
-
 // describeAnswers makes the schemas of answers say what is sent, once all routes are registered: huma describes what Go could decode.
 // Clients are not to refuse fields that come later; lists are never null; null is what a pointer may be; ids have a form.
 func describeAnswers(api *huma.OpenAPI) {
 	schemas := api.Components.Schemas
+	describeRaw(schemas)
 	for name, schema := range schemas.Map() {
 		if strings.HasSuffix(name, "RequestBody") {
 			continue
@@ -82,7 +76,12 @@ func describeAnswers(api *huma.OpenAPI) {
 		for _, field := range reflect.VisibleFields(schemas.TypeFromRef("#/components/schemas/" + name)) {
 			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if property := schema.Properties[key]; property != nil {
-				schema.Properties[key] = describeField(property, field.Type)
+				property = describeField(property, field.Type)
+				property.Nullable = property.Nullable || field.Tag.Get("nullable") == "true"
+				if property.Nullable && len(property.Enum) > 0 {
+					property.Enum = append(property.Enum, nil)
+				}
+				schema.Properties[key] = property
 			}
 		}
 	}
@@ -90,9 +89,15 @@ func describeAnswers(api *huma.OpenAPI) {
 		delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity)) // ours is 400
 		conditional := slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == "If-None-Match" })
 		if unchanged := strconv.Itoa(http.StatusNotModified); conditional && op.Responses[unchanged] == nil {
-			op.Responses[unchanged] = &huma.Response{Description: "What the client has is still right"}
+			op.Responses[unchanged] = unchangedResponse("ETag", "Cache-Control")
 		}
 	}
+	giveExamples(schemas)
+	shareAnswers(api)
+}
+
+func unchangedResponse(headers ...string) *huma.Response {
+	return &huma.Response{Description: "What the client has is still right", Headers: headersOf(headers...)}
 }
 
 // describeField is the schema of a field of an answer.
@@ -132,12 +137,16 @@ func uploadDocs(fields ...map[string]string) func(*huma.Operation, huma.Registry
 				form.Properties[name] = &huma.Schema{Type: huma.TypeString, Description: text}
 			}
 		}
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form}}}
+		example := map[string]string{"file": "(the bytes of hero.png, with that file name)"}
+		if len(fields) > 0 {
+			example["tags"], example["category"] = "hero,red", "characters"
+		}
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form, Example: example}}}
 		asset := map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[assetEnvelope](), true, "")}}
-		op.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: asset}}
+		op.Responses = map[string]*huma.Response{"201": {Description: "Created", Content: asset, Headers: headersOf("Location", "ETag")}}
 		if len(fields) == 0 { // a version
 			header("If-Match", "The asset's ETag, if nobody may have changed it.")
-			op.Responses["200"] = &huma.Response{Description: "These are the asset's bytes already", Content: asset}
+			op.Responses["200"] = &huma.Response{Description: "These are the asset's bytes already", Content: asset, Headers: headersOf("Location", "ETag")}
 		}
 	}
 }
@@ -148,13 +157,25 @@ type assetEnvelope struct {
 }
 
 // downloadDocs describes a route that answers with bytes.
-func downloadDocs(op *huma.Operation, _ huma.Registry) {
+func downloadDocs(op *huma.Operation, schemas huma.Registry) {
 	content := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	whole := append([]string{"Accept-Ranges", "Content-Disposition"}, versionHeaders...)
 	op.Responses = map[string]*huma.Response{
-		"200": {Description: "The whole", Content: content}, "206": {Description: "The range that was asked for", Content: content},
-		"304": {Description: "What the client has is still right"}, "416": {Description: "The range is not within the file"},
+		"200": {Description: "The whole, as the asset's mimeType", Content: content, Headers: headersOf(whole...)},
+		"206": {Description: "The range that was asked for; several as multipart/byteranges", Content: content, Headers: headersOf(append(whole, "Content-Range")...)},
+		"304": unchangedResponse(versionHeaders...),
 	}
-	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+	documentProblem(op, schemas, http.StatusRequestedRangeNotSatisfiable, "The range is not within the file", "Content-Range")
+	takeConditions(op, "Range", "If-Range")
+	op.Metadata = uncounted
+}
+
+// versionHeaders are what describeVersion sets.
+var versionHeaders = []string{"ETag", "Last-Modified", "Cache-Control"}
+
+// takeConditions adds what the answers of deliver depend on.
+func takeConditions(op *huma.Operation, more ...string) {
+	for _, name := range append(more, "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since") {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "header", Schema: &huma.Schema{Type: huma.TypeString}})
 	}
 }
@@ -181,78 +202,6 @@ func (s *Server) openAPI(api huma.API) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(body) // an error means that the client has gone
 	}
-}
-
-//go:embed docs.html
-var docsHead string
-
-// docs answers with the same as a page, which needs nothing from elsewhere. It is written without html/template: that keeps every
-// exported method of the program, 23 MB, for a template might call it.
-func (s *Server) docs(api huma.API) http.HandlerFunc {
-	page := sync.OnceValues(func() ([]byte, error) { return docsPage(api.OpenAPI()) })
-	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := page()
-		if err != nil {
-			writeProblem(w, r, err)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		_, _ = w.Write(body) // an error means that the client has gone
-	}
-}
-
-func docsPage(api *huma.OpenAPI) ([]byte, error) {
-	page := bytes.NewBufferString(docsHead)
-	write := func(markup string, texts ...string) { // each %s in it stands for a text
-		escaped := make([]any, len(texts))
-		for i, text := range texts {
-			escaped[i] = html.EscapeString(text)
-		}
-		fmt.Fprintf(page, markup, escaped...)
-	}
-	write("<h1>%s API</h1>\n<p>%s For programs: <a href=\"openapi.json\">openapi.json</a>.</p>\n", api.Info.Title, api.Info.Description)
-	for _, op := range operations(api) {
-		write("<details id=\"%s\"><summary><code><strong>%s</strong> %s</code> %s</summary>\n", op.OperationID, op.Method, op.Path, op.Summary)
-		if op.Security != nil {
-			write("<p>Needs a token.</p>\n")
-		}
-		if len(op.Parameters) > 0 {
-			write("<table><tr><th>Parameter<th>In<th>Schema<th></tr>\n")
-			for _, p := range op.Parameters {
-				schema, err := json.Marshal(p.Schema)
-				if err != nil {
-					return nil, err
-				}
-				write("<tr><td><code>%s</code><td>%s<td><code>%s</code><td>%s</tr>\n", p.Name, p.In, string(schema), p.Description)
-			}
-			write("</table>\n")
-		}
-		if op.RequestBody != nil {
-			for kind, body := range op.RequestBody.Content {
-				schema, err := json.MarshalIndent(body.Schema, "", "  ")
-				if err != nil {
-					return nil, err
-				}
-				write("<p>Body, %s:</p><pre>%s</pre>\n", kind, string(schema))
-			}
-		}
-		for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
-			write("<p>%s %s</p>\n", status, op.Responses[status].Description)
-		}
-		write("</details>\n")
-	}
-	write("<h2>Schemas</h2>\n")
-	schemas := api.Components.Schemas.Map()
-	for _, name := range slices.Sorted(maps.Keys(schemas)) {
-		schema, err := json.MarshalIndent(schemas[name], "", "  ")
-		if err != nil {
-			return nil, err
-		}
-		write("<details id=\"schema-%s\"><summary><code>%s</code></summary><pre>%s</pre></details>\n", name, name, string(schema))
-	}
-	write("</html>\n")
-	return page.Bytes(), nil
 }
 
 // operations are all routes, by path and method.

@@ -23,8 +23,12 @@ func memberBodyOf(m store.ProjectMember) memberBody {
 	return memberBody{m.UserID, m.Username, m.Role, m.CreatedAt}
 }
 
+type listMembersRequest struct {
+	ID string `path:"id"`
+}
+
 // listMembers lists all members, the owner first.
-func (s *Server) listMembers(ctx context.Context, who caller, in *projectRequest) (*data[[]memberBody], error) {
+func (s *Server) listMembers(ctx context.Context, who caller, in *listMembersRequest) (*data[[]memberBody], error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err

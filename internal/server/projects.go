@@ -194,8 +194,13 @@ func (s *Server) updateProject(ctx context.Context, who caller, in *updateProjec
 	return projectAnswerOf(http.StatusOK, project), err
 }
 
+type deleteProjectRequest struct {
+	ID      string `path:"id"`
+	IfMatch string `header:"If-Match"`
+}
+
 // deleteProject deletes the project; the assets in it stay.
-func (s *Server) deleteProject(ctx context.Context, who caller, in *projectRequest) (*none, error) {
+func (s *Server) deleteProject(ctx context.Context, who caller, in *deleteProjectRequest) (*none, error) {
 	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err

@@ -87,16 +87,20 @@ func (s *Server) findThumbnail(r *http.Request, who caller, size int) (asset sto
 }
 
 // thumbnailDocs describes the route.
-func thumbnailDocs(op *huma.Operation, _ huma.Registry) {
+func thumbnailDocs(op *huma.Operation, schemas huma.Registry) {
 	content := map[string]*huma.MediaType{}
 	for _, kind := range []string{"image/png", "image/jpeg"} {
 		content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 	}
 	op.Responses = map[string]*huma.Response{
-		"200": {Description: "The thumbnail: PNG where there is transparency, else JPEG", Content: content}, "304": {Description: "What the client has is still right"},
+		"200": {Description: "The thumbnail: PNG where there is transparency, else JPEG", Content: content, Headers: headersOf(versionHeaders...)},
+		"304": unchangedResponse(versionHeaders...),
 	}
+	documentProblem(op, schemas, http.StatusNotFound, "There is no such asset, or no thumbnail of it: with Retry-After, not yet", "Retry-After")
 	op.Parameters = append(op.Parameters, &huma.Param{
 		Name: "size", In: "query", Description: "The square that it fits, pixels.",
 		Schema: &huma.Schema{Type: huma.TypeInteger, Enum: thumbnailSizes, Default: defaultThumbnail},
-	}, &huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString}})
+	})
+	takeConditions(op)
+	op.Metadata = uncounted
 }

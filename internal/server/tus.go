@@ -224,9 +224,9 @@ type uploadRequest struct {
 type uploadBody struct {
 	ID        uuid.UUID  `json:"id"`
 	Status    string     `json:"status" enum:"UPLOADING,PROCESSING,COMPLETED"`
-	Offset    int64      `json:"offset"`
-	Size      int64      `json:"size"`
-	AssetID   *uuid.UUID `json:"assetId"`
+	Offset    int64      `json:"offset" doc:"Bytes that are there."`
+	Size      int64      `json:"size" doc:"Bytes, in the end."`
+	AssetID   *uuid.UUID `json:"assetId" doc:"The asset that it has become; null before."`
 	ExpiresAt time.Time  `json:"expiresAt"`
 }
 
@@ -373,6 +373,7 @@ func tusDocs(status int) func(*huma.Operation, huma.Registry) {
 			takes = false
 		case op.Method == http.MethodPatch:
 			required, optional, answered = []string{"Upload-Offset"}, []string{"Upload-Checksum"}, []string{"Upload-Offset", "Upload-Expires", "Location-Asset"}
+			op.Metadata = uncounted
 		default:
 			required, optional = []string{"X-HTTP-Method-Override"}, []string{"Upload-Offset", "Upload-Checksum"}
 			answered = []string{"Upload-Offset", "Upload-Expires", "Location-Asset"}

@@ -19,8 +19,8 @@ import (
 // versionBody is a version of an asset as the API shows it.
 type versionBody struct {
 	Version     int32           `json:"version"`
-	SHA256      string          `json:"sha256"`
-	FileSize    int64           `json:"fileSize"`
+	SHA256      string          `json:"sha256" doc:"Hexadecimal."`
+	FileSize    int64           `json:"fileSize" doc:"Bytes."`
 	MIMEType    string          `json:"mimeType"`
 	Metadata    json.RawMessage `json:"metadata"`
 	CreatedAt   time.Time       `json:"createdAt"`

@@ -16,22 +16,22 @@ import (
 
 // ImageMetadata is what the API tells about a picture; null is what could not be read.
 type ImageMetadata struct {
-	Width    *int     `json:"width"`  // pixels, as it is shown
-	Height   *int     `json:"height"` // pixels
-	Format   *string  `json:"format"`
-	HasAlpha *bool    `json:"hasAlpha"`
-	Palette  []string `json:"palette"` // "#rrggbb", the most frequent first
-	Frames   *int     `json:"frames"`
+	Width    *int     `json:"width" doc:"Pixels, as it is shown."`
+	Height   *int     `json:"height" doc:"Pixels, as it is shown."`
+	Format   *string  `json:"format" doc:"png, jpeg, gif or webp."`
+	HasAlpha *bool    `json:"hasAlpha" doc:"Whether a part is transparent."`
+	Palette  []string `json:"palette" nullable:"true" doc:"Colours as #rrggbb, the most frequent first."`
+	Frames   *int     `json:"frames" doc:"1: it does not move."`
 }
 
 // AudioMetadata is what the API tells about sound; null is what could not be read.
 type AudioMetadata struct {
-	Duration   *float64  `json:"duration"`   // seconds
-	Bitrate    *int64    `json:"bitrate"`    // bit/s
-	SampleRate *int      `json:"sampleRate"` // Hz
+	Duration   *float64  `json:"duration" doc:"Seconds."`
+	Bitrate    *int64    `json:"bitrate" doc:"Bits in a second."`
+	SampleRate *int      `json:"sampleRate" doc:"Hz."`
 	Channels   *int      `json:"channels"`
-	Format     *string   `json:"format"`
-	Waveform   []float64 `json:"waveform"` // peaks, 0 to 1
+	Format     *string   `json:"format" doc:"wav, mp3, flac, vorbis, opus, aac, alac or mp4."`
+	Waveform   []float64 `json:"waveform" nullable:"true" doc:"Peaks from the beginning to the end, 0 to 1 each."`
 }
 
 // UnreadBlob is bytes that the media job has not read yet.
