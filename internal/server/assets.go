@@ -74,11 +74,11 @@ type ListAssetsQuery struct {
 	ProjectID     string         `query:"projectId" maxLength:"36"`
 	FileType      store.FileType `query:"fileType" enum:"IMAGE,AUDIO"`
 	Category      string         `query:"category" maxLength:"64"`
-	Tags          []string       `query:"tags,explode"`
-	TagMode       string         `query:"tagMode" enum:"any,all" default:"any"`
+	Tags          []string       `query:"tags,explode" doc:"With commas, or several times."`
+	TagMode       string         `query:"tagMode" enum:"any,all" default:"any" doc:"Whether one of the tags will do."`
 	CreatedAfter  OptionalTime   `query:"createdAfter"`
 	CreatedBefore OptionalTime   `query:"createdBefore"`
-	Deleted       bool           `query:"deleted"`
+	Deleted       bool           `query:"deleted" doc:"What is in the trash, in place of what is not."`
 	MinWidth      int            `query:"minWidth" minimum:"1" maximum:"2147483647" doc:"Pixels. Of images whose metadata is read."`
 	MaxWidth      int            `query:"maxWidth" minimum:"1" maximum:"2147483647" doc:"Pixels."`
 	MinHeight     int            `query:"minHeight" minimum:"1" maximum:"2147483647" doc:"Pixels."`
@@ -351,7 +351,7 @@ func (s *Server) getAsset(ctx context.Context, who caller, in *assetRequest) (*a
 
 type deleteAssetRequest struct {
 	ID        string `path:"id"`
-	Permanent bool   `query:"permanent"`
+	Permanent bool   `query:"permanent" doc:"For good, also what is in the trash."`
 	IfMatch   string `header:"If-Match"`
 }
 

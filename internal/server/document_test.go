@@ -235,6 +235,12 @@ func TestDocument(t *testing.T) {
 			t.Errorf("the document does not tell which values %s has", field)
 		}
 	}
+	code, _ := resolve(whole, "#/components/schemas/ErrorInfo/properties/code/description").(string)
+	for _, row := range problems {
+		if row.status != statusClientGone && !strings.Contains(code, row.code) {
+			t.Errorf("the document does not tell of the code %s", row.code)
+		}
+	}
 	for name, schema := range doc.Components.Schemas {
 		if schema["additionalProperties"] != nil && !strings.HasSuffix(name, "RequestBody") {
 			t.Errorf("%s: clients are told to refuse fields that come later", name)

@@ -29,6 +29,16 @@ var answerHeaders = map[string]string{
 	"WWW-Authenticate":    "Bearer.",
 }
 
+// conditions are what requests tell in headers (RFC 9110, 13 and 14).
+var conditions = map[string]string{
+	"If-Match":            "ETags: if it is in none of these states, the answer is 412 and nothing is done.",
+	"If-None-Match":       "ETags: if it is in one of these states, the answer is 304.",
+	"If-Modified-Since":   "A date: 304 if the bytes have been these since then. Without If-None-Match only.",
+	"If-Unmodified-Since": "A date: 412 if they have not. Without If-Match only.",
+	"If-Range":            "An ETag or a date: unless the bytes are those, the answer is the whole.",
+	"Range":               "Such as bytes=0-1023; up to 16 of them.",
+}
+
 var rateLimits = []string{"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
 
 // refusals are the answers that routes have in common, with what their headers tell besides rateLimits.
@@ -76,6 +86,11 @@ func shareAnswers(api *huma.OpenAPI) {
 		c.Responses[refusalName(status)] = problemResponse(c.Schemas, http.StatusText(status), append(headers, rateLimits...)...)
 	}
 	for _, op := range operations(api) {
+		for _, p := range op.Parameters {
+			if text := conditions[p.Name]; text != "" {
+				p.Description = text
+			}
+		}
 		fitRefusals(op, c.Schemas)
 		for text, answer := range op.Responses {
 			status, _ := strconv.Atoi(text) // huma and we write numbers

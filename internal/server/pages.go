@@ -13,10 +13,10 @@ import (
 // PageQuery selects a part of a list: by offset, by page, or by the cursor that the
 // part before it came with. Requests embed it; huma looks into exported types only.
 type PageQuery struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
-	Offset int    `query:"offset" minimum:"0" maximum:"1000000000"`
-	Page   int    `query:"page" minimum:"1" maximum:"10000000"`
-	Cursor string `query:"cursor" maxLength:"1024"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20" doc:"How many at most."`
+	Offset int    `query:"offset" minimum:"0" maximum:"1000000000" doc:"How many to leave out."`
+	Page   int    `query:"page" minimum:"1" maximum:"10000000" doc:"In place of offset."`
+	Cursor string `query:"cursor" maxLength:"1024" doc:"The nextCursor of the answer before, in place of offset."`
 }
 
 // list is the answer that is a part of a list.
@@ -32,10 +32,10 @@ type pagination struct {
 	Approximate     bool    `json:"approximate,omitempty" doc:"Nothing holds the search: these hold something like it."`
 	TotalIsEstimate bool    `json:"totalIsEstimate,omitempty" doc:"There are so many that they were not counted."`
 	Limit           int     `json:"limit"`
-	Offset          *int    `json:"offset"` // null behind a cursor
-	Page            *int    `json:"page"`   // null behind a cursor
+	Offset          *int    `json:"offset" doc:"Null behind a cursor."`
+	Page            *int    `json:"page" doc:"Null behind a cursor."`
 	TotalPages      int64   `json:"totalPages"`
-	NextCursor      *string `json:"nextCursor"` // null at the end
+	NextCursor      *string `json:"nextCursor" doc:"For the next part; null at the end."`
 }
 
 // offset says where the page begins; with a cursor it is 0.
