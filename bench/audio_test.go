@@ -28,6 +28,7 @@ func BenchmarkAudio(b *testing.B) {
 		{"flac", "audio/flac", "flac"},
 		{"vorbis.ogg", "audio/ogg", "libvorbis"},
 		{"opus.ogg", "audio/ogg", "libopus"},
+		{"m4a", "audio/mp4", "aac"},
 	} {
 		b.Run(format.name, func(b *testing.B) {
 			path := filepath.Join(dir, "a."+format.name)

@@ -17,10 +17,15 @@ type mp4Track struct {
 	timescale int64 // ticks in a second
 	duration  int64 // ticks
 	edited    int64 // ticks of the movie that an edit list plays, 0 without one
+	start     int64 // ticks before what it plays
+	edits     int   // parts that it plays
 
 	id         uint32
 	fragmented bool
 	played     float64 // ticks, the sum of all samples
+
+	config  []byte     // AudioSpecificConfig, nil where there is none
+	samples mp4Samples // of the first track of sound, where it is AAC
 }
 
 // mp4Depth bounds how deep boxes are followed, mp4Boxes how many are: eight hours in
@@ -43,15 +48,15 @@ type mp4Movie struct {
 	begin     int64
 }
 
-// readMP4 tells what the headers of an MP4 file say about its sound. No decoder of AAC or
-// ALAC is at hand (docs/design/0009-audio-decoders.md): the answer is ErrUnsupported with
-// the facts, or ErrDamaged.
+// readMP4 reads the first track of sound of an MP4 file, and decodes it where it is AAC-LC. Of all
+// else (docs/design/0009-audio-decoders.md) the answer is ErrUnsupported with the facts, or ErrDamaged.
 func readMP4(in *source, info *AudioInfo) error {
 	m := &mp4Movie{in: in}
 	if err := m.walk(0, in.size, 0); err != nil {
 		return err
 	}
-	for _, t := range m.tracks {
+	for i := range m.tracks {
+		t := &m.tracks[i]
 		if !t.sound {
 			continue
 		}
@@ -69,6 +74,12 @@ func readMP4(in *source, info *AudioInfo) error {
 			duration = float64(t.duration) / float64(t.timescale)
 		}
 		info.lasts(duration, m.media)
+		if t.config != nil && t.samples.total() > 0 {
+			return m.decodeAAC(t, info)
+		}
+		if t.samples.refused != nil {
+			return t.samples.refused
+		}
 		return fmt.Errorf("%w: %s in MP4", ErrUnsupported, t.codec)
 	}
 	return fmt.Errorf("%w: no track of sound", ErrDamaged)
@@ -99,6 +110,9 @@ func (m *mp4Movie) walk(at, end int64, depth int) error {
 		}
 		if size < header || size > end-at {
 			return errBox
+		}
+		if kind == "moof" {
+			m.fragments.begin(at)
 		}
 		if err := m.box(kind, at+header, at+size, depth); err != nil {
 			return err
@@ -156,8 +170,22 @@ func (m *mp4Movie) box(kind string, at, end int64, depth int) error {
 		return m.edits(t, at, end)
 	case "stsd":
 		return m.sampleEntry(t, at, end)
+	case "stsz", "stsc", "stco", "co64":
+		if m.decodes(t) {
+			return m.sampleTable(&t.samples, kind, at, end)
+		}
 	}
 	return nil
+}
+
+// decodes says whether the sound of a track will be decoded: the first, of AAC.
+func (m *mp4Movie) decodes(t *mp4Track) bool {
+	for i := range m.tracks {
+		if m.tracks[i].sound {
+			return &m.tracks[i] == t && t.config != nil
+		}
+	}
+	return false
 }
 
 func (m *mp4Movie) bytes(at, end, n int64) ([]byte, error) {
@@ -223,6 +251,8 @@ func (m *mp4Movie) edits(t *mp4Track, at, end int64) error {
 		}
 		if start >= 0 {
 			t.edited += length
+			t.start = start
+			t.edits++
 		}
 	}
 	return nil
@@ -283,17 +313,7 @@ func (m *mp4Movie) audioConfig(t *mp4Track, at, end int64) error {
 		case tag == 4 && len(body) > 13:
 			b = body[13:]
 		case tag == 5 && len(body) >= 2:
-			bits := binary.BigEndian.Uint16(body)
-			kind, rate, channels := bits>>11, int(bits>>7&15), int(bits>>3&15)
-			if channels == 7 {
-				channels = 8
-			}
-			if kind != 5 && kind != 29 && rate < len(aacRates) { // of HE-AAC it is half the rate
-				t.rate = aacRates[rate]
-			}
-			if channels > 0 && channels <= 8 && kind != 29 { // parametric stereo has one, and makes two
-				t.channels = channels
-			}
+			t.configure(bytes.Clone(body))
 			return nil
 		default:
 			return nil

@@ -8,19 +8,32 @@ import (
 // mp4Fragments is what is known while fragments are read (ISO/IEC 14496-12, 8.8). They are
 // what recorders write that cannot go back to fill in a length.
 type mp4Fragments struct {
-	defaults map[uint32]uint32 // ticks of a sample by track, of trex
-	track    *mp4Track         // of the traf that is read; nil: none that is known
-	ticks    uint32            // of a sample, where trun does not say
+	defaults map[uint32]mp4Default // by track, of trex
+	track    *mp4Track             // of the traf that is read; nil: none that is known
+	mp4Default
+
+	moof  int64 // where it begins
+	trafs int   // in it
+	data  int64 // where the samples begin that trun's offsets count from
+	next  int64 // where the last run ended
 }
+
+// mp4Default is what holds for a sample where trun does not say.
+type mp4Default struct{ ticks, size uint32 }
+
+func (f *mp4Fragments) begin(moof int64) { f.moof, f.trafs = moof, 0 }
 
 // Flags of tfhd and trun, of fields that are there (8.8.7, 8.8.8).
 const (
 	tfhdBaseOffset  = 0x000001
 	tfhdDescription = 0x000002
 	tfhdDuration    = 0x000008
+	tfhdSize        = 0x000010
+	tfhdBaseIsMoof  = 0x020000
 	trunOffset      = 0x000001
 	trunFirstFlags  = 0x000004
 	trunDuration    = 0x000100
+	trunSize        = 0x000200
 	trunPerSample   = 0x000f00 // duration, size, flags, composition offset
 )
 
@@ -29,14 +42,14 @@ func (m *mp4Movie) timing(kind string, at, end int64) error {
 	f := &m.fragments
 	switch kind {
 	case "trex":
-		b, err := m.bytes(at, end, 16)
+		b, err := m.bytes(at, end, 20)
 		if err != nil {
 			return err
 		}
 		if f.defaults == nil {
-			f.defaults = make(map[uint32]uint32)
+			f.defaults = make(map[uint32]mp4Default)
 		}
-		f.defaults[binary.BigEndian.Uint32(b[4:])] = binary.BigEndian.Uint32(b[12:])
+		f.defaults[binary.BigEndian.Uint32(b[4:])] = mp4Default{binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:])}
 	case "tfhd":
 		return m.fragmentHeader(at, end)
 	case "trun":
@@ -55,44 +68,67 @@ func (m *mp4Movie) fragmentHeader(at, end int64) error {
 	}
 	flags, id := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
 	f := &m.fragments
-	f.track, f.ticks = nil, f.defaults[id]
+	f.track, f.mp4Default = nil, f.defaults[id]
 	for i := range m.tracks {
 		if m.tracks[i].id == id {
 			f.track = &m.tracks[i]
 		}
 	}
-	if flags&tfhdDuration == 0 {
-		return nil
+	f.data = f.moof
+	if f.trafs++; f.trafs > 1 && flags&(tfhdBaseOffset|tfhdBaseIsMoof) == 0 && f.track != nil {
+		f.track.samples.refuse("fragments behind each other's data")
 	}
 	field := int64(8)
-	if flags&tfhdBaseOffset != 0 {
-		field += 8
+	for _, flag := range []uint32{tfhdBaseOffset, tfhdDescription, tfhdDuration, tfhdSize} {
+		if flags&flag == 0 {
+			continue
+		}
+		width := int64(4)
+		if flag == tfhdBaseOffset {
+			width = 8
+		}
+		if b, err = m.bytes(at, end, field+width); err != nil {
+			return err
+		}
+		switch value := b[field:]; flag {
+		case tfhdBaseOffset:
+			f.data = int64(binary.BigEndian.Uint64(value) & (1<<62 - 1))
+		case tfhdDuration:
+			f.ticks = binary.BigEndian.Uint32(value)
+		case tfhdSize:
+			f.size = binary.BigEndian.Uint32(value)
+		}
+		field += width
 	}
-	if flags&tfhdDescription != 0 {
-		field += 4
-	}
-	if b, err = m.bytes(at, end, field+4); err == nil {
-		f.ticks = binary.BigEndian.Uint32(b[field:])
-	}
-	return err
+	f.next = f.data
+	return nil
 }
 
-// run adds up the samples of a trun.
+// run adds the samples of a trun to those of its track.
 func (m *mp4Movie) run(t *mp4Track, at, end int64) error {
 	b, err := m.bytes(at, end, 8)
 	if err != nil {
 		return err
 	}
 	t.fragmented = true
+	f := &m.fragments
 	flags, count := binary.BigEndian.Uint32(b), int64(binary.BigEndian.Uint32(b[4:]))
 	at += 8
-	for _, flag := range []uint32{trunOffset, trunFirstFlags} {
-		if flags&flag != 0 {
-			at += 4
+	if flags&trunOffset != 0 {
+		if b, err = m.bytes(at, end, 4); err != nil {
+			return err
 		}
+		f.next = f.data + int64(int32(binary.BigEndian.Uint32(b)))
+		at += 4
 	}
-	width := int64(0) // of a sample's fields, of which the duration is the first
+	if flags&trunFirstFlags != 0 {
+		at += 4
+	}
+	width, sizeAt := int64(0), int64(0) // of a sample's fields: duration, size, two others
 	for flag := uint32(trunDuration); flag&trunPerSample != 0; flag <<= 1 {
+		if flag == trunSize {
+			sizeAt = width
+		}
 		if flags&flag != 0 {
 			width += 4
 		}
@@ -100,11 +136,32 @@ func (m *mp4Movie) run(t *mp4Track, at, end int64) error {
 	if count*width > end-at {
 		return fmt.Errorf("%w: a run of %d samples", errBox, count)
 	}
-	if flags&trunDuration == 0 {
-		t.played += float64(count) * float64(m.fragments.ticks)
+	decodes := m.decodes(t)
+	if decodes {
+		t.samples.fragment(max(f.next, 0), uint32(count))
+	}
+	if flags&(trunDuration|trunSize) == 0 {
+		t.played += float64(count) * float64(f.ticks)
+		f.next += count * int64(f.size)
+		for ; decodes && count > 0 && t.samples.refused == nil; count-- {
+			t.samples.sample(int64(f.size))
+		}
 		return nil
 	}
-	return m.table(at, end, count, width, func(entry []byte) { t.played += float64(binary.BigEndian.Uint32(entry)) })
+	return m.table(at, end, count, width, func(entry []byte) {
+		ticks, size := f.ticks, f.size
+		if flags&trunDuration != 0 {
+			ticks = binary.BigEndian.Uint32(entry)
+		}
+		if flags&trunSize != 0 {
+			size = binary.BigEndian.Uint32(entry[sizeAt:])
+		}
+		t.played += float64(ticks)
+		f.next += int64(size)
+		if decodes {
+			t.samples.sample(int64(size))
+		}
+	})
 }
 
 // sampleTimes adds up stts, the samples that are in no fragment (8.6.1.2).

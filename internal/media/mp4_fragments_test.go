@@ -62,22 +62,22 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// TestMP4IsReadForwards: a step back is another request to the bucket.
+// TestMP4IsReadForwards: a step back is another request to the bucket. There is one, from the last header to the first sample.
 func TestMP4IsReadForwards(t *testing.T) {
 	content, mimeType := audioFile(t, "fragments.m4a")
-	last, reads := int64(-1), 0
+	last, reads, back := int64(-1), 0, 0
 	file := readerAt(func(p []byte, at int64) (int, error) {
 		if at <= last {
-			t.Errorf("%d is read after %d", at, last)
+			back++
 		}
 		last = at
 		reads++
 		return bytes.NewReader(content).ReadAt(p, at)
 	})
-	if _, err := ReadAudio(t.Context(), file, int64(len(content)), mimeType); !errors.Is(err, ErrUnsupported) {
+	if _, err := ReadAudio(t.Context(), file, int64(len(content)), mimeType); err != nil {
 		t.Error(err)
 	}
-	if reads > 10 {
-		t.Errorf("%d reads", reads)
+	if reads > 11 || back != 1 {
+		t.Errorf("%d reads, %d of them back", reads, back)
 	}
 }
