@@ -20,6 +20,9 @@ func TestSoundThatCannotBeDecodedHasFacts(t *testing.T) {
 			page := nth(b, "OggS", 3)
 			return page + 27 + int(b[page+26]), []byte{0xff, 0xff}
 		},
+		"aac.m4a": func(b []byte) (int, []byte) { // a frame that is no raw_data_block
+			return bytes.Index(b, []byte("mdat")) + 5000, bytes.Repeat([]byte{0x5a}, 400)
+		},
 		"cbr.mp3": func(b []byte) (int, []byte) { return nth(b, "\xff\xfb\x78", 5) + 7, []byte{0xff, 0xff} }, // more values than a granule has
 	} {
 		content, mimeType := audioFile(t, name)

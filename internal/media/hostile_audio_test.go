@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -132,6 +133,22 @@ func endlessWAV(t testing.TB) []byte {
 	return patched(wav[:data+4], data, 0xff, 0xff, 0xff, 0xff)
 }
 
+// manySamples is a file whose first track of sound has so many chunks, runs of them and samples, all in one place.
+func manySamples(m4a []byte, chunks, samples int) []byte {
+	stsd := bytes.Index(m4a, []byte("stsd")) - 4
+	entry := m4a[stsd : stsd+int(binary.BigEndian.Uint32(m4a[stsd:]))]
+	runs, sizes := words(0, uint32(chunks)), words(0, 0, uint32(samples))
+	for i := range chunks {
+		runs = append(runs, words(uint32(i+1), uint32(samples/chunks), 1)...)
+	}
+	for range samples {
+		sizes = append(sizes, 0, 0, 0, 1)
+	}
+	table := slices.Concat(entry, box("stsc", runs...), box("stsz", sizes...), box("stco", append(words(0, uint32(chunks)), make([]byte, 4*chunks)...)...))
+	mdia := slices.Concat(box("hdlr", append(words(0, 0), "soun"...)...), box("minf", box("stbl", table...)...))
+	return box("moov", box("trak", box("mdia", mdia...)...)...)
+}
+
 type hostileFile struct {
 	name, mimeType string
 	content        []byte
@@ -168,7 +185,7 @@ func hostileFiles(t testing.TB) []hostileFile {
 		deep = box("moov", deep...)
 	}
 	setup := bytes.Index(vorbisFile, []byte("\x05vorbis"))
-	stsz := bytes.Index(m4a, []byte("stsz"))
+	stsz, stsc, stco, mdat := bytes.Index(m4a, []byte("stsz")), bytes.Index(m4a, []byte("stsc")), bytes.Index(m4a, []byte("stco")), bytes.Index(m4a, []byte("mdat"))
 	trun := bytes.Index(fragments, []byte("trun"))
 	endless := append(bytes.Clone(vorbisFile[:58]), oggPage(vorbisFile, 0, 0, []byte("\x03vorbis"))...)
 	endless = append(endless, oggPage(vorbisFile, 0, 0, append([]byte("\x05vorbis\x00BCV\x01\x00\xff\xff\x00\x01"), make([]byte, 200)...))...)
@@ -202,6 +219,15 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp4 of boxes in boxes", "audio/mp4", deep, 0},
 		{"mp4 of a million boxes", "audio/mp4", box("moov", bytes.Repeat(box("free"), 1_000_000)...), 0},
 		{"mp4 with 2^32 samples", "audio/mp4", patched(m4a, stsz+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 with 2^32 samples of a byte", "audio/mp4", patched(m4a, stsz+8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 with 4 million samples of zeros", "audio/mp4", patched(m4a, stsz+8, 0, 0, 0, 1, 0, 0x40, 0, 0), 0},
+		{"mp4 of chunks of 2^32 samples", "audio/mp4", patched(m4a, stsc+16, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of no chunks", "audio/mp4", patched(m4a, stsc+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 with a chunk at 2^32", "audio/mp4", patched(m4a, stco+12, 0xff, 0xff, 0xff, 0xff), 0},
+		{"mp4 of 4 million chunks and samples", "audio/mp4", manySamples(m4a, 1<<22, 1<<22), 0},
+		{"mp4 of a million chunks and 4 million samples", "audio/mp4", manySamples(m4a, 1<<20, 1<<22), 0},
+		{"mp4 of AAC in 0x5a", "audio/mp4", patched(m4a, mdat+4, bytes.Repeat([]byte{0x5a}, 15_000)...), 0},
+		{"mp4 of AAC in 0xff", "audio/mp4", patched(m4a, mdat+4, bytes.Repeat([]byte{0xff}, 15_000)...), 0},
 		{"mp4 of a run of 2^32 samples", "audio/mp4", patched(fragments, trun+8, 0xff, 0xff, 0xff, 0xff), 0},
 		{"mp4 of a run of 2^32 samples of 2^32 ticks", "audio/mp4", patched(fragments, trun+4, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), 0},
 		{"mp4 of samples of 2^32 ticks", "audio/mp4", patched(fragments, bytes.Index(fragments, []byte("tfhd"))+12, 0xff, 0xff, 0xff, 0xff), 0},

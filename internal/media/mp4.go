@@ -74,7 +74,7 @@ func readMP4(in *source, info *AudioInfo) error {
 			duration = float64(t.duration) / float64(t.timescale)
 		}
 		info.lasts(duration, m.media)
-		if t.config != nil && t.samples.total() > 0 {
+		if t.config != nil && t.samples.count > 0 {
 			return m.decodeAAC(t, info)
 		}
 		if t.samples.refused != nil {
@@ -199,7 +199,11 @@ func (m *mp4Movie) bytes(at, end, n int64) ([]byte, error) {
 // read reads all of b, by a window: a step back to what a header holds would be another request to the bucket.
 func (m *mp4Movie) read(b []byte, at int64) error {
 	if at < m.begin || at+int64(len(b)) > m.begin+int64(len(m.window)) {
-		m.window, m.begin = make([]byte, max(0, min(m.in.size-at, max(mp4Window, int64(len(b)))))), at
+		size := int(max(0, min(m.in.size-at, max(mp4Window, int64(len(b))))))
+		if cap(m.window) < size {
+			m.window = make([]byte, size)
+		}
+		m.window, m.begin = m.window[:size], at
 		if n, err := m.in.ReadAt(m.window, at); err != nil && n < len(m.window) {
 			return err
 		}

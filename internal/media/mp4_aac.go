@@ -35,7 +35,7 @@ func (m *mp4Movie) decodeAAC(t *mp4Track, info *AudioInfo) error {
 	if t.edits > 1 {
 		return fmt.Errorf("%w: an edit list of %d parts", ErrUnsupported, t.edits)
 	}
-	begin, end := int64(0), t.samples.total()*aacFrame
+	begin, end := int64(0), t.samples.count*aacFrame
 	if !t.fragmented && t.edits == 1 && t.timescale > 0 {
 		begin = min(end, inSamples(float64(t.start)/float64(t.timescale), config.rate))
 	}

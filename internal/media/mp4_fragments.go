@@ -181,10 +181,11 @@ func (m *mp4Movie) table(at, end, count, width int64, add func(entry []byte)) er
 		return fmt.Errorf("%w: %d entries", errBox, count)
 	}
 	const atOnce = 256
+	buffer := make([]byte, min(count, atOnce)*width)
 	for ; count > 0; count -= atOnce {
 		n := min(count, atOnce)
-		b, err := m.bytes(at, end, n*width)
-		if err != nil {
+		b := buffer[:n*width]
+		if err := m.read(b, at); err != nil {
 			return err
 		}
 		for ; len(b) > 0; b = b[width:] {

@@ -5,15 +5,16 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // mp4Samples is where the samples of a track lie in the file (ISO/IEC 14496-12, 8.7). What
 // it takes is bounded: 8 MiB of sizes, 12 of chunks.
 type mp4Samples struct {
-	uniform int64    // bytes of each sample, 0 where sizes tells
-	count   int64    // of samples, where they are uniform
-	sizes   []uint16 // bytes of each; AAC has at most 768 a channel
-	offsets []uint32 // of chunks in the file
+	count   int64                    // of samples
+	uniform int64                    // bytes of each sample, 0 where sizes tells
+	sizes   []*[mp4SizesBlock]uint16 // bytes of each; AAC has at most 768 a channel
+	offsets []uint32                 // of chunks in the file
 	runs    []mp4Run
 	refused error // why they are not known
 }
@@ -25,11 +26,12 @@ const (
 	mp4MaxSamples = 1 << 22 // 24 hours of AAC at 48 kHz
 	mp4MaxChunks  = 1 << 20
 	mp4MaxSample  = math.MaxUint16 // bytes
+	mp4SizesBlock = 1 << 15        // sizes that are held together: to copy them into more room would take twice as much
 )
 
 func (s *mp4Samples) refuse(format string, args ...any) {
 	if s.refused == nil {
-		s.refused = fmt.Errorf("%w: MP4 with "+format, append([]any{ErrUnsupported}, args...)...)
+		*s = mp4Samples{refused: fmt.Errorf("%w: MP4 with "+format, append([]any{ErrUnsupported}, args...)...)}
 	}
 }
 
@@ -49,7 +51,7 @@ func (m *mp4Movie) sampleTable(s *mp4Samples, kind string, at, end int64) error 
 			s.refuse("%d runs of chunks", count)
 			return nil
 		}
-		s.runs = nil
+		s.runs = make([]mp4Run, 0, count)
 		return m.table(at, end, count, 12, func(entry []byte) {
 			s.runs = append(s.runs, mp4Run{binary.BigEndian.Uint32(entry) - 1, binary.BigEndian.Uint32(entry[4:])})
 		})
@@ -62,7 +64,7 @@ func (m *mp4Movie) sampleTable(s *mp4Samples, kind string, at, end int64) error 
 		s.refuse("%d chunks", count)
 		return nil
 	}
-	s.offsets = nil
+	s.offsets = make([]uint32, 0, count)
 	return m.table(at, end, count, width, func(entry []byte) {
 		if width == 4 {
 			s.chunk(int64(binary.BigEndian.Uint32(entry)))
@@ -93,22 +95,30 @@ func (m *mp4Movie) sampleSizes(s *mp4Samples, at, end int64) error {
 	case count*4 > end-at-12:
 		return errBox
 	}
-	s.sizes = make([]uint16, 0, count)
 	return m.table(at+12, end, count, 4, func(entry []byte) { s.sample(int64(binary.BigEndian.Uint32(entry))) })
 }
 
 func (s *mp4Samples) sample(size int64) {
 	switch {
+	case s.refused != nil:
 	case s.uniform > 0 && s.count > 0 || size > mp4MaxSample:
 		s.refuse("samples of %d bytes", size)
-	case len(s.sizes) >= mp4MaxSamples:
+	case s.count >= mp4MaxSamples:
 		s.refuse("more than %d samples", mp4MaxSamples)
 	default:
-		s.sizes = append(s.sizes, uint16(size))
+		at := s.count % mp4SizesBlock
+		if at == 0 {
+			s.sizes = append(s.sizes, new([mp4SizesBlock]uint16))
+		}
+		s.sizes[len(s.sizes)-1][at] = uint16(size)
+		s.count++
 	}
 }
 
 func (s *mp4Samples) chunk(offset int64) {
+	if s.refused != nil {
+		return
+	}
 	if offset > math.MaxUint32 || len(s.offsets) >= mp4MaxChunks {
 		s.refuse("a chunk at %d", offset)
 		return
@@ -118,17 +128,13 @@ func (s *mp4Samples) chunk(offset int64) {
 
 // fragment adds a chunk of samples that a trun has.
 func (s *mp4Samples) fragment(offset int64, samples uint32) {
+	if s.count+int64(samples) > mp4MaxSamples {
+		s.refuse("more than %d samples", mp4MaxSamples)
+	}
 	if last := len(s.runs) - 1; last < 0 || s.runs[last].samples != samples {
 		s.runs = append(s.runs, mp4Run{uint32(len(s.offsets)), samples})
 	}
 	s.chunk(offset)
-}
-
-func (s *mp4Samples) total() int64 {
-	if s.uniform > 0 {
-		return s.count
-	}
-	return int64(len(s.sizes))
 }
 
 // each reads every sample, with padding bytes of 0 behind it, and gives it to take, where it
@@ -138,11 +144,14 @@ func (s *mp4Samples) each(in *source, padding int, take func(sample []byte) erro
 	if s.refused != nil {
 		return s.refused
 	}
+	if !slices.IsSorted(s.offsets) {
+		return fmt.Errorf("%w: chunks that are not in order", ErrUnsupported)
+	}
 	if s.uniform > mp4MaxSample {
 		return fmt.Errorf("%w: samples of %d bytes", ErrUnsupported, s.uniform)
 	}
 	buffer := make([]byte, mp4MaxSample+padding)
-	total, done, run := s.total(), int64(0), 0
+	done, run := int64(0), 0
 	in.seek(0)
 	for chunk, offset := range s.offsets {
 		for run+1 < len(s.runs) && int64(s.runs[run+1].first) <= int64(chunk) {
@@ -153,13 +162,13 @@ func (s *mp4Samples) each(in *source, padding int, take func(sample []byte) erro
 		}
 		ahead := int64(offset) - in.position()
 		if ahead < 0 {
-			return fmt.Errorf("%w: chunks that are not in order", ErrUnsupported)
+			return fmt.Errorf("%w: chunks that overlap", ErrDamaged)
 		}
 		in.skip(ahead)
-		for n := s.runs[run].samples; n > 0 && done < total; n, done = n-1, done+1 {
+		for n := s.runs[run].samples; n > 0 && done < s.count; n, done = n-1, done+1 {
 			size := s.uniform
 			if size == 0 {
-				size = int64(s.sizes[done])
+				size = int64(s.sizes[done/mp4SizesBlock][done%mp4SizesBlock])
 			}
 			if _, err := io.ReadFull(in, buffer[:size]); err != nil {
 				return fmt.Errorf("%w: sample %d: %w", ErrDamaged, done, err)
@@ -170,8 +179,8 @@ func (s *mp4Samples) each(in *source, padding int, take func(sample []byte) erro
 			}
 		}
 	}
-	if done < total {
-		return fmt.Errorf("%w: %d samples in chunks, of %d", ErrDamaged, done, total)
+	if done < s.count {
+		return fmt.Errorf("%w: %d samples in chunks, of %d", ErrDamaged, done, s.count)
 	}
 	return nil
 }
