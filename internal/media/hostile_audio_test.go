@@ -232,6 +232,7 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"mp4 of a run of 2^32 samples of 2^32 ticks", "audio/mp4", patched(fragments, trun+4, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), 0},
 		{"mp4 of samples of 2^32 ticks", "audio/mp4", patched(fragments, bytes.Index(fragments, []byte("tfhd"))+12, 0xff, 0xff, 0xff, 0xff), 0},
 		{"mp4 of 100,000 fragments of no track", "audio/mp4", append(bytes.Clone(m4a), bytes.Repeat(box("moof", box("traf", box("tfhd", 0, 0, 0, 0, 0, 0, 0, 9)...)...), 100_000)...), 0},
+		{"mp4 of a million tags", "audio/mp4", box("moov", box("udta", box("meta", append(words(0), box("ilst", bytes.Repeat(box("----", []byte("iTunSMPBdata")...), 1_000_000)...)...)...)...)...), 0},
 		{"mp4 of a million defaults", "audio/mp4", box("moov", box("mvex", bytes.Repeat(box("trex", make([]byte, 24)...), 1_000_000)...)...), 0},
 		{"mp4 of a box of 2^63", "audio/mp4", append([]byte("\x00\x00\x00\x01moov\x7f\xff\xff\xff\xff\xff\xff\xff"), m4a...), 0},
 	}

@@ -42,6 +42,7 @@ type mp4Movie struct {
 	timescale int64
 	tracks    []mp4Track
 	media     int64 // bytes in mdat
+	smpb      mp4Gapless
 	boxes     int
 	fragments mp4Fragments
 	window    []byte // of the file, from begin on
@@ -70,6 +71,8 @@ func readMP4(in *source, info *AudioInfo) error {
 			duration = t.played / float64(t.timescale)
 		case t.edited > 0 && m.timescale > 0:
 			duration = float64(t.edited) / float64(m.timescale)
+		case t.edits == 0 && m.smpb.length > 0:
+			duration = float64(m.smpb.length) / float64(t.rate)
 		case t.timescale > 0:
 			duration = float64(t.duration) / float64(t.timescale)
 		}
@@ -133,12 +136,13 @@ func (m *mp4Movie) box(kind string, at, end int64, depth int) error {
 		return m.walk(at, end, depth+1)
 	case "moov", "mdia", "minf", "stbl", "edts", "mvex", "moof", "traf":
 		return m.walk(at, end, depth+1)
+	case "udta":
+		return m.tags(at, end, depth)
 	case "mvhd":
 		timescale, _, err := m.times(at, end)
 		m.timescale = timescale
 		return err
-	}
-	if kind == "trex" || kind == "tfhd" || kind == "trun" {
+	case "trex", "tfhd", "trun":
 		return m.timing(kind, at, end)
 	}
 	if len(m.tracks) == 0 {

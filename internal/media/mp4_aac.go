@@ -39,6 +39,9 @@ func (m *mp4Movie) decodeAAC(t *mp4Track, info *AudioInfo) error {
 	if !t.fragmented && t.edits == 1 && t.timescale > 0 {
 		begin = min(end, inSamples(float64(t.start)/float64(t.timescale), config.rate))
 	}
+	if !t.fragmented && t.edits == 0 && m.smpb.length > 0 {
+		begin = min(end, inSamples(float64(m.smpb.delay)/float64(t.rate), config.rate))
+	}
 	if length := inSamples(info.Duration, config.rate); length > 0 {
 		end = min(end, begin+length)
 	}

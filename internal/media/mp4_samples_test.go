@@ -134,3 +134,34 @@ func TestMP4FragmentData(t *testing.T) {
 		}
 	}
 }
+
+// TestITunSMPB: it tells as much as an edit list.
+func TestITunSMPB(t *testing.T) {
+	samples, boxes := aacSamples(t, "aac.m4a")
+	content, mimeType := audioFile(t, "aac.m4a")
+	want, err := readBytes(content, mimeType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(boxes, "edts")
+	sizes := words(0, 0, uint32(len(samples)))
+	for _, sample := range samples {
+		sizes = append(sizes, words(uint32(len(sample)))...)
+	}
+	tables := [][]byte{box("stsc", words(0, 1, 1, uint32(len(samples)), 1)...), box("stsz", sizes...), box("stco", words(0, 1, 8)...)}
+	tag := func(value string) []byte {
+		free := slices.Concat(box("mean", []byte("\x00\x00\x00\x00com.apple.iTunes")...), box("name", []byte("\x00\x00\x00\x00iTunSMPB")...), box("data", append(words(1, 0), value...)...))
+		list := box("ilst", slices.Concat(box("\xa9nam", box("data", append(words(1, 0), "x"...)...)...), box("----", free...))...)
+		return box("udta", box("meta", slices.Concat(words(0), box("hdlr", words(0, 0, 0)...), list)...)...)
+	}
+	for value, same := range map[string]bool{
+		" 00000000 00000400 00000156 000000000001AEAA 00000000 00000000": true,
+		" 00000000 00000400 00000156":                                    false,
+		" 00000000 ffffffff 00000156 000000000001AEAA 00000000 00000000": false,
+	} {
+		got, err := readBytes(slices.Concat(box("mdat", slices.Concat(samples...)...), movie(boxes, tag(value), tables...)), mimeType)
+		if err != nil || slices.Equal(got.Waveform, want.Waveform) != same || (got.Duration == want.Duration) != same {
+			t.Errorf("%q: %v s, %v", value, got.Duration, err)
+		}
+	}
+}
