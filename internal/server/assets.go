@@ -251,7 +251,7 @@ type updateAssetRequest struct {
 	IfMatch string `header:"If-Match"`
 	Body    struct {
 		OriginalName *string            `json:"originalName,omitempty" minLength:"1" maxLength:"255"`
-		Tags         Nullable[[]string] `json:"tags,omitempty" doc:"In place of those before; null takes all away."`
+		Tags         Nullable[[]string] `json:"tags,omitempty" maxItems:"50" doc:"In place of those before; null takes all away."`
 		Category     Nullable[string]   `json:"category,omitempty"`
 	}
 }

@@ -386,6 +386,7 @@ func TestUpdateAsset(t *testing.T) {
 		{`{"tags":["` + strings.Repeat("x", 65) + `"]}`, "tags"},
 		{`{"tags":["a\u0000"]}`, "tags"},
 		{`{"tags":["red, blue"]}`, "tags"},
+		{`{"tags":[` + strings.Repeat(`"a",`, 50) + `"a"]}`, "tags"}, // also where they are one: refused before they are compared
 		{`{"category":7}`, "category"},
 		{`{"category":"` + strings.Repeat("x", 65) + `"}`, "category"},
 		{`{"fileSize":1}`, "fileSize"},
