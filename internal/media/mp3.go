@@ -268,6 +268,16 @@ func skipID3(in *source) error {
 	}
 }
 
+// MP3FrameLength is the length in bytes of the frame that begins with head: MPEG audio layer III (ISO/IEC 11172-3, 2.4.1.3 and 2.4.3.1;
+// 13818-3). It is 0 if none does, or one of free format, which encoders do not write.
+func MP3FrameLength(head []byte) int {
+	if len(head) < 4 {
+		return 0
+	}
+	h, _ := parseMP3Header(head) // 0 without one
+	return h.length
+}
+
 // Bitrates of layer III by index, kbit/s: of MPEG-1, and of MPEG-2 and 2.5.
 var (
 	mp3Bitrates1 = [15]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -208,26 +205,16 @@ func TestClaimOfAnotherDatabase(t *testing.T) {
 // Services that know no conditional writes refuse the header.
 func TestClaimWithoutConditions(t *testing.T) {
 	t.Parallel()
-	target, err := url.Parse("http://" + services.SharedS3(t).Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Host = r.In.Host // which is signed
-	}}
 	for _, status := range []int{http.StatusNotImplemented, http.StatusBadRequest} {
-		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		settings := services.SharedS3(t).Bucket(t)
+		settings.Endpoint = services.Front(t, settings.Endpoint, func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Header.Get("If-None-Match") == "" {
-				pass.ServeHTTP(w, r)
-				return
+				return false
 			}
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented</Message></Error>")
-		}))
-		defer front.Close()
-		settings := services.SharedS3(t).Bucket(t)
-		settings.Endpoint = front.URL
+			return true
+		})
 		b := unclaimedBucket(t, settings)
 		if err := errors.Join(b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 			t.Error(err)

@@ -8,9 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -231,18 +228,7 @@ func TestCompose(t *testing.T) {
 func TestComposeWithoutResult(t *testing.T) {
 	t.Parallel()
 	settings := services.SharedS3(t).Bucket(t)
-	target, err := url.Parse(settings.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Amz-Copy-Source") == "" {
-			pass.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(front.Close)
-	settings.Endpoint = front.URL
+	settings.Endpoint = services.Front(t, settings.Endpoint, func(_ http.ResponseWriter, r *http.Request) bool { return r.Header.Get("X-Amz-Copy-Source") != "" })
 	b := open(t, settings)
 	if err := b.Put(t.Context(), "part", noise(1, PartSize)); err != nil {
 		t.Fatal(err)

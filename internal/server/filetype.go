@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/assetplatform/assetplatform/internal/media"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
@@ -73,7 +74,7 @@ func isM4A(h []byte) bool {
 }
 
 // isMP3 accepts an ID3v2 tag or the header of an MPEG audio layer III frame.
-func isMP3(h []byte) bool { return bytes.HasPrefix(h, []byte("ID3")) || mp3FrameLength(h) > 0 }
+func isMP3(h []byte) bool { return bytes.HasPrefix(h, []byte("ID3")) || media.MP3FrameLength(h) > 0 }
 
 // typeExtension is what the end of a name must look like to say something about the
 // type: that of "hero v1.2" does not.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+
+	"github.com/assetplatform/assetplatform/internal/media"
 )
 
 // isFourCC tells whether a chunk or box can have this name.
@@ -335,7 +337,7 @@ func walkMP3(in *pieces) error {
 			}
 			return err
 		}
-		length := mp3FrameLength(head)
+		length := int64(media.MP3FrameLength(head))
 		switch {
 		case length > 0:
 			frames++
@@ -377,32 +379,4 @@ func passID3(in *pieces) error {
 	}
 	in.padding()
 	return nil
-}
-
-// mp3FrameLength is the length in bytes of the frame that begins with head: MPEG audio
-// layer III (ISO/IEC 11172-3, 2.4.1.3 and 2.4.3.1; 13818-3). It is 0 if none does, or one
-// of free format, which encoders do not write.
-func mp3FrameLength(head []byte) int64 {
-	if len(head) < 4 || head[0] != 0xff || head[1]&0xe0 != 0xe0 || head[1]>>1&3 != 1 {
-		return 0
-	}
-	version, bitrate, rate, padding := head[1]>>3&3, head[2]>>4, head[2]>>2&3, int64(head[2]>>1&1)
-	if version == 1 || bitrate == 0 || bitrate == 15 || rate == 3 {
-		return 0
-	}
-	hertz := []int64{44100, 48000, 32000}[rate]
-	if version == 3 { // MPEG-1: 1152 samples a frame, else 576
-		return 144_000*mp3Bitrates[0][bitrate]/hertz + padding
-	}
-	hertz /= 2 // MPEG-2
-	if version == 0 {
-		hertz /= 2 // MPEG-2.5
-	}
-	return 72_000*mp3Bitrates[1][bitrate]/hertz + padding
-}
-
-// mp3Bitrates are those of MPEG-1 and of MPEG-2, kbit/s.
-var mp3Bitrates = [2][15]int64{
-	{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320},
-	{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160},
 }

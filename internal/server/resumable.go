@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
@@ -300,10 +302,6 @@ func (c *reception) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Without a project that is gone, or no longer the user's to change: had it come sooner, the asset would be in their library now.
-	if err := u.setProjectOf(ctx, c.upload); err != nil && !isRefusal(err) && !errors.Is(err, store.ErrForbidden) {
-		return err
-	}
 	u.asset.Upload = claimed
 	done, err := u.assemble(ctx, append(pieces, c.pending...), c.upload.Size, declared, c.examined)
 	c.kind = u.format.kind
@@ -368,9 +366,12 @@ func (u *upload) assemble(ctx context.Context, pieces []store.Piece, size int64,
 		return done, err
 	}
 	file.describe(&u.asset)
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	done.asset, done.duplicate, _, err = u.server.store.CommitUpload(ctx, u.asset)
+	done, err = u.commit(ctx)
+	if u.asset.ProjectID != uuid.Nil && (errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrForbidden)) {
+		// The project is gone, or not the user's to change any more. Had all come sooner, the asset would be in their library now.
+		u.asset.ProjectID = uuid.Nil
+		done, err = u.commit(ctx)
+	}
 	return done, err
 }
 

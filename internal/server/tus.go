@@ -87,7 +87,7 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request, who caller
 		err = s.foresee(described.asset.OriginalName, declared, size)
 	}
 	if err == nil {
-		err = described.setProjectOf(ctx, u)
+		err = described.checkProject(ctx)
 	}
 	if err != nil { // now, and not once all bytes are there
 		return err
@@ -298,16 +298,10 @@ func (s *Server) describedBy(up store.Upload) (u *upload, declared string, err e
 	u.asset.UserID = up.UserID
 	u.asset.OriginalName, err = checkFileName("filename", first("filename", "name"))
 	err = allOf(err, u.addTags(metadata["tags"]), u.setCategory(metadata["category"]))
-	return u, first("filetype", "type"), err
-}
-
-// setProjectOf takes the project that an upload's metadata name, if they do.
-func (u *upload) setProjectOf(ctx context.Context, up store.Upload) error {
-	metadata, err := parseTusMetadata(up.Metadata)
 	if id := metadata["projectId"]; err == nil && id != "" {
-		err = u.setProject(ctx, id)
+		err = u.setProject(id)
 	}
-	return err
+	return u, first("filetype", "type"), err
 }
 
 // checksum is what a request says that its bytes sum up to.

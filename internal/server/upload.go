@@ -146,17 +146,22 @@ func (u *upload) receive(w http.ResponseWriter, r *http.Request) (done committed
 	if !u.noted {
 		return done, invalid("file", "is required")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), commitTimeout)
-	defer cancel()
 	if u.versionOf != nil {
-		return u.commitVersion(ctx)
+		return u.commitVersion(r.Context())
 	}
 	u.asset.Idempotency.Fingerprint, u.asset.Answer = fingerprint(u.asset, uuid.Nil), keptAnswerOf
-	done.status = http.StatusCreated
-	done.asset, done.duplicate, done.answered, err = u.server.store.CommitUpload(ctx, u.asset)
-	if errors.Is(err, store.ErrNotFound) {
+	if done, err = u.commit(r.Context()); errors.Is(err, store.ErrNotFound) {
 		err = errNoProject
 	}
+	return done, err
+}
+
+// commit makes an asset of what was stored, also when the client has gone; errors are those of store.CommitUpload.
+func (u *upload) commit(ctx context.Context) (done committed, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	done.status = http.StatusCreated
+	done.asset, done.duplicate, done.answered, err = u.server.store.CommitUpload(ctx, u.asset)
 	return done, err
 }
 
@@ -211,7 +216,10 @@ func (u *upload) readForm(ctx context.Context, form *multipart.Reader) error {
 			if u.asset.ProjectID != uuid.Nil {
 				err = invalid("projectId", "is there more than once")
 			} else {
-				err = readField(part, func(text string) error { return u.setProject(ctx, text) })
+				err = readField(part, u.setProject)
+			}
+			if err == nil && u.asset.Idempotency.Key == "" { // else it may have been answered when there was another project
+				err = u.checkProject(ctx)
 			}
 		case name == "category":
 			if categories++; categories > 1 {
@@ -240,26 +248,29 @@ func (u *upload) addTags(text string) error {
 
 var errNoProject = invalid("projectId", "is no project of yours")
 
-// setProject takes a project that the user may put the asset into, before the bytes come.
-func (u *upload) setProject(ctx context.Context, text string) error {
+func (u *upload) setProject(text string) error {
 	id, err := parseID(strings.TrimSpace(text))
 	if err != nil {
 		return invalid("projectId", "is not the id of a project")
 	}
-	if u.asset.Idempotency.Key != "" { // the commit looks whether this was answered before
-		u.asset.ProjectID = id
+	u.asset.ProjectID = id
+	return nil
+}
+
+// checkProject tells before the bytes come whether the user may put the asset into the project. The commit looks again.
+func (u *upload) checkProject(ctx context.Context) error {
+	if u.asset.ProjectID == uuid.Nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	role, err := u.server.store.ProjectRole(ctx, u.userID, id)
+	role, err := u.server.store.ProjectRole(ctx, u.userID, u.asset.ProjectID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return errNoProject
 	case err == nil && role == store.AccessViewer:
 		return store.ErrForbidden
 	}
-	u.asset.ProjectID = id
 	return err
 }
 

@@ -80,6 +80,8 @@ func (u *upload) commitVersion(ctx context.Context) (done committed, err error) 
 		Idempotency: u.asset.Idempotency, Answer: keptAnswerOf,
 	}
 	n.Idempotency.Fingerprint = fingerprint(u.asset, n.AssetID)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
 	done.asset, done.duplicate, done.answered, err = u.server.store.CommitVersion(ctx, u.by, n, u.match...)
 	done.status = http.StatusCreated
 	if done.answered == nil && done.asset.Version == u.versionOf.Version {
