@@ -2,7 +2,7 @@ package server
 
 import (
 	"fmt"
-	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -128,28 +128,35 @@ func TestSearchPagesOfMany(t *testing.T) {
 	p.uploadPNG(alice.AccessToken, "one.png", png("1"))
 	p.fill(alice, 1250, "'sword ' || i")
 	p.fill(alice, 1250, "'old sword ' || i")
-	walk := func(next func(list[assetBody], int) string) map[uuid.UUID]bool {
+	walk := func(search string, next func(list[assetBody], int) string) (names []string) {
 		t.Helper()
 		seen := map[uuid.UUID]bool{}
-		for query, count := "", 0; ; {
+		for query := ""; ; {
 			var page list[assetBody]
-			p.get("/api/assets?search=sword&limit=100"+query, alice.AccessToken).want(200).decode(&page.Body)
+			p.get("/api/assets?"+search+"&limit=100"+query, alice.AccessToken).want(200).decode(&page.Body)
 			for _, a := range page.Body.Data {
 				seen[a.ID] = true
+				names = append(names, a.OriginalName)
 			}
-			if count += len(page.Body.Data); count != len(seen) {
-				t.Fatalf("%d of %d are twice there", count-len(seen), count)
+			if len(names) != len(seen) {
+				t.Fatalf("%s: %d of %d are twice there", search, len(names)-len(seen), len(names))
 			}
 			if page.Body.Pagination.NextCursor == nil {
-				return seen
+				return names
 			}
-			query = next(page, count)
+			query = next(page, len(names))
 		}
 	}
-	byOffset := walk(func(_ list[assetBody], count int) string { return fmt.Sprintf("&offset=%d", count) })
-	byCursor := walk(func(page list[assetBody], _ int) string { return "&cursor=" + *page.Body.Pagination.NextCursor })
-	if len(byOffset) != 2500 || !maps.Equal(byOffset, byCursor) {
-		t.Errorf("%d by offset, %d by cursor, want 2500", len(byOffset), len(byCursor))
+	// In the order of ranks, as many as are sorted after they were gathered, and few, whose ids are known.
+	for search, want := range map[string]int{"search=sword": 2500, "search=sword&sortBy=originalName": 2500, "search=old&sortBy=originalName": 1250, "search=old+12&sortBy=originalName": 83} {
+		byOffset := walk(search, func(_ list[assetBody], count int) string { return fmt.Sprintf("&offset=%d", count) })
+		byCursor := walk(search, func(page list[assetBody], _ int) string { return "&cursor=" + *page.Body.Pagination.NextCursor })
+		if len(byOffset) != want || !slices.Equal(byOffset, byCursor) {
+			t.Errorf("%s: %d by offset, %d by cursor, want %d in the same order", search, len(byOffset), len(byCursor), want)
+		}
+		if strings.Contains(search, "originalName") && !slices.IsSortedFunc(byOffset, func(a, b string) int { return strings.Compare(b, a) }) {
+			t.Errorf("%s: not sorted", search)
+		}
 	}
 	if got := p.names("/api/assets?search=sword&offset=2500", alice.AccessToken); len(got) != 0 {
 		t.Errorf("behind the end: %v", got)
@@ -195,9 +202,10 @@ func TestSearchToleratesTypos(t *testing.T) {
 	for i, name := range []string{"goblin_walk.png", "dragon.png", "legendary_hero.png"} {
 		p.uploadPNG(alice.AccessToken, name, png(fmt.Sprint(i)))
 	}
-	for q, want := range map[string]string{"gobln": "goblin_walk.png", "goblim": "goblin_walk.png", "drgaon": "", "dragoon": "dragon.png", "legandary_heero": "legendary_hero.png", "xyzzy": ""} {
+	for q, want := range map[string]string{"gobln": "goblin_walk.png", "goblim": "goblin_walk.png", "drgaon": "", "dragoon": "dragon.png", "legandary_heero": "legendary_hero.png", "xyzzy": "",
+		"gobln walk": "goblin_walk.png", "legendray hero": "legendary_hero.png", "legendery heroo": "legendary_hero.png", "walk goblim": "goblin_walk.png", "goblim xyzzy": "", "goblim run": "", "goblin dragon": ""} {
 		var page list[assetBody]
-		p.get("/api/assets/search?q="+q, alice.AccessToken).want(200).decode(&page.Body)
+		p.get("/api/assets/search?q="+url.QueryEscape(q), alice.AccessToken).want(200).decode(&page.Body)
 		got := ""
 		if len(page.Body.Data) > 0 {
 			got = page.Body.Data[0].OriginalName

@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/store/sqlc"
 )
@@ -65,7 +67,7 @@ func init() {
 
 // library is which assets a list is of, and how it is read.
 type library struct {
-	from   string
+	from   string // begins with assets, or with what stands for them
 	q      conditions
 	sorts  map[Sort]sortColumn[Asset]
 	itemOf func(assetRow) Asset
@@ -109,7 +111,8 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	}
 	all.q = l.q.clone()
 	words.somewhere(&all.q)
-	if total, err = s.count(ctx, all.from, all.q); err != nil {
+	total, few, err := s.countAssets(ctx, all)
+	if err != nil {
 		return nil, nil, total, err
 	}
 	switch {
@@ -118,7 +121,9 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 		total = Total{Rows: int64(len(assets)), Approximate: len(assets) > 0}
 	case p.Sort == SortRank && f.Search != "":
 		assets, next, err = s.rankedAssets(ctx, l, words, p)
-	case !total.Estimate && !all.q.usual:
+	case few != nil:
+		assets, next, err = s.readAssets(ctx, all.only(few), p)
+	case total.Rows <= gatheredRows && !all.q.usual:
 		assets, next, err = s.readAssets(ctx, all.gathered(), p)
 	default:
 		assets, next, err = s.readAssets(ctx, all, p)
@@ -126,10 +131,40 @@ func (s *Store) ListAssets(ctx context.Context, userID uuid.UUID, f AssetFilter,
 	return assets, next, total, fail("list assets", err)
 }
 
-// gathered is a library that is read as a whole and then sorted. It is for few assets, which count has found fast: they are looked for as
-// it does, for a planner that takes them for many would go through all, in the order of the sort.
+// countAssets counts what is in a library, and tells of few assets which they are: to find them once more in the order of a list, a
+// planner that takes them for many would go through all.
+func (s *Store) countAssets(ctx context.Context, l library) (total Total, few []uuid.UUID, err error) {
+	if l.q.usual {
+		total, err = s.count(ctx, l.from, l.q)
+		return total, nil, err
+	}
+	total, err = s.countBy(ctx, l.from, l.q, func(rows string) (int64, error) {
+		found, err := s.pool.Query(ctx, strings.Replace(rows, "select", "select id", 1), l.q.planned()...)
+		if err == nil {
+			few, err = pgx.CollectRows(found, pgx.RowTo[uuid.UUID])
+		}
+		return int64(len(few)), err
+	})
+	if total.Estimate {
+		few = nil
+	}
+	return total, few, err
+}
+
+// only is a library without all but these assets.
+func (l library) only(ids []uuid.UUID) library {
+	l.q = l.q.clone()
+	l.q.add("id = any(%s)", ids)
+	return l
+}
+
+// gatheredRows is up to how many rows an estimate has a list read as a whole and then sorted.
+const gatheredRows = 5000
+
+// gathered is a library that is read as a whole before it is sorted: to meet a few of its rows, one would go through thousands of others in
+// the order of the sort. The planner thinks so too, but takes a row that is in memory for one on a disk.
 func (l library) gathered() library {
-	l.from = fmt.Sprintf("(select * from %s%s limit %d) assets", l.from, l.q.where(), countedRows+1)
+	l.from = fmt.Sprintf("(select * from %s%s offset 0) assets", l.from, l.q.where())
 	l.q = conditions{args: l.q.args}
 	return l
 }
@@ -149,7 +184,7 @@ func (s *Store) library(ctx context.Context, userID uuid.UUID, f AssetFilter) (l
 	if err != nil {
 		return l, nil, err
 	}
-	l.from, l.sorts = "project_assets join assets on id = asset_id", projectAssetSorts
+	l.from, l.sorts = "assets join project_assets on id = asset_id", projectAssetSorts
 	l.itemOf = func(row assetRow) Asset {
 		if row.UserID == userID {
 			return assetOf(row, AccessOwner)

@@ -189,10 +189,37 @@ func (s search) indexed(q *conditions, words []string, fields ...byte) {
 	})
 }
 
-// somewhere adds that all words are in the name or in tags.
+// mostLookups is how many looks into the index a condition takes at most that more than one word shares.
+const mostLookups = 16
+
+// somewhere adds that all words are in the name or in tags. The index is asked for them together, in each way to put them into the two
+// fields, as long as those are few: it is fast to find what has two things that many have, and slow to tell all who have one.
 func (s search) somewhere(q *conditions) {
 	for _, word := range s.words {
 		q.add(holds, word)
+	}
+	if len(s.owners) == 0 {
+		return
+	}
+	words := slices.SortedStableFunc(slices.Values(s.words), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	together := 0
+	for together < len(words) && len(s.owners)<<(together+1) <= mostLookups {
+		together++
+	}
+	if together > 0 {
+		q.nest("(%s)", " or ", func(any *conditions) {
+			for _, owner := range s.owners {
+				for fields := range 1 << together {
+					var all []int32
+					for i, word := range words[:together] {
+						all = append(all, wordGrams(owner, []byte{inName, inTags}[fields>>i&1], word)...)
+					}
+					any.add("grams @> %s", all)
+				}
+			}
+		})
+	}
+	for _, word := range words[together:] {
 		s.indexed(q, []string{word}, inName, inTags)
 	}
 }
@@ -278,25 +305,33 @@ func (s *Store) rankedAssets(ctx context.Context, l library, words search, p Pag
 }
 
 const (
-	likeCandidates = 200 // assets that are compared letter by letter, for each way in which one can be like a search
+	mostCandidates = 200 // assets that are compared letter by letter, for each way in which one can be like a search
 	likeLength     = 4   // characters that a search has at least which is compared so
 	likeTime       = 100 // milliseconds after which nothing was found
 )
 
-// likePieces are, for a search that finds nothing, the ways in which a name can be like it: the pieces of the search that such a name
-// holds as they are. With one mistake, one of two is without any; with two mistakes, two of four.
-func likePieces(letters []rune) (mistakes int, ways [][]string) {
+// mostMistakes is how many mistakes a name may have that is like a word.
+func mostMistakes(word []rune) int {
+	if len(word) < 2*likeLength {
+		return 1
+	}
+	return 2
+}
+
+// likePieces are the ways in which a name can be like a word that is nowhere: the pieces of the word that such a name holds as they are.
+// With one mistake, one of two is without any; with two mistakes, two of four.
+func likePieces(word []rune) (ways [][]string) {
 	cut := func(n int) (pieces []string) {
 		for i := range n {
-			pieces = append(pieces, string(letters[i*len(letters)/n:(i+1)*len(letters)/n]))
+			pieces = append(pieces, string(word[i*len(word)/n:(i+1)*len(word)/n]))
 		}
 		return pieces
 	}
-	if len(letters) < 2*likeLength {
+	if mostMistakes(word) == 1 {
 		for _, piece := range cut(2) {
 			ways = append(ways, []string{piece})
 		}
-		return 1, ways
+		return ways
 	}
 	pieces := cut(4)
 	for i, a := range pieces {
@@ -304,48 +339,65 @@ func likePieces(letters []rune) (mistakes int, ways [][]string) {
 			ways = append(ways, []string{a, b})
 		}
 	}
-	return 2, ways
+	return ways
 }
 
-// likeAssets is what is like a search that finds nothing: names that hold it with a letter or two wrong, missing or too many.
+// misspelt are the words of a search that nothing in the library holds, the longest first, and the others.
+func (s *Store) misspelt(ctx context.Context, l library, words search) (wrong, right []string, err error) {
+	if len(words.words) == 1 { // and it finds nothing
+		return words.words, nil, nil
+	}
+	known, args := []string{}, l.q.args
+	for _, word := range words.words {
+		q := conditions{parts: slices.Clone(l.q.parts), args: args}
+		search{words: []string{word}, owners: words.owners}.somewhere(&q)
+		args = q.args
+		known = append(known, "exists (select from "+l.from+q.where()+")")
+	}
+	found, err := readBounded[struct{ Known []bool }](ctx, s, "select array["+strings.Join(known, ", ")+"]", conditions{args: args})
+	if err != nil || len(found) == 0 {
+		return nil, nil, err
+	}
+	for i, word := range words.words {
+		if found[0].Known[i] {
+			right = append(right, word)
+		} else {
+			wrong = append(wrong, word)
+		}
+	}
+	slices.SortStableFunc(wrong, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return wrong, right, nil
+}
+
+// likeAssets is what is like a search that finds nothing: assets that hold those of its words that something in the library holds, and
+// whose names hold each other word with a letter or two wrong, missing or too many.
 func (s *Store) likeAssets(ctx context.Context, l library, words search, limit int) ([]Asset, error) {
-	letters := []rune(words.phrase)
-	if len(letters) < likeLength || len(letters) > maxLetters || len(words.owners) == 0 {
+	if len(words.words) == 0 || len(words.owners) == 0 {
 		return nil, nil
 	}
-	mistakes, ways := likePieces(letters)
-	type candidate struct {
-		ID        uuid.UUID
-		Name      string
-		CreatedAt time.Time
-		distance  int
-	}
-	var selections []string
-	args := l.q.args
-	for _, pieces := range ways {
-		q := conditions{parts: slices.Clone(l.q.parts), args: args}
-		words.indexed(&q, pieces, inName)
-		args = q.args
-		// In no order: to sort takes longer than to find. And a limit for each, so that what is rare is not lost among what is not.
-		selections = append(selections, fmt.Sprintf("(select id, %s as name, created_at from %s%s limit %d)", firstText, l.from, q.where(), likeCandidates))
-	}
-	candidates, err := readBounded[candidate](ctx, s, strings.Join(selections, " union all "), conditions{args: args})
-	if err != nil {
+	texts, right, err := s.misspelt(ctx, l, words)
+	if err != nil || len(texts) == 0 {
 		return nil, err
 	}
-	known := map[uuid.UUID]bool{}
-	candidates = slices.DeleteFunc(candidates, func(c candidate) bool {
-		seen := known[c.ID]
-		known[c.ID] = true
-		return seen
-	})
+	wrong := make([][]rune, len(texts))
+	for i, text := range texts {
+		wrong[i] = []rune(text)
+		if len(wrong[i]) < likeLength || len(wrong[i]) > maxLetters {
+			return nil, nil
+		}
+	}
+	search{words: right, owners: words.owners}.somewhere(&l.q)
+	candidates, err := s.likeCandidates(ctx, l, words, wrong[0])
+	if err != nil || len(candidates) == 0 {
+		return nil, err
+	}
 	for i := range candidates {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		candidates[i].distance = distance(letters, []rune(candidates[i].Name), mistakes)
+		candidates[i].compare(wrong)
 	}
-	candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return c.distance > mistakes })
+	candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return !c.like })
 	slices.SortFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.distance, b.distance), b.CreatedAt.Compare(a.CreatedAt), bytes.Compare(b.ID[:], a.ID[:]))
 	})
@@ -357,18 +409,59 @@ func (s *Store) likeAssets(ctx context.Context, l library, words search, limit i
 	for i, c := range candidates {
 		ids[i], places[c.ID] = c.ID, i
 	}
-	l.q = l.q.clone()
-	l.q.add("id = any(%s)", ids)
-	assets, _, err := s.readAssets(ctx, l, Page{Sort: SortCreatedAt, Limit: limit})
+	assets, _, err := s.readAssets(ctx, l.only(ids), Page{Sort: SortCreatedAt, Limit: limit})
 	slices.SortFunc(assets, func(a, b Asset) int { return cmp.Compare(places[a.ID], places[b.ID]) })
 	return assets, err
 }
 
-// readBounded runs a selection by the inverted index alone, and for likeTime at most: then it finds nothing. The planner would rather go
-// through the table where it takes two pieces that are often together, or never, for independent.
+// candidate is an asset whose name may be like a search.
+type candidate struct {
+	ID        uuid.UUID
+	Name      string
+	CreatedAt time.Time
+
+	like     bool
+	distance int // letters, of all words
+}
+
+// compare tells whether the name holds each word with no more mistakes than a word of its length may have.
+func (c *candidate) compare(words [][]rune) {
+	c.like = true
+	for _, word := range words {
+		d := distance(word, []rune(c.Name), mostMistakes(word))
+		c.like = c.like && d <= mostMistakes(word)
+		c.distance += d
+	}
+}
+
+// likeCandidates are assets whose names hold pieces of a word.
+func (s *Store) likeCandidates(ctx context.Context, l library, words search, word []rune) ([]candidate, error) {
+	var selections []string
+	args := l.q.args
+	for _, pieces := range likePieces(word) {
+		held := conditions{args: args}
+		words.indexed(&held, pieces, inName)
+		args = held.args
+		// What the index finds, and then what of it is in the library: the planner takes two pieces that are often together, or never, for
+		// independent, and would rather go through the library. In no order: to sort takes longer than to find. And a limit for each, so
+		// that what is rare is not lost among what is not.
+		selections = append(selections, fmt.Sprintf("(select id, %s as name, created_at from (select * from assets%s offset 0) %s%s limit %d)",
+			firstText, held.where(), l.from, l.q.where(), mostCandidates))
+	}
+	candidates, err := readBounded[candidate](ctx, s, strings.Join(selections, " union all "), conditions{args: args})
+	known := map[uuid.UUID]bool{}
+	candidates = slices.DeleteFunc(candidates, func(c candidate) bool {
+		seen := known[c.ID]
+		known[c.ID] = true
+		return seen
+	})
+	return candidates, err
+}
+
+// readBounded runs a selection by the indexes alone, and for likeTime at most: then it finds nothing.
 func readBounded[Row any](ctx context.Context, s *Store, selection string, q conditions) (found []Row, err error) {
 	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("set local enable_seqscan = off; set local enable_indexscan = off; set local statement_timeout = %d", likeTime)); err != nil {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("set local enable_seqscan = off; set local statement_timeout = %d", likeTime)); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, selection, q.planned()...)

@@ -26,7 +26,15 @@ const keptTotal = 5 * time.Second
 
 // count counts the rows of a table, or of a join, that meet the conditions; of more than countedRows it asks the planner.
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
-	rows := fmt.Sprintf("select from %s%s", table, q.where())
+	return s.countBy(ctx, table, q, func(rows string) (n int64, err error) {
+		err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s) counted", rows), q.planned()...).Scan(&n)
+		return n, err
+	})
+}
+
+// countBy is count with another way to count up to countedRows+1 of the rows, which it is given as a selection.
+func (s *Store) countBy(ctx context.Context, table string, q conditions, few func(rows string) (int64, error)) (Total, error) {
+	rows := fmt.Sprintf(" from %s%s", table, q.where())
 	keep := func(t Total, _ time.Duration) time.Duration {
 		if t.Estimate {
 			return keptTotal
@@ -37,26 +45,28 @@ func (s *Store) count(ctx context.Context, table string, q conditions) (Total, e
 	if err != nil {
 		return Total{}, err
 	}
-	return s.totals.get(rows+string(values), keep, func() (Total, error) { return s.countNow(ctx, rows, q) })
+	return s.totals.get(rows+string(values), keep, func() (total Total, err error) {
+		total.Rows, err = few(fmt.Sprintf("select%s limit %d", rows, countedRows+1))
+		if err == nil && total.Rows > countedRows {
+			total.Estimate = true
+			total.Rows, err = s.estimate(ctx, "select"+rows, q)
+		}
+		return total, fail("count", err)
+	})
 }
 
-func (s *Store) countNow(ctx context.Context, rows string, q conditions) (total Total, err error) {
-	err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s limit %d) counted", rows, countedRows+1), q.planned()...).Scan(&total.Rows)
-	if err != nil || total.Rows <= countedRows {
-		return total, fail("count", err)
-	}
-	total.Estimate = true
+// estimate is how many rows the planner takes a selection for, and more than countedRows.
+func (s *Store) estimate(ctx context.Context, selection string, q conditions) (int64, error) {
 	q.usual = false // the estimate is of these values
 	var plan []struct {
 		Plan struct {
 			Rows float64 `json:"Plan Rows"`
 		}
 	}
-	if err := s.pool.QueryRow(ctx, "explain (format json) "+rows, q.planned()...).Scan(&plan); err != nil {
-		return total, fail("estimate", err)
+	if err := s.pool.QueryRow(ctx, "explain (format json) "+selection, q.planned()...).Scan(&plan); err != nil {
+		return 0, err
 	}
-	total.Rows = max(total.Rows, int64(plan[0].Plan.Rows))
-	return total, nil
+	return max(countedRows+1, int64(plan[0].Plan.Rows)), nil
 }
 
 // conditions are the parts of a where clause whose set differs from call to call, which
