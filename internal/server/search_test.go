@@ -202,8 +202,10 @@ func TestSearchToleratesTypos(t *testing.T) {
 	for i, name := range []string{"goblin_walk.png", "dragon.png", "legendary_hero.png"} {
 		p.uploadPNG(alice.AccessToken, name, png(fmt.Sprint(i)))
 	}
-	for q, want := range map[string]string{"gobln": "goblin_walk.png", "goblim": "goblin_walk.png", "drgaon": "", "dragoon": "dragon.png", "legandary_heero": "legendary_hero.png", "xyzzy": "",
-		"gobln walk": "goblin_walk.png", "legendray hero": "legendary_hero.png", "legendery heroo": "legendary_hero.png", "walk goblim": "goblin_walk.png", "goblim xyzzy": "", "goblim run": "", "goblin dragon": ""} {
+	for q, want := range map[string]string{
+		"gobln": "goblin_walk.png", "goblim": "goblin_walk.png", "drgaon": "", "dragoon": "dragon.png", "legandary_heero": "legendary_hero.png", "xyzzy": "",
+		"gobln walk": "goblin_walk.png", "legendray hero": "legendary_hero.png", "legendery heroo": "legendary_hero.png", "walk goblim": "goblin_walk.png", "goblim xyzzy": "", "goblim run": "", "goblin dragon": "",
+	} {
 		var page list[assetBody]
 		p.get("/api/assets/search?q="+url.QueryEscape(q), alice.AccessToken).want(200).decode(&page.Body)
 		got := ""
