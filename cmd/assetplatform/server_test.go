@@ -305,7 +305,7 @@ func TestLoginBurstMemory(t *testing.T) {
 		all.Wait()
 	})
 	t.Logf("100 logins at once cost %.1f MB", float64(grown)/(1<<20))
-	if grown > 150<<20 {
+	if grown > 100<<20 {
 		t.Errorf("100 logins at once cost %d MB", grown>>20)
 	}
 }
