@@ -290,7 +290,9 @@ func TestDatabaseRestartsUnderLoad(t *testing.T) {
 		pg.Start(t)
 	}
 	time.Sleep(time.Second)
+	mu.Lock()
 	before := len(wanted)
+	mu.Unlock()
 	server.await("/api/ready", http.StatusOK)
 	time.Sleep(2 * time.Second)
 	close(stop)

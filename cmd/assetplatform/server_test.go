@@ -61,7 +61,7 @@ type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	url  string
-	out  bytes.Buffer
+	out  services.Log
 	done chan struct{} // closed when it has ended
 }
 
@@ -97,6 +97,7 @@ func startServer(t *testing.T, env ...string) *process {
 	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // most have ended
+		<-p.done
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", &p.out)
 		}
