@@ -27,6 +27,6 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newOperatorCommand(), newServerCommand(), newMigrateCommand(), newUserCommand(), newPlanCommand())
+	root.AddCommand(newOperatorCommand(), newServerCommand(), newMigrateCommand(), newUserCommand(), newPlanCommand(), newBackupCommand())
 	return root
 }

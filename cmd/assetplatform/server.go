@@ -40,16 +40,20 @@ func newServerCommand() *cobra.Command {
 
 // serverHelp tells of every variable that the server reads.
 func serverHelp() string {
-	var text strings.Builder
-	text.WriteString(`Serve the asset API and work off its jobs, until SIGTERM: then requests that are under way are finished. All settings
+	return `Serve the asset API and work off its jobs, until SIGTERM: then requests that are under way are finished. All settings
 come from environment variables; what is missing or wrong is told at the start, all at once. The API describes itself
 at /api/docs and /api/openapi.json; metrics are on a port of their own.
 
 The first administrator: assetplatform user set-role EMAIL admin, with the same environment.
 
 Variables:
-`)
-	for _, v := range config.ServerVars {
+` + describe(config.ServerVars)
+}
+
+// describe tells of variables.
+func describe(variables []config.Var) string {
+	var text strings.Builder
+	for _, v := range variables {
 		state := "default " + v.Default
 		switch {
 		case v.Required:

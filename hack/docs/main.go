@@ -34,6 +34,7 @@ hand in a cluster. They matter when a subcommand runs elsewhere. Variables marke
 `)
 	table("assetplatform "+config.CommandServer, config.ServerVars)
 	table("assetplatform "+config.CommandMigrate, config.MigrateVars)
+	table("assetplatform "+config.CommandBackup, config.BackupVars)
 	fmt.Printf("## Ports and paths\n\n| what | where |\n|---|---|\n")
 	fmt.Printf("| API | port %d |\n| metrics | port %d, `%s` |\n| liveness | `%s` |\n| readiness | `%s` |\n",
 		config.ServerPort, config.MetricsPort, config.PathMetrics, config.PathHealth, config.PathReady)

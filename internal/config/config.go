@@ -25,6 +25,7 @@ const (
 	CommandMigrate  = "migrate"
 	CommandPlan     = "plan"
 	CommandUser     = "user"
+	CommandBackup   = "backup"
 )
 
 // Ports and paths on which server pods answer.
@@ -92,6 +93,29 @@ var (
 	RateLimitUpload       = Var{Name: "RATE_LIMIT_UPLOAD", Default: "1000", Doc: "Uploads per user in an hour; 0 switches the limit off."}
 )
 
+// The variables of `assetplatform backup`, which also reads those of the database and of the bucket. They describe the destination: the
+// bucket where backups are kept.
+var (
+	BackupBucket           = Var{Name: "BACKUP_BUCKET_NAME", Required: true, Doc: "Bucket where backups are kept; not the one that holds the assets. It must exist."}
+	BackupPrefix           = Var{Name: "BACKUP_PREFIX", Doc: "Prefix of every key there, such as studio/; empty: none."}
+	BackupRegion           = Var{Name: "BACKUP_REGION", Default: "us-east-1", Doc: "Region of that bucket."}
+	BackupEndpoint         = Var{Name: "BACKUP_ENDPOINT", Doc: "URL of its S3-compatible service; empty: AWS."}
+	BackupCA               = Var{Name: "BACKUP_CA", Secret: true, Doc: "PEM certificates of authorities that may have signed the certificate of BACKUP_ENDPOINT, beside the system's."}
+	BackupAccessKey        = Var{Name: "BACKUP_ACCESS_KEY", Secret: true, Doc: "Access key id of who writes and reads backups; empty together with BACKUP_SECRET_KEY: the AWS SDK's own chain."}
+	BackupSecretKey        = Var{Name: "BACKUP_SECRET_KEY", Secret: true, Doc: "Secret access key."}
+	BackupRemoverAccessKey = Var{Name: "BACKUP_REMOVER_ACCESS_KEY", Secret: true, Doc: "Access key id of who removes them; empty together with BACKUP_REMOVER_SECRET_KEY: who writes them."}
+	BackupRemoverSecretKey = Var{Name: "BACKUP_REMOVER_SECRET_KEY", Secret: true, Doc: "Secret access key."}
+
+	BackupRecipients = Var{Name: "BACKUP_RECIPIENTS", Doc: "Comma list of age recipients (age1…) who may decrypt the backups; empty: they are not encrypted."}
+	BackupIdentity   = Var{Name: "BACKUP_IDENTITY", Secret: true, Doc: "age identity (AGE-SECRET-KEY-1…) with which restore and drill decrypt."}
+	BackupSigningKey = Var{Name: "BACKUP_SIGNING_KEY", Secret: true, Doc: "Ed25519 private key (PEM, PKCS #8) that signs the manifests; empty: they are not signed."}
+	BackupVerifyKey  = Var{Name: "BACKUP_VERIFY_KEY", Doc: "Ed25519 public key (PEM) that must have signed a manifest that is read; empty: that of BACKUP_SIGNING_KEY."}
+
+	BackupRetentionAll     = Var{Name: "BACKUP_RETENTION_ALL", Default: "48h", Doc: "How long every set stays; a Go duration."}
+	BackupRetentionDaily   = Var{Name: "BACKUP_RETENTION_DAILY", Default: "30", Doc: "For how many days one set of each day stays."}
+	BackupRetentionMinimum = Var{Name: "BACKUP_RETENTION_MINIMUM", Default: "7", Doc: "How many verified sets stay, whatever their age."}
+)
+
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
 var ServerVars = []Var{
 	Port, MetricsPortVar, TLSPortVar, TLSCertFile, TLSKeyFile, LogLevel, DrainDelay, AllowedOrigins, TrustedProxies,
@@ -103,6 +127,13 @@ var ServerVars = []Var{
 
 // MigrateVars are the variables that `assetplatform migrate` reads.
 var MigrateVars = []Var{LogLevel, DatabaseURL, DatabaseDirectURL}
+
+// BackupVars are the variables that `assetplatform backup` reads, in the order of the documentation.
+var BackupVars = []Var{
+	LogLevel, DatabaseURL, DatabaseDirectURL, S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
+	BackupBucket, BackupPrefix, BackupRegion, BackupEndpoint, BackupCA, BackupAccessKey, BackupSecretKey, BackupRemoverAccessKey, BackupRemoverSecretKey,
+	BackupRecipients, BackupIdentity, BackupSigningKey, BackupVerifyKey, BackupRetentionAll, BackupRetentionDaily, BackupRetentionMinimum,
+}
 
 // Bucket says where asset bytes live and with which credentials.
 type Bucket struct {
@@ -162,10 +193,7 @@ func LoadServer(getenv func(string) string) (Server, error) {
 		RedisURL:         l.url(RedisURL, "redis", "rediss"),
 		JWTSecret:        l.text(JWTSecret),
 		JWTVerifySecrets: l.keys(JWTVerifySecrets),
-		Bucket: Bucket{
-			Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
-			Endpoint: l.url(S3Endpoint, "http", "https"), CA: l.certificates(S3CA), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
-		},
+		Bucket:           l.bucket(),
 		MaxFileSizeImage: l.fileSize(MaxFileSizeImage),
 		MaxFileSizeAudio: l.fileSize(MaxFileSizeAudio),
 		TrashRetention:   l.duration(TrashRetention),
@@ -175,25 +203,32 @@ func LoadServer(getenv func(string) string) (Server, error) {
 			Register: l.count(RateLimitRegister), General: l.count(RateLimitGeneral), Upload: l.count(RateLimitUpload),
 		},
 	}
-	if (s.Bucket.AccessKey == "") != (s.Bucket.SecretKey == "") {
-		l.fail(S3AccessKey, "set both or neither of %s and %s", S3AccessKey.Name, S3SecretKey.Name)
-	}
-	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
-		l.fail(TLSCertFile, "set both or neither of %s and %s", TLSCertFile.Name, TLSKeyFile.Name)
-	}
+	l.both(TLSCertFile, TLSKeyFile)
 	return s, errors.Join(l.errs...)
 }
 
 // LoadMigrate reads the settings of `assetplatform migrate`, like LoadServer.
 func LoadMigrate(getenv func(string) string) (Migrate, error) {
 	l := loader{getenv: getenv}
-	m := Migrate{LogLevel: l.level(LogLevel)}
-	if direct := l.url(DatabaseDirectURL, "postgres", "postgresql"); direct != "" {
-		m.DatabaseURL = direct
-	} else {
-		m.DatabaseURL = l.url(DatabaseURL, "postgres", "postgresql")
-	}
+	m := Migrate{LogLevel: l.level(LogLevel), DatabaseURL: l.directDatabase()}
 	return m, errors.Join(l.errs...)
+}
+
+// directDatabase is the URL of who must reach the database past a transaction pooler.
+func (l *loader) directDatabase() string {
+	if direct := l.url(DatabaseDirectURL, "postgres", "postgresql"); direct != "" {
+		return direct
+	}
+	return l.url(DatabaseURL, "postgres", "postgresql")
+}
+
+func (l *loader) bucket() Bucket {
+	b := Bucket{
+		Name: l.text(S3Bucket), Prefix: l.text(S3Prefix), Region: l.text(S3Region),
+		Endpoint: l.url(S3Endpoint, "http", "https"), CA: l.certificates(S3CA), AccessKey: l.text(S3AccessKey), SecretKey: l.text(S3SecretKey),
+	}
+	l.both(S3AccessKey, S3SecretKey)
+	return b
 }
 
 // loader parses variables and collects what is wrong with them.

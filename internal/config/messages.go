@@ -14,6 +14,9 @@ const TerminationPath = "/dev/termination-log"
 // (kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure).
 const terminationLimit = 4096
 
+// TerminationResult is how long the Result of a Termination may be at most, bytes.
+const TerminationResult = terminationLimit / 2
+
 // Code says why a short-lived pod ended; the operator turns it into a condition's reason.
 type Code string
 
@@ -29,6 +32,15 @@ const (
 	CodeSchemaTooNew        Code = "SCHEMA_TOO_NEW"        // the database is ahead of what this image can serve
 	CodeMigrationFailed     Code = "MIGRATION_FAILED"      // a statement failed for any other reason
 	CodeMigrationInProgress Code = "MIGRATION_IN_PROGRESS" // another migration held the lock beyond the deadline
+
+	CodePgDumpMissing          Code = "PG_DUMP_MISSING"         // the image has no client programs of PostgreSQL
+	CodePgDumpTooOld           Code = "PG_DUMP_TOO_OLD"         // they are older than the server
+	CodeDestinationUnavailable Code = "DESTINATION_UNAVAILABLE" // the backups' bucket does not answer, or refuses
+	CodeSourceEmptied          Code = "SOURCE_EMPTIED"          // the database has nothing, and had something at the last backup
+	CodeSourceDamaged          Code = "SOURCE_DAMAGED"          // the bucket lacks bytes to which rows refer
+	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says
+	CodeTargetNotEmpty         Code = "TARGET_NOT_EMPTY"        // a restore would overwrite something, and was not told to
+	CodeBackupFailed           Code = "BACKUP_FAILED"           // any other reason
 )
 
 // Termination is the message that a short-lived pod (migrate, later backup and

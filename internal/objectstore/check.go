@@ -37,20 +37,25 @@ func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
 // platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
+	return b.answers(ctx)
+}
+
+// answers is Check.
+func (s *service) answers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
-	_, err = b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name}, once)
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.name}, once)
 	if err == nil {
 		return nil
 	}
 	if slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, statusOf(err)) {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
-		_, err = b.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.name, MaxKeys: aws.Int32(1)}, once)
+		_, err = s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.name, MaxKeys: aws.Int32(1)}, once)
 		if err == nil {
 			return nil
 		}
 	}
-	return b.explain(err)
+	return s.explain(err)
 }
 
 // The rights on objects that the platform needs, by their names in policies.
@@ -60,8 +65,8 @@ const (
 	rightGet    = "s3:GetObject"
 )
 
-func (b *Bucket) lacks(right string) error {
-	return refused("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", b.name, b.address, right)
+func (s *service) lacks(right string) error {
+	return refused("the credentials for bucket %s at %s lack the right %s: grant it on the bucket's objects", s.name, s.address, right)
 }
 
 // probe is the object on which proveRights tries the rights. No key of a caller is like it.
@@ -126,26 +131,26 @@ func codeOf(err error) string {
 }
 
 // explain says in words why a request failed.
-func (b *Bucket) explain(err error) error {
+func (s *service) explain(err error) error {
 	status := statusOf(err)
 	if status == 0 {
-		return b.explainSilence(err)
+		return s.explainSilence(err)
 	}
 	code := codeOf(err)
 	switch {
 	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "XAdminUserNotFound": // the last is versitygw's
-		return refused("%s refuses the credentials for bucket %s (%s): correct S3_ACCESS_KEY and S3_SECRET_KEY", b.address, b.name, code)
+		return refused("%s refuses the credentials for bucket %s (%s): correct %sACCESS_KEY and %[4]sSECRET_KEY", s.address, s.name, code, s.variables)
 	case status == http.StatusNotFound:
-		return refused("bucket %s does not exist at %s: create it, or correct S3_BUCKET_NAME", b.name, b.address)
+		return refused("bucket %s does not exist at %s: create it, or correct %sBUCKET_NAME", s.name, s.address, s.variables)
 	case status == http.StatusForbidden:
-		return refused("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct S3_ACCESS_KEY and S3_SECRET_KEY", b.name, b.address)
+		return refused("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct %sACCESS_KEY and %[3]sSECRET_KEY", s.name, s.address, s.variables)
 	case status == http.StatusMovedPermanently, code == "AuthorizationHeaderMalformed": // AWS: signed for another region
-		return refused("bucket %s is not in the region of %s: correct S3_REGION or S3_ENDPOINT", b.name, b.address)
+		return refused("bucket %s is not in the region of %s: correct %sREGION or %[3]sENDPOINT", s.name, s.address, s.variables)
 	}
-	return fmt.Errorf("%s answered %d %s for bucket %s: check that it is an S3 service in good health", b.address, status, code, b.name)
+	return fmt.Errorf("%s answered %d %s for bucket %s: check that it is an S3 service in good health", s.address, status, code, s.name)
 }
 
-func (b *Bucket) explainSilence(err error) error {
+func (s *service) explainSilence(err error) error {
 	var (
 		unknown *net.DNSError
 		network net.Error
@@ -154,20 +159,20 @@ func (b *Bucket) explainSilence(err error) error {
 	)
 	switch {
 	case errors.As(err, &signer):
-		return fmt.Errorf("the certificate of %s, where bucket %s should be, is signed by an unknown authority: set S3_CA to its certificate", b.address, b.name)
+		return fmt.Errorf("the certificate of %s, where bucket %s should be, is signed by an unknown authority: set %sCA to its certificate", s.address, s.name, s.variables)
 	case errors.As(err, &host):
-		return fmt.Errorf("the certificate of %s, where bucket %s should be, is for another host: correct S3_ENDPOINT", b.address, b.name)
+		return fmt.Errorf("the certificate of %s, where bucket %s should be, is for another host: correct %sENDPOINT", s.address, s.name, s.variables)
 	case strings.Contains(err.Error(), "get credentials"):
-		return fmt.Errorf("there are no credentials for bucket %s at %s: set S3_ACCESS_KEY and S3_SECRET_KEY, or give the pod's service account a role", b.name, b.address)
+		return fmt.Errorf("there are no credentials for bucket %s at %s: set %sACCESS_KEY and %[3]sSECRET_KEY, or give the pod's service account a role", s.name, s.address, s.variables)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("the host of %s, where bucket %s should be, is unknown: correct S3_ENDPOINT, or create its DNS record or Service", b.address, b.name)
+		return fmt.Errorf("the host of %s, where bucket %s should be, is unknown: correct %sENDPOINT, or create its DNS record or Service", s.address, s.name, s.variables)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%s, where bucket %s should be, refuses connections: start the service, or correct S3_ENDPOINT", b.address, b.name)
+		return fmt.Errorf("%s, where bucket %s should be, refuses connections: start the service, or correct %sENDPOINT", s.address, s.name, s.variables)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return fmt.Errorf("%s, where bucket %s should be, did not answer in time: check that it runs and that network policies let this pod reach it", b.address, b.name)
+		return fmt.Errorf("%s, where bucket %s should be, did not answer in time: check that it runs and that network policies let this pod reach it", s.address, s.name)
 	}
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next // the innermost says it without the request's details
 	}
-	return fmt.Errorf("%s, where bucket %s should be, cannot be reached (%w): correct S3_ENDPOINT", b.address, b.name, err)
+	return fmt.Errorf("%s, where bucket %s should be, cannot be reached (%w): correct %sENDPOINT", s.address, s.name, err, s.variables)
 }

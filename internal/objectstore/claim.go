@@ -62,6 +62,18 @@ func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) (err error) {
 	return b.proveRights(ctx)
 }
 
+// HandOver marks a bucket that is one platform's as another's, which takes its place. It is one of nobody's as well.
+func (b *Bucket) HandOver(ctx context.Context, from, to uuid.UUID) error {
+	owner, err := b.readOwner(ctx)
+	if err == nil && owner == from.String() {
+		err = b.writeOwner(ctx, to, nil)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return b.explain(err)
+	}
+	return b.Claim(ctx, to)
+}
+
 // mark reads whose the bytes are, and where nobody's, makes them the platform's.
 func (b *Bucket) mark(ctx context.Context, platform uuid.UUID) error {
 	right := rightGet

@@ -26,7 +26,8 @@ func (b *Bucket) Compose(ctx context.Context, key string, sources []string, crc 
 	if !b.Claimed() {
 		return b.notOurs()
 	}
-	err = b.multipart(ctx, key, crcText(crc), func(uploadID string) ([]types.CompletedPart, error) {
+	known := func(in *s3.CompleteMultipartUploadInput) { in.ChecksumCRC32 = crcText(crc) } // which the service verifies
+	err = b.multipart(ctx, key, known, func(uploadID string) ([]types.CompletedPart, error) {
 		parts := make([]types.CompletedPart, len(sources))
 		all, ctx := errgroup.WithContext(ctx)
 		all.SetLimit(copies)
@@ -49,7 +50,7 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int3
 	defer cancel()
 	out, err := b.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 		Bucket: &b.name, Key: b.key(key), UploadId: &uploadID, PartNumber: &number,
-		CopySource: aws.String(strings.ReplaceAll((&url.URL{Path: b.name + "/" + *b.key(source)}).EscapedPath(), "+", "%2B")), // which is a blank there
+		CopySource: b.source(source),
 	}, b.patient)
 	switch {
 	case statusOf(err) == http.StatusNotImplemented || statusOf(err) == http.StatusMethodNotAllowed:
@@ -60,4 +61,9 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int3
 		return types.CompletedPart{}, fmt.Errorf("copy %s: %w", source, errors.ErrUnsupported)
 	}
 	return types.CompletedPart{PartNumber: &number, ETag: out.CopyPartResult.ETag, ChecksumCRC32: out.CopyPartResult.ChecksumCRC32}, nil
+}
+
+// source is how requests to copy name an object.
+func (s *service) source(key string) *string {
+	return aws.String(strings.ReplaceAll((&url.URL{Path: s.name + "/" + *s.key(key)}).EscapedPath(), "+", "%2B")) // which is a blank there
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -111,66 +110,6 @@ func (b *Bucket) putParts(ctx context.Context, key string, buffer []byte, body i
 		}
 		return parts, nil
 	})
-}
-
-// multipart makes an object of the parts that put stores. The service verifies the whole object's CRC32, if it is known.
-func (b *Bucket) multipart(ctx context.Context, key string, crc *string, put func(uploadID string) ([]types.CompletedPart, error)) (err error) {
-	call, cancel := context.WithTimeout(ctx, smallCall)
-	defer cancel()
-	upload, err := b.client.CreateMultipartUpload(call, &s3.CreateMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key),
-		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject, // Get can verify no other type
-	})
-	if err != nil {
-		return fmt.Errorf("begin upload of %s: %w", key, translate(err))
-	}
-	defer func() {
-		if err != nil { // even if ctx has ended
-			cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupCall)
-			defer cancel()
-			err = errors.Join(err, b.abort(cleanup, key, *upload.UploadId))
-		}
-	}()
-	parts, err := put(*upload.UploadId)
-	if err != nil {
-		return err
-	}
-	complete, cancel := context.WithTimeout(ctx, completeCall)
-	defer cancel()
-	_, err = b.client.CompleteMultipartUpload(complete, &s3.CompleteMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key), UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject, ChecksumCRC32: crc,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-	}, b.patient)
-	if err != nil {
-		return fmt.Errorf("complete upload of %s: %w", key, translate(err))
-	}
-	return nil
-}
-
-func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int32, part []byte) (types.CompletedPart, error) {
-	ctx, cancel := context.WithTimeout(ctx, partCall)
-	defer cancel()
-	out, err := b.client.UploadPart(ctx, &s3.UploadPartInput{
-		Bucket: &b.name, Key: b.key(key), UploadId: &uploadID, PartNumber: &number,
-		Body: bytes.NewReader(part), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
-	})
-	if err != nil {
-		return types.CompletedPart{}, fmt.Errorf("put part %d of %s: %w", number, key, translate(err))
-	}
-	return types.CompletedPart{PartNumber: &number, ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32}, nil
-}
-
-func (b *Bucket) abort(ctx context.Context, key, uploadID string) error {
-	ctx, cancel := context.WithTimeout(ctx, smallCall)
-	defer cancel()
-	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(key), UploadId: aws.String(uploadID),
-	})
-	var gone *types.NoSuchUpload
-	if err != nil && !errors.As(err, &gone) {
-		return fmt.Errorf("abort upload of %s: %w", key, translate(err))
-	}
-	return nil
 }
 
 // fill reads until buffer is full or r has ended. Unlike io.ReadFull it passes every

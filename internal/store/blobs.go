@@ -49,7 +49,7 @@ func (s *Store) DiscardObject(ctx context.Context, userID uuid.UUID, key string,
 }
 
 // CollectObject does the same for one object whose time has come, with a key after the
-// given one. It returns its key, or "" if there is none left.
+// given one, unless a backup is being made. It returns its key, or "" if there is none left.
 func (s *Store) CollectObject(ctx context.Context, after string, remove RemoveFunc) (key string, err error) {
 	intent, err := s.queries.CondemnDueIntent(ctx, after)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -94,7 +94,7 @@ func (s *Store) keepBlob(ctx context.Context, q *sqlc.Queries, tx pgx.Tx, blob s
 }
 
 // releaseBlob counts one reference less. With the last one the blob goes, and its
-// object's key, which is returned, is condemned.
+// object's key, which is returned, is condemned; while a backup is made, the object is left to the collector.
 func releaseBlob(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, sha []byte) (orphan string, err error) {
 	refs, err := q.ReleaseBlob(ctx, sqlc.ReleaseBlobParams{UserID: userID, Sha256: sha})
 	if err != nil || refs > 0 {
@@ -104,7 +104,11 @@ func releaseBlob(ctx context.Context, q *sqlc.Queries, userID uuid.UUID, sha []b
 	if err != nil {
 		return "", err
 	}
-	return orphan, q.CreateCondemnedIntent(ctx, sqlc.CreateCondemnedIntentParams{ObjectKey: orphan, UserID: userID})
+	condemned, err := q.CreateOrphanIntent(ctx, sqlc.CreateOrphanIntentParams{ObjectKey: orphan, UserID: userID})
+	if err != nil || !condemned {
+		return "", err
+	}
+	return orphan, nil
 }
 
 // newObjectKey returns a key that says nothing about its content. The first two digits

@@ -143,6 +143,47 @@ where b.refs is distinct from a.n`)
 	}
 }
 
+// While a backup is made no object goes to which a row has referred since.
+func TestHoldObjects(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	alice := newUser(t, s, "alice")
+	a, key := upload(t, s, alice.ID, "a.png", "bytes")
+	old, err := s.BeginUpload(t.Context(), alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s, "update object_intents set delete_after = now() - interval '1 hour'")
+	release, err := s.HoldObjects(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	collects := func(want string) {
+		t.Helper()
+		if key, err := s.CollectObject(t.Context(), "", func(context.Context, string) error { return nil }); err != nil || key != want {
+			t.Errorf("collected %q, want %q; %v", key, want, err)
+		}
+	}
+	collects("")
+	if orphan, err := s.PurgeAsset(t.Context(), alice.ID, a.ID); err != nil || orphan != "" {
+		t.Errorf("condemned: %q, %v", orphan, err)
+	}
+	release()
+	collects(old)
+	collects("") // the set is read back, and may be made again
+	exec(t, s, "update object_intents set delete_after = delete_after - interval '1 day'")
+	collects(key)
+	// A lease that nobody renews ends by itself.
+	if _, err := s.HoldObjects(t.Context(), "dies"); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s, "update backup_leases set renewed_at = now() - interval '16 minutes'")
+	b, key := upload(t, s, alice.ID, "b.png", "bytes")
+	if orphan, err := s.PurgeAsset(t.Context(), alice.ID, b.ID); err != nil || orphan != key {
+		t.Errorf("condemned: %q, want %q; %v", orphan, key, err)
+	}
+}
+
 // A commit whose answer was lost may have succeeded: the upload's clean-up must not take its bytes.
 func TestDiscardAfterCommitDoesNothing(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,7 @@ const markerTable = "assetplatform_schema"
 // imageSchema is what this image's migrations make of a database. The last migration
 // writes the same two numbers into the marker table. A new version of River that
 // brings migrations of its own needs a new number here, too.
-var imageSchema = config.SchemaRange{Schema: 10, CompatibleFrom: 1}
+var imageSchema = config.SchemaRange{Schema: 11, CompatibleFrom: 1}
 
 // migrationLock is the key of the session-level advisory lock that one migration of a database holds.
 const migrationLock = 0x61737365747301

@@ -15,6 +15,7 @@ update object_intents set delete_after = '-infinity'
 where object_key = (
     select due.object_key from object_intents due
     where due.delete_after <= now() and due.object_key > sqlc.arg(after)
+        and not exists (select from backup_leases where renewed_at > now() - interval '15 minutes')
     order by due.object_key limit 1
     for update skip locked)
 returning object_key, user_id;
@@ -22,8 +23,13 @@ returning object_key, user_id;
 -- name: DeleteIntent :exec
 delete from object_intents where object_key = $1 and user_id = $2;
 
--- name: CreateCondemnedIntent :exec
-insert into object_intents (object_key, user_id, delete_after) values ($1, $2, '-infinity');
+-- name: CreateOrphanIntent :one
+-- Condemned, and the answer says so, unless a backup may need the object: then the collector takes it a day later.
+insert into object_intents (object_key, user_id, delete_after)
+values ($1, $2, case
+    when exists (select from backup_leases where renewed_at > now() - interval '15 minutes') then now() + interval '1 day'
+    else '-infinity' end)
+returning delete_after = '-infinity' as condemned;
 
 -- name: KeepBlob :one
 -- One more reference to these bytes. The key in the answer is that of the copy to

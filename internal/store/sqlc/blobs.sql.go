@@ -33,6 +33,7 @@ update object_intents set delete_after = '-infinity'
 where object_key = (
     select due.object_key from object_intents due
     where due.delete_after <= now() and due.object_key > $1
+        and not exists (select from backup_leases where renewed_at > now() - interval '15 minutes')
     order by due.object_key limit 1
     for update skip locked)
 returning object_key, user_id
@@ -68,20 +69,6 @@ func (q *Queries) CondemnIntent(ctx context.Context, arg CondemnIntentParams) (i
 	return result.RowsAffected(), nil
 }
 
-const createCondemnedIntent = `-- name: CreateCondemnedIntent :exec
-insert into object_intents (object_key, user_id, delete_after) values ($1, $2, '-infinity')
-`
-
-type CreateCondemnedIntentParams struct {
-	ObjectKey string
-	UserID    uuid.UUID
-}
-
-func (q *Queries) CreateCondemnedIntent(ctx context.Context, arg CreateCondemnedIntentParams) error {
-	_, err := q.db.Exec(ctx, createCondemnedIntent, arg.ObjectKey, arg.UserID)
-	return err
-}
-
 const createIntent = `-- name: CreateIntent :exec
 insert into object_intents (object_key, user_id, delete_after)
 values ($1, $2, now() + $3::interval)
@@ -96,6 +83,27 @@ type CreateIntentParams struct {
 func (q *Queries) CreateIntent(ctx context.Context, arg CreateIntentParams) error {
 	_, err := q.db.Exec(ctx, createIntent, arg.ObjectKey, arg.UserID, arg.Lifetime)
 	return err
+}
+
+const createOrphanIntent = `-- name: CreateOrphanIntent :one
+insert into object_intents (object_key, user_id, delete_after)
+values ($1, $2, case
+    when exists (select from backup_leases where renewed_at > now() - interval '15 minutes') then now() + interval '1 day'
+    else '-infinity' end)
+returning delete_after = '-infinity' as condemned
+`
+
+type CreateOrphanIntentParams struct {
+	ObjectKey string
+	UserID    uuid.UUID
+}
+
+// Condemned, and the answer says so, unless a backup may need the object: then the collector takes it a day later.
+func (q *Queries) CreateOrphanIntent(ctx context.Context, arg CreateOrphanIntentParams) (bool, error) {
+	row := q.db.QueryRow(ctx, createOrphanIntent, arg.ObjectKey, arg.UserID)
+	var condemned bool
+	err := row.Scan(&condemned)
+	return condemned, err
 }
 
 const deleteBlob = `-- name: DeleteBlob :one

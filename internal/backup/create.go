@@ -1,0 +1,307 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"filippo.io/age"
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// CreateOptions say of what to make a set, and how.
+type CreateOptions struct {
+	DatabaseURL string // past a transaction pooler
+	Bucket      *objectstore.Bucket
+	Destination Destination
+
+	Namespace, Name string // of the AssetPlatform object; empty: there is none
+	PlatformObject  []byte // it, as YAML; empty: none goes with the set
+
+	Recipients []age.Recipient    // may decrypt the set; empty: it is not encrypted
+	SigningKey ed25519.PrivateKey // nil: it is not signed
+	// AllowShrunken makes a set of a database that is empty although the newest set's was not.
+	AllowShrunken bool
+
+	Workers int // blobs that are copied at a time
+	Tool    string
+	Log     *slog.Logger
+	Report  func(Progress)
+
+	programs programs
+	step     func(name string) // tests end the process in it
+}
+
+// Progress is how far the work is.
+type Progress struct {
+	Step  string `json:"step"`
+	Done  int64  `json:"done"`
+	Total int64  `json:"total,omitempty"` // 0: not known
+	Unit  string `json:"unit"`
+}
+
+// creation is one run of Create.
+type creation struct {
+	CreateOptions
+	m        Manifest
+	previous *Set
+	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
+	// cleaning up.
+	blobs  *os.File
+	copied atomic.Int64 // contents
+	// replaced are blobs that were known to be damaged, with the reports of that.
+	replaced map[string][]string
+}
+
+// Create makes a set and verifies it. Whatever happens to it, a set that has a manifest is whole, and what is in the destination stays. An
+// error may be a *store.Problem, which says what to do.
+func Create(ctx context.Context, o CreateOptions) (Set, error) {
+	c := &creation{CreateOptions: o}
+	if c.step == nil {
+		c.step = func(string) {}
+	}
+	if c.Report == nil {
+		c.Report = func(Progress) {}
+	}
+	now := time.Now().UTC()
+	c.m = Manifest{
+		Version: manifestVersion, ID: ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), Tool: o.Tool,
+		Platform: Platform{Namespace: o.Namespace, Name: o.Name}, Encrypted: len(o.Recipients) > 0,
+	}
+	if err := c.prepare(ctx, now); err != nil {
+		return Set{}, err
+	}
+	release, err := c.holdObjects(ctx)
+	if err != nil {
+		return Set{}, err
+	}
+	defer release()
+	if err := c.takeDatabase(ctx); err != nil {
+		return Set{}, err
+	}
+	defer c.forget()
+	if err := c.plausible(); err != nil {
+		return Set{}, err
+	}
+	if err := c.copyBlobs(ctx); err != nil {
+		return Set{}, err
+	}
+	if err := c.putPlatform(ctx); err != nil {
+		return Set{}, err
+	}
+	if err := c.putManifest(ctx); err != nil {
+		return Set{}, err
+	}
+	c.step("verify")
+	set, err := c.Destination.Verify(ctx, c.m.ID, VerifyOptions{Report: c.Report, Tool: c.Tool, trusted: true})
+	c.step("done")
+	return set, err
+}
+
+// started is what the file started.json holds.
+type started struct {
+	Time time.Time `json:"time"`
+	Host string    `json:"host"`
+	Tool string    `json:"tool"`
+}
+
+// prepare looks for the newest set, and leaves a note that another one is being made.
+func (c *creation) prepare(ctx context.Context, now time.Time) error {
+	c.step("prepare")
+	archive := c.Destination.Archive
+	if err := archive.Check(ctx); err != nil {
+		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
+	}
+	host, _ := os.Hostname()
+	note := started{now, host, c.Tool}
+	err := c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
+	if errors.Is(err, errors.ErrUnsupported) { // as it knows now
+		c.Log.Warn("the destination's service does not know If-None-Match: a second backup with the same id would not be kept from writing")
+		err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.Destination.awaitSweep(ctx); err != nil {
+		return err
+	}
+	l, err := c.Destination.List(ctx)
+	if newest, ok := l.Newest(); ok {
+		c.previous, c.m.Previous = &newest, newest.ID
+	}
+	return err
+}
+
+// holdObjects keeps the collector from objects to which only the snapshot refers.
+func (c *creation) holdObjects(ctx context.Context) (release func(), err error) {
+	db, err := store.Open(c.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	end, err := db.HoldObjects(ctx, "backup "+c.m.ID)
+	if err != nil {
+		problem := db.Diagnose(err)
+		db.Close()
+		return nil, problem
+	}
+	return func() {
+		end()
+		db.Close()
+	}, nil
+}
+
+// takeDatabase dumps the database, and lists what the rows of the same moment refer to.
+func (c *creation) takeDatabase(ctx context.Context) error {
+	c.step("database")
+	snapshot, err := store.OpenSnapshot(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	c.m.SnapshotTime, c.m.Platform.ID = snapshot.Time.UTC(), snapshot.PlatformID
+	c.m.Database = Database{SchemaRange: snapshot.Schema, LSN: snapshot.LSN, Server: snapshot.Server, Bytes: snapshot.DatabaseBytes, LeftOut: store.Undumped()}
+	if c.m.Database.PgDump, err = c.programs.pgDumpFor(ctx, snapshot); err != nil {
+		return err
+	}
+	if c.m.Database.Rows, err = snapshot.Rows(ctx); err != nil {
+		return err
+	}
+	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {
+		return err
+	}
+	if err := os.Remove(c.blobs.Name()); err != nil { // it goes with the process
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return c.putDump(ctx, snapshot) })
+	both.Go(func() error { return c.listBlobs(ctx, snapshot) })
+	return both.Wait()
+}
+
+func (c *creation) putDump(ctx context.Context, snapshot *store.Snapshot) error {
+	d, err := c.programs.startDump(ctx, c.DatabaseURL, snapshot.Name, slices.Sorted(maps.Keys(c.m.Database.Rows)))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	counted := &counting{from: d, report: func(n int64) { c.Report(Progress{Step: "database", Done: n, Unit: "bytes"}) }}
+	return c.putFile(ctx, dumpFile, counted)
+}
+
+// putFile puts a file of the set, encrypted where the set is.
+func (c *creation) putFile(ctx context.Context, name string, body io.Reader) (err error) {
+	if c.m.Encrypted {
+		name += encryptedEnd
+		if body, err = age.EncryptReader(body, c.Recipients...); err != nil {
+			return fmt.Errorf("encrypt: %w", err)
+		}
+	}
+	sum, err := c.Destination.Archive.Put(ctx, setKey(c.m.ID, name), body)
+	if err != nil {
+		return err
+	}
+	c.m.Files = append(c.m.Files, fileOf(name, sum))
+	return nil
+}
+
+// listBlobs notes what rows refer to.
+func (c *creation) listBlobs(ctx context.Context, snapshot *store.Snapshot) error {
+	w := newInventoryWriter(c.blobs)
+	for b, err := range snapshot.Blobs(ctx) {
+		if err != nil {
+			return err
+		}
+		sum := objectstore.Sum{Size: b.Size, SHA256: b.SHA256}
+		if err := w.write(content{sum, sum, []string{b.ObjectKey}}); err != nil {
+			return err
+		}
+		c.m.Blobs.Objects++
+	}
+	if err := w.close(); err != nil {
+		return err
+	}
+	if want := c.m.Database.Rows["blobs"]; c.m.Blobs.Objects != want {
+		return fmt.Errorf("the database has %d blobs and lists %d", want, c.m.Blobs.Objects)
+	}
+	return nil
+}
+
+func (c *creation) forget() {
+	if c.blobs != nil {
+		_ = c.blobs.Close() // it has no name any more
+	}
+}
+
+// plausible refuses a database that lost everything since the newest set: somebody may have put an empty one in its place.
+func (c *creation) plausible() error {
+	if c.previous == nil || c.AllowShrunken {
+		return nil
+	}
+	for _, table := range []string{"users", "assets"} {
+		if was := c.previous.Database.Rows[table]; was > 0 && c.m.Database.Rows[table] == 0 {
+			return &store.Problem{
+				Code:    config.CodeSourceEmptied,
+				Message: fmt.Sprintf("the table %s is empty, and had %d rows in set %s", table, was, c.previous.ID),
+				Remedy:  "restore that set, or, if this is meant, make one set with --allow-shrunken",
+			}
+		}
+	}
+	return nil
+}
+
+func (c *creation) putPlatform(ctx context.Context) error {
+	if len(c.PlatformObject) == 0 {
+		return nil
+	}
+	return c.putFile(ctx, platformFile, bytes.NewReader(c.PlatformObject))
+}
+
+// putManifest makes a set of what is there.
+func (c *creation) putManifest(ctx context.Context) error {
+	c.step("manifest")
+	c.m.FinishedTime = time.Now().UTC()
+	slices.SortFunc(c.m.Files, func(a, b File) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	text, err := json.MarshalIndent(c.m, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if c.SigningKey != nil {
+		signature := base64.StdEncoding.EncodeToString(ed25519.Sign(c.SigningKey, text)) + "\n"
+		if _, err := c.Destination.Archive.Put(ctx, setKey(c.m.ID, signatureFile), bytes.NewReader([]byte(signature))); err != nil {
+			return err
+		}
+	}
+	_, err = c.Destination.Archive.Put(ctx, setKey(c.m.ID, manifestFile), bytes.NewReader(text))
+	return err
+}
+
+// counting tells how much was read.
+type counting struct {
+	from   io.Reader
+	n      int64
+	report func(int64)
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += int64(n)
+	c.report(c.n)
+	return n, err
+}

@@ -1,0 +1,532 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// problem fails the test unless an error has this code, and says what to do.
+func problem(t *testing.T, err error, code config.Code) {
+	t.Helper()
+	var p *store.Problem
+	if !errors.As(err, &p) || p.Code != code || p.Remedy == "" {
+		t.Errorf("%v, want %s and a remedy", err, code)
+	}
+}
+
+// sets is how many sets and unfinished ones a destination has.
+func sets(t *testing.T, d Destination) (finished, unfinished int) {
+	t.Helper()
+	l, err := d.List(context.Background())
+	if err != nil || len(l.Bad) > 0 {
+		t.Fatalf("%v, %v", l.Bad, err)
+	}
+	return len(l.Sets), len(l.Unfinished)
+}
+
+// The bucket lost everything, or the database: what was kept stays, and can be brought back.
+func TestF01SourceLost(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(20)
+	_, d := archive(t)
+	first := p.backUp(d)
+	client := services.SharedS3(t).Client()
+	for _, key := range services.SharedS3(t).Keys(t, p.settings.Name) {
+		if _, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &p.settings.Name, Key: &key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := p.backUp(d) // needs nothing of the bucket
+	if second.Blobs.Count != first.Blobs.Count || second.Blobs.Copied != 0 {
+		t.Errorf("%+v", second.Blobs)
+	}
+	if _, err := d.Prune(t.Context(), PruneOptions{Retention: Retention{Minimum: 1}, Log: discard, delay: -1}); err != nil {
+		t.Fatal(err)
+	}
+	p.exec("truncate users cascade")
+	_, err := Create(t.Context(), p.options(d))
+	problem(t, err, config.CodeSourceEmptied)
+	q, done := restored(t, d)
+	if rows, wrong := q.check(); len(wrong) > 0 || rows == 0 || done.Set != second.ID {
+		t.Errorf("%+v: %d rows, %v", done, rows, wrong)
+	}
+}
+
+// A dump that is not whole makes no set, whatever pg_dump says of it.
+func TestF02DumpDies(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(5)
+	for name, script := range map[string]string{
+		"dies half-way":      `"$real" "$@" | head -c 20000; exit 1`,
+		"cut off, and lies":  `"$real" "$@" | head -c 20000`,
+		"empty, and lies":    `exit 0`,
+		"another schema":     `"$real" "$@" --exclude-table=assets`,
+		"without some rows":  `"$real" "$@" --exclude-table-data=users`,
+		"no dump":            `echo this is no dump`,
+		"of an old version":  `echo "pg_dump (PostgreSQL) 9.6.24"`,
+		"there is no such":   ``,
+		"says what is wrong": `echo "pg_dump: error: out of cheese" >&2; exit 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, d := archive(t)
+			o := p.options(d)
+			o.programs = fakePgDump(t, script)
+			_, err := Create(t.Context(), o)
+			switch name {
+			case "of an old version":
+				problem(t, err, config.CodePgDumpTooOld)
+			case "there is no such":
+				problem(t, err, config.CodePgDumpMissing)
+			case "says what is wrong":
+				if err == nil || !strings.Contains(err.Error(), "out of cheese") {
+					t.Error(err)
+				}
+			}
+			if finished, _ := sets(t, d); err == nil || finished != 0 {
+				t.Errorf("%v, and %d sets", err, finished)
+			}
+		})
+	}
+}
+
+// fakePgDump is a directory of PostgreSQL's programs with another pg_dump, which tells the real one's version unless it is all that it does.
+func fakePgDump(t *testing.T, script string) programs {
+	t.Helper()
+	const real = "/usr/lib/postgresql/15/bin/"
+	dir := t.TempDir()
+	for _, name := range []string{"pg_restore", "psql"} {
+		if err := os.Symlink(real+name, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if script != "" {
+		version := `if [ "$1" = --version ]; then exec "$real" --version; fi` + "\n"
+		if strings.Contains(script, "9.6") {
+			version = ""
+		}
+		if err := os.WriteFile(filepath.Join(dir, "pg_dump"), []byte("#!/bin/sh\nreal="+real+"pg_dump\n"+version+script+"\n"), 0o755); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+	}
+	return programs(dir)
+}
+
+// behind is the destination behind a proxy, which sees each request.
+func behind(t *testing.T, settings config.Bucket, see func(http.ResponseWriter, *http.Request) bool) Destination {
+	t.Helper()
+	settings.Endpoint = services.Front(t, settings.Endpoint, see)
+	return destination(t, settings)
+}
+
+// A part that does not arrive leaves no set, and the next run makes one.
+func TestF04PartNeverArrives(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"database.dump", "inventory.jsonl.gz", "manifest.json", "blobs/sha256"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			p.fill(5)
+			settings, d := archive(t)
+			faulty := behind(t, settings, func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPut && strings.Contains(r.URL.Path, part) {
+					http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
+					return true
+				}
+				return false
+			})
+			if _, err := Create(t.Context(), p.options(faulty)); err == nil {
+				t.Error("no error")
+			}
+			if finished, unfinished := sets(t, d); finished != 0 || unfinished != 1 {
+				t.Errorf("%d sets, %d unfinished", finished, unfinished)
+			}
+			p.backUp(d)
+		})
+	}
+}
+
+// Bytes to which rows refer and that the bucket does not have are told, and such a set does not count as verified.
+func TestF04SourceLacksBytes(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(5)
+	a, b := p.upload(p.users[0], []byte(strings.Repeat("lost", 100))), p.upload(p.users[0], []byte(strings.Repeat("rotten", 100)))
+	key, err := p.store.ObjectKey(t.Context(), a)
+	if err == nil {
+		err = p.bucket.Delete(t.Context(), key)
+	}
+	if err == nil {
+		key, err = p.store.ObjectKey(t.Context(), b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	services.SharedS3(t).Damage(t, p.settings.Name, key)
+	_, d := archive(t)
+	set, err := Create(t.Context(), p.options(d))
+	if err != nil || len(set.Blobs.Missing) != 2 || set.Verified() {
+		t.Errorf("%+v, %v", set.Blobs, err)
+	}
+	if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
+		t.Errorf("restored without being asked for: %v", err)
+	}
+	q, done := restored(t, d, func(o *RestoreOptions) { o.Set = set.ID })
+	if _, wrong := q.check(); len(wrong) != 2 || len(done.Missing) != 2 {
+		t.Errorf("%+v: %v", done, wrong)
+	}
+}
+
+// Failed attempts count for nothing, and nothing goes while they go on.
+func TestF05Retention(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	var all []Set
+	for hours := 24 * 60; hours > 0; hours -= 6 {
+		s := Set{Manifest: Manifest{ID: fmt.Sprint(hours)}, written: now.Add(-time.Duration(hours) * time.Hour), VerifiedTime: now}
+		if hours < 24*40 && hours%12 == 0 {
+			s.VerifiedTime = time.Time{}
+		}
+		all = append(all, s)
+	}
+	guide := Retention{All: 48 * time.Hour, Daily: 30, Minimum: 3}
+	kept := guide.keep(all, now)
+	days, young := map[string]int{}, 0
+	for _, s := range all {
+		switch age := now.Sub(s.written); {
+		case age < guide.All:
+			young++
+			if !kept[s.ID] {
+				t.Errorf("a set of %s is gone", age)
+			}
+		case kept[s.ID]:
+			days[s.written.Format(time.DateOnly)]++
+			if !s.Verified() || age > 30*24*time.Hour {
+				t.Errorf("a set of %s stays, verified: %v", age, s.Verified())
+			}
+		}
+	}
+	if len(kept)-young != len(days) || len(days) < 28 {
+		t.Errorf("%d days, %d sets", len(days), len(kept)-young)
+	}
+	for name, r := range map[string]Retention{"nothing": {}, "minimum": {Minimum: 7}} {
+		kept := r.keep(all, now.Add(10*365*24*time.Hour))
+		verified := 0
+		for _, s := range all {
+			if kept[s.ID] && s.Verified() {
+				verified++
+			}
+		}
+		if verified != max(r.Minimum, 1) || len(kept) != verified {
+			t.Errorf("%s: %d stay, %d of them verified", name, len(kept), verified)
+		}
+	}
+}
+
+func TestF05NothingGoesWhileBackupsFail(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	_, d := archive(t)
+	prune := PruneOptions{Retention: Retention{Minimum: 1}, Log: discard, delay: -1}
+	p.backUp(d)
+	p.backUp(d)
+	failing := p.options(d)
+	failing.programs = fakePgDump(t, "exit 1")
+	if _, err := Create(t.Context(), failing); err == nil {
+		t.Fatal("no error")
+	}
+	pruned, err := d.Prune(t.Context(), prune)
+	if err != nil || len(pruned.Removed) > 0 || pruned.Held == "" {
+		t.Errorf("%+v, %v", pruned, err)
+	}
+	last := p.backUp(d)
+	pruned, err = d.Prune(t.Context(), prune)
+	if err != nil || len(pruned.Removed) != 2 || pruned.Kept != 1 || pruned.Held != "" {
+		t.Errorf("%+v, %v", pruned, err)
+	}
+	if l, err := d.List(t.Context()); err != nil || len(l.Sets) != 1 || l.Sets[0].ID != last.ID || len(l.Unfinished) != 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// Other bytes of the same size are other bytes.
+func TestF06SameSize(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	one, two := bytes.Repeat([]byte{1}, 1000), bytes.Repeat([]byte{2}, 1000)
+	_, d := archive(t)
+	p.upload(p.users[0], one)
+	p.backUp(d)
+	p.upload(p.users[0], two)
+	if set := p.backUp(d); set.Blobs.Copied != 1 {
+		t.Errorf("%+v", set.Blobs)
+	}
+	q, _ := restored(t, d)
+	if rows, wrong := q.check(); rows != 2 || len(wrong) > 0 {
+		t.Errorf("%d rows, %v", rows, wrong)
+	}
+}
+
+// What rots in the destination is found by reading it, and the next set brings it anew; sets that need it are whole again.
+func TestF07BitRot(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(10)
+	settings, d := archive(t)
+	set := p.backUp(d)
+	blob := blobOf(t, settings, 500)
+	services.SharedS3(t).Damage(t, settings.Name, blob)
+	found, err := d.Verify(t.Context(), set.ID, VerifyOptions{})
+	if !errors.Is(err, ErrDamaged) || !slices.Equal(found.Damage, []string{blob}) {
+		t.Errorf("%v, %v", found.Damage, err)
+	}
+	if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
+		t.Errorf("a damaged set is chosen: %v", err)
+	}
+	if next := p.backUp(d); next.Blobs.Copied != 1 {
+		t.Errorf("%+v", next.Blobs)
+	}
+	if again, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil || !again.Verified() {
+		t.Errorf("%v, %v", again.Damage, err)
+	}
+}
+
+// blobOf is the key of a blob of at least so many bytes.
+func blobOf(t *testing.T, settings config.Bucket, least int64) string {
+	t.Helper()
+	for o, err := range destination(t, settings).Archive.List(t.Context(), blobsFolder, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Size >= least {
+			return o.Key
+		}
+	}
+	t.Fatal("no blob")
+	return ""
+}
+
+// What the newest set had and the destination has no more, or only a part of, is brought anew.
+func TestF09DamagedBase(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(10)
+	settings, d := archive(t)
+	first := p.backUp(d)
+	blob := blobOf(t, settings, 500)
+	for name, spoil := range map[string]func() error{
+		"gone":     func() error { return d.Archive.Delete(t.Context(), blob) },
+		"cut off":  func() error { _, err := d.Archive.Replace(t.Context(), blob, strings.NewReader("half")); return err },
+		"no files": func() error { return d.Archive.Delete(t.Context(), setKey(first.ID, dumpFile)) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		set := p.backUp(d)
+		if want := map[string]int64{"no files": 0}; set.Blobs.Copied != 1-want[name] && name != "no files" {
+			t.Errorf("%s: %+v", name, set.Blobs)
+		}
+		if _, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A restore changes neither what it reads nor, until all is there, what it writes to.
+func TestF10RestoreDestroysNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(5)
+	settings, d := archive(t)
+	set := p.backUp(d)
+	keys := services.SharedS3(t).Keys(t, settings.Name)
+	q := newPlatform(t)
+	q.fill(3)
+	overwrite := RestoreOptions{Destination: d, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Overwrite: "studio", Log: discard}
+	_, kept := archive(t)
+	overwrite.Safety = func(ctx context.Context) (Set, error) { return Create(ctx, q.options(kept)) }
+
+	// The dump is cut off on its way.
+	var cut atomic.Bool
+	cut.Store(true)
+	overwrite.Destination = behind(t, settings, func(w http.ResponseWriter, r *http.Request) bool {
+		if cut.Load() && strings.HasSuffix(r.URL.Path, dumpFile) && r.Method == http.MethodGet {
+			w.Header().Set("Content-Length", "1000000")
+			_, _ = w.Write([]byte("PGDMP"))
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	if _, err := Restore(t.Context(), overwrite); err == nil {
+		t.Fatal("no error")
+	}
+	var assets int
+	if q.scan(&assets, "select count(*) from assets"); assets != 4 {
+		t.Errorf("%d assets are left of 4", assets)
+	}
+	cut.Store(false)
+	overwrite.Overwrite = "another"
+	_, err := Restore(t.Context(), overwrite)
+	problem(t, err, config.CodeTargetNotEmpty)
+	overwrite.Overwrite = "studio"
+	done, err := Restore(t.Context(), overwrite)
+	if err != nil || done.Set != set.ID || done.SafetySet == "" {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if rows, wrong := q.check(); len(wrong) > 0 || int64(rows) != set.Blobs.Objects {
+		t.Errorf("%d rows, %v", rows, wrong)
+	}
+	if now := services.SharedS3(t).Keys(t, settings.Name); !slices.Equal(now, keys) {
+		t.Errorf("the destination has %d keys, and had %d", len(now), len(keys))
+	}
+	var left int
+	if q.scan(&left, "select count(*) from object_intents where delete_after > now() + interval '6 days'"); left == 0 {
+		t.Error("nobody will collect the bytes that were overwritten")
+	}
+	old, _ := restored(t, kept)
+	if rows, wrong := old.check(); rows == 0 || len(wrong) > 0 {
+		t.Errorf("the safety set: %d rows, %v", rows, wrong)
+	}
+}
+
+// What is made and deleted during the backup is in the set as it was at one moment.
+func TestF11WritersDuringBackup(t *testing.T) {
+	t.Parallel()
+	runs := 10
+	if os.Getenv("SOAK") != "" {
+		runs = 100
+	}
+	for range runs {
+		p := newPlatform(t)
+		p.fill(10)
+		_, d := archive(t)
+		stop := make(chan struct{})
+		var writers sync.WaitGroup
+		for i, user := range p.users {
+			writers.Go(func() {
+				var mine []store.Asset
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					content := make([]byte, 2000)
+					_, _ = rand.Read(content)
+					a, err := p.tryUpload(user, fmt.Sprintf("%d-%d.png", i, n), content)
+					if err == nil {
+						mine = append(mine, a)
+					}
+					if err == nil && n%3 == 2 {
+						var orphan string
+						if orphan, err = p.store.PurgeAsset(context.Background(), user.ID, mine[0].ID); orphan != "" {
+							err = p.store.DiscardObject(context.Background(), user.ID, orphan, p.bucket.Delete)
+						}
+						mine = mine[1:]
+						for key := "?"; key != "" && err == nil; {
+							key, err = p.store.CollectObject(context.Background(), "", p.bucket.Delete)
+						}
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(50 * time.Millisecond)
+		set, err := Create(t.Context(), p.options(d))
+		close(stop)
+		writers.Wait()
+		if err != nil || !set.Verified() {
+			t.Fatalf("%+v, %v", set.Blobs, err)
+		}
+		q, _ := restored(t, d)
+		rows, wrong := q.check()
+		if len(wrong) > 0 || rows < 10 {
+			t.Errorf("%d rows, %v", rows, wrong)
+		}
+		var dangling int
+		q.scan(&dangling, "select count(*) from assets a left join blobs b using (user_id, sha256) where b.sha256 is null")
+		if dangling > 0 {
+			t.Errorf("%d assets have no blob", dangling)
+		}
+	}
+}
+
+// A destination that is away, or hangs, is an error within a time.
+func TestF13DestinationAway(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	settings, d := archive(t)
+	away := settings
+	away.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", services.FreePort(t))
+	_, err := Create(t.Context(), p.options(destination(t, away)))
+	var problem *store.Problem
+	if !errors.As(err, &problem) || problem.Code != config.CodeDestinationUnavailable {
+		t.Errorf("away: %v", err)
+	}
+	// One that dies half-way.
+	var puts atomic.Int32
+	dying := behind(t, settings, func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && puts.Add(1) > 3 {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	began := time.Now()
+	if _, err := Create(t.Context(), p.options(dying)); !errors.Is(err, objectstore.ErrUnavailable) || time.Since(began) > 2*time.Minute {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	if finished, _ := sets(t, d); finished != 0 {
+		t.Errorf("%d sets", finished)
+	}
+}
+
+// A restore into something that is not empty needs its name, and one into what is not ours is refused whatever is said.
+func TestF14TargetNotEmpty(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	_, d := archive(t)
+	p.backUp(d)
+	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Log: discard}
+	_, err := Restore(t.Context(), o)
+	problem(t, err, config.CodeTargetNotEmpty)
+	pg := services.SharedPostgres(t)
+	foreign := pg.Empty(t)
+	o.DatabaseURL, o.Overwrite = pg.URL(foreign), "studio"
+	other, err := store.Open(o.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Pool().Exec(t.Context(), "create table payroll (id int)"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Restore(t.Context(), o)
+	problem(t, err, config.CodeDatabaseForeign)
+}

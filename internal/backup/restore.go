@@ -1,0 +1,341 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"filippo.io/age"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+)
+
+// RestoreOptions say what to restore, and where.
+type RestoreOptions struct {
+	Destination Destination
+	Set         string    // id; empty: the newest verified set
+	Before      time.Time // the newest verified set whose snapshot is not younger; zero: any
+	Identities  []age.Identity
+
+	DatabaseURL string // past a transaction pooler
+	Bucket      *objectstore.Bucket
+	// Name is that of the platform that is restored into, and Overwrite must be the same where its database is not empty.
+	Name, Overwrite string
+	// Safety makes a set of what is overwritten; nil: none is made.
+	Safety func(ctx context.Context) (Set, error)
+
+	Workers int
+	Log     *slog.Logger
+	Report  func(Progress)
+
+	programs programs
+	step     func(name string)
+}
+
+// Restored is what Restore did.
+type Restored struct {
+	Set          string    `json:"set"`
+	SnapshotTime time.Time `json:"snapshotTime"`
+	SafetySet    string    `json:"safetySet,omitempty"` // of what was overwritten
+	Copied       int64     `json:"copied"`              // objects that the bucket lacked
+	Rows         int64     `json:"rows"`
+	Missing      []string  `json:"missing,omitempty"` // contents that the set does not have
+}
+
+// Choose is the set that options mean. ErrNoSet.
+func (d Destination) choose(ctx context.Context, id string, before time.Time) (Set, error) {
+	if id != "" {
+		return d.set(ctx, id)
+	}
+	l, err := d.List(ctx)
+	if err != nil {
+		return Set{}, err
+	}
+	for _, s := range slices.Backward(l.Sets) {
+		if s.Verified() && (before.IsZero() || !s.SnapshotTime.After(before)) {
+			return s, nil
+		}
+	}
+	if before.IsZero() {
+		return Set{}, fmt.Errorf("%w: the destination has no verified set", ErrNoSet)
+	}
+	return Set{}, fmt.Errorf("%w: the destination has no verified set of before %s", ErrNoSet, before.Format(time.RFC3339))
+}
+
+// Restore brings a set back: the bytes first, then, in one transaction, the database. It can be run again after it was interrupted, and
+// then goes on; what the target had is gone only with that transaction.
+func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
+	r := &restoration{RestoreOptions: o}
+	if r.step == nil {
+		r.step = func(string) {}
+	}
+	if r.Report == nil {
+		r.Report = func(Progress) {}
+	}
+	if r.set, err = o.Destination.choose(ctx, o.Set, o.Before); err != nil {
+		return done, err
+	}
+	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
+	if r.set.Encrypted && len(o.Identities) == 0 {
+		return done, &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("set %s is encrypted", r.set.ID), Remedy: "set BACKUP_IDENTITY to the identity of one of its recipients"}
+	}
+	target, err := store.OpenTarget(ctx, o.DatabaseURL)
+	if err != nil {
+		return done, err
+	}
+	defer target.Close()
+	if r.target = target; !target.Has(r.set.ID) {
+		if done.SafetySet, err = r.admit(ctx); err != nil {
+			return done, err
+		}
+		if done.Copied, err = r.restoreBlobs(ctx); err != nil {
+			return done, err
+		}
+		r.step("database")
+		if err := r.restoreDatabase(ctx); err != nil {
+			return done, err
+		}
+		r.step("restored")
+	}
+	done.Rows, err = target.Finish(ctx, r.set.ID, r.set.Database.Rows)
+	r.step("done")
+	return done, err
+}
+
+// restoration is one run of Restore.
+type restoration struct {
+	RestoreOptions
+	set    Set
+	target *store.Target
+	copied atomic.Int64
+}
+
+// admit refuses to overwrite what is there unless asked to, and keeps a copy of it.
+func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
+	if r.target.Empty() {
+		return "", r.takeBucket(ctx)
+	}
+	if r.Overwrite != r.Name {
+		return "", &store.Problem{
+			Code:    config.CodeTargetNotEmpty,
+			Message: fmt.Sprintf("the database of %s is not empty (%s)", r.Name, r.target.Contents()),
+			Remedy:  fmt.Sprintf("restore into a new platform, or say that it is to be overwritten: %s", r.Name),
+		}
+	}
+	if r.Safety == nil {
+		return "", r.takeBucket(ctx)
+	}
+	r.step("safety set")
+	set, err := r.Safety(ctx)
+	if err != nil {
+		return "", fmt.Errorf("nothing was overwritten, for what is there could not be kept first: %w", err)
+	}
+	r.Log.Info("what is overwritten was kept", "set", set.ID)
+	return set.ID, r.takeBucket(ctx)
+}
+
+// takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's.
+func (r *restoration) takeBucket(ctx context.Context) error {
+	return r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+}
+
+// restoreBlobs brings the objects that the bucket lacks.
+func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error) {
+	r.step("blobs")
+	workers := r.Workers
+	if workers == 0 {
+		workers = defaultWorkers
+	}
+	type item struct {
+		content
+		key string
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	work := make(chan item, workers)
+	var looked atomic.Int64
+	all.Go(func() error {
+		defer close(work)
+		for c, err := range r.Destination.inventory(ctx, r.set.Manifest) {
+			if err != nil {
+				return err
+			}
+			for _, key := range c.keys {
+				select {
+				case work <- item{c, key}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		return nil
+	})
+	for range workers {
+		all.Go(func() error {
+			for i := range work {
+				if err := r.restoreBlob(ctx, i.content, i.key); err != nil {
+					return err
+				}
+				r.Report(Progress{Step: "blobs", Done: looked.Add(1), Total: r.set.Blobs.Objects, Unit: "objects"})
+			}
+			return nil
+		})
+	}
+	err = all.Wait()
+	return r.copied.Load(), err
+}
+
+// restoreBlob brings one object, unless the bucket has it.
+func (r *restoration) restoreBlob(ctx context.Context, c content, key string) error {
+	r.step("blob")
+	size, err := r.Bucket.Size(ctx, key)
+	if err == nil && size == c.sum.Size {
+		return nil
+	}
+	if err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+		return err
+	}
+	source := blobKey(c.sum.SHA256, r.set.Encrypted)
+	if !r.set.Encrypted {
+		if err := r.Bucket.CopyFrom(ctx, r.Destination.Archive, source, key, c.sum); !errors.Is(err, errors.ErrUnsupported) {
+			r.copied.Add(1)
+			return err
+		}
+	}
+	var failed error
+	for range blobAttempts {
+		if failed = r.putBlob(ctx, source, key, c); failed == nil {
+			r.copied.Add(1)
+			return nil
+		}
+		if errors.Is(failed, objectstore.ErrNotFound) || errors.Is(failed, objectstore.ErrWrongBytes) || ctx.Err() != nil {
+			break
+		}
+	}
+	return failed
+}
+
+func (r *restoration) putBlob(ctx context.Context, source, key string, c content) error {
+	body, _, err := r.Destination.Archive.Get(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	plain, err := r.decrypted(body)
+	if err != nil {
+		return err
+	}
+	return r.Bucket.Put(ctx, key, objectstore.Verified(plain, c.sum))
+}
+
+func (r *restoration) decrypted(body io.Reader) (io.Reader, error) {
+	if !r.set.Encrypted {
+		return body, nil
+	}
+	plain, err := age.Decrypt(body, r.Identities...)
+	if err != nil {
+		return nil, fmt.Errorf("decrypt: %w", err)
+	}
+	return plain, nil
+}
+
+// restoreDatabase replaces the database, or leaves it as it is.
+func (r *restoration) restoreDatabase(ctx context.Context) error {
+	file, ok := r.set.file(dumpFile)
+	if !ok {
+		return fmt.Errorf("%w: set %s has no dump", ErrDamaged, r.set.ID)
+	}
+	sum, err := file.sum()
+	if err != nil {
+		return err
+	}
+	body, size, err := r.Destination.Archive.Get(ctx, setKey(r.set.ID, file.Name))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	counted := &counting{from: body, report: func(n int64) { r.Report(Progress{Step: "database", Done: n, Total: size, Unit: "bytes"}) }}
+	verified := objectstore.Verified(counted, sum)
+	plain, err := r.decrypted(verified)
+	if err != nil {
+		return err
+	}
+	// Of an encrypted file what is behind its end counts too.
+	whole := io.MultiReader(plain, rest{verified})
+	return r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), store.RestoreEpilogue(r.set.ID))
+}
+
+// rest reads another reader to its end, and hands on nothing of it but an error.
+type rest struct{ from io.Reader }
+
+func (r rest) Read([]byte) (int, error) {
+	if _, err := io.Copy(io.Discard, r.from); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
+}
+
+// restoreDump has psql run in one transaction what a dump says, between two statements of ours. A dump that ends early, or is not what its
+// reader wants, ends the transaction.
+func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.Reader, before, after string) error {
+	address, environment, err := libpq(databaseURL)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var said, restoreSaid bytes.Buffer
+	script := p.command(ctx, environment, "pg_restore", "--file=-", "--no-owner", "--no-privileges", "--no-comments")
+	script.Stdin, script.Stderr = dump, &restoreSaid
+	statements, err := script.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	psql := p.command(ctx, environment, "psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+address)
+	psql.Stderr = &said
+	in, err := psql.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(script.Start(), psql.Start()); err != nil {
+		return fmt.Errorf("start pg_restore and psql: %w", err)
+	}
+	_, err = io.WriteString(in, "begin;\n"+before+"\n")
+	if err == nil {
+		_, err = io.Copy(in, statements)
+	}
+	// Wait tells what reading the dump met with, too.
+	if failed := script.Wait(); failed != nil {
+		stop() // psql, in the middle of the transaction
+		err = fmt.Errorf("read the dump: %w: %s", failed, firstLines(restoreSaid.String()))
+	}
+	if err == nil {
+		_, err = io.WriteString(in, "\n"+after+"\ncommit;\n")
+	}
+	err = errors.Join(err, ignorePipe(in.Close()))
+	if failed := psql.Wait(); failed != nil {
+		err = errors.Join(fmt.Errorf("restore the database: %w: %s", failed, firstLines(said.String())), err)
+	}
+	return err
+}
+
+func ignorePipe(err error) error {
+	if err != nil && strings.Contains(err.Error(), "file already closed") {
+		return nil
+	}
+	return err
+}
+
+func firstLines(text string) string {
+	text = strings.TrimSpace(text)
+	return text[:min(len(text), 1000)]
+}

@@ -1,0 +1,37 @@
+package backup
+
+import (
+	"slices"
+	"time"
+)
+
+// Retention says which sets stay. Only verified sets count as kept: of failures it may be as many as it will.
+type Retention struct {
+	All     time.Duration // every set that is younger
+	Daily   int           // then one of each day (UTC), for so many days
+	Minimum int           // and never fewer than so many, whatever their age
+}
+
+// keep are the ids of the sets that stay, which are the oldest first, at a time by the destination's clock.
+func (r Retention) keep(sets []Set, now time.Time) map[string]bool {
+	kept := map[string]bool{}
+	days := map[string]bool{}
+	verified := 0
+	for _, s := range slices.Backward(sets) {
+		age := now.Sub(s.written)
+		day := s.written.UTC().Format(time.DateOnly)
+		switch {
+		case age < r.All:
+			kept[s.ID] = true
+		case !s.Verified():
+			continue
+		case verified < max(r.Minimum, 1), age < time.Duration(r.Daily)*24*time.Hour && !days[day]:
+			kept[s.ID] = true
+		}
+		if s.Verified() {
+			verified++
+			days[day] = true
+		}
+	}
+	return kept
+}

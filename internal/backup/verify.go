@@ -1,0 +1,190 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+)
+
+// VerifyOptions say how to verify a set.
+type VerifyOptions struct {
+	Workers int // blobs that are read at a time
+	Tool    string
+	Report  func(Progress)
+
+	// trusted: who asks has seen the bytes of all blobs into the destination, or relies on who did. They must be there.
+	trusted bool
+}
+
+// ErrDamaged means that a set does not have what its manifest says.
+var ErrDamaged = errors.New("the set is damaged")
+
+// Verify reads a set and compares it with its manifest, and leaves a note of what it found. ErrNoSet, ErrTampered, ErrDamaged.
+func (d Destination) Verify(ctx context.Context, id string, o VerifyOptions) (Set, error) {
+	if o.Report == nil {
+		o.Report = func(Progress) {}
+	}
+	m, err := d.Manifest(ctx, id)
+	if err != nil {
+		return Set{}, err
+	}
+	v := &verifying{Destination: d, VerifyOptions: o, m: m}
+	if err := v.files(ctx); err != nil {
+		return Set{}, err
+	}
+	if err := v.blobs(ctx); err != nil {
+		return Set{}, err
+	}
+	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged()}
+	if err := d.note(ctx, id, note, v.wrong); err != nil {
+		return Set{}, err
+	}
+	set := Set{Manifest: m, Damage: note.Damage}
+	if len(note.Damage) > 0 {
+		return set, fmt.Errorf("%w: %s: %d of its objects are not what they should be, such as %s", ErrDamaged, id, len(note.Damage), note.Damage[0])
+	}
+	set.VerifiedTime = note.Time
+	return set, nil
+}
+
+// note leaves what a verification found: with the set, and, of blobs that are wrong, for the next set, which is to replace them.
+func (d Destination) note(ctx context.Context, id string, v verification, wrong []string) error {
+	if len(wrong) > 0 {
+		if err := d.report(ctx, damageReport{Damaged: wrong}); err != nil {
+			return err
+		}
+	}
+	return d.writeJSON(ctx, setKey(id, verifiedPrefix+ulid.Make().String()+".json"), v)
+}
+
+// verifying is one run of Verify.
+type verifying struct {
+	Destination
+	VerifyOptions
+	m Manifest
+
+	mu     sync.Mutex
+	absent []string // keys of what is not there, or of files of the set
+	wrong  []string // keys of blobs that are there, and wrong
+}
+
+func (v *verifying) damaged() []string {
+	keys := slices.Concat(v.absent, v.wrong)
+	slices.Sort(keys)
+	return keys
+}
+
+func (v *verifying) isAbsent(key string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.absent = append(v.absent, key)
+}
+
+func (v *verifying) isWrong(key string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.wrong = append(v.wrong, key)
+}
+
+// files reads the set's files; the inventory is read with the blobs.
+func (v *verifying) files(ctx context.Context) error {
+	for _, name := range []string{dumpFile, inventoryFile} {
+		if _, ok := v.m.file(name); !ok {
+			v.isAbsent(setKey(v.m.ID, name))
+		}
+	}
+	for _, f := range v.m.Files {
+		want, err := f.sum()
+		if err != nil {
+			return err
+		}
+		key := setKey(v.m.ID, f.Name)
+		got, err := v.Archive.Sum(ctx, key)
+		switch {
+		case errors.Is(err, objectstore.ErrNotFound), err == nil && got != want:
+			v.isAbsent(key) // no later set replaces it
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// blobs looks for all blobs of the inventory, and reads them unless they are trusted.
+func (v *verifying) blobs(ctx context.Context) error {
+	if slices.Contains(v.absent, setKey(v.m.ID, inventoryFile)) {
+		return nil // there is no telling
+	}
+	known, err := v.Destination.damaged(ctx)
+	if err != nil {
+		return err
+	}
+	type look struct {
+		content
+		object objectstore.Object
+	}
+	workers := v.Workers
+	if workers == 0 {
+		workers = defaultWorkers
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	work := make(chan look, workers)
+	all.Go(func() error {
+		defer close(work)
+		there := newCursor(v.destined(ctx, v.m.Encrypted), func(o objectstore.Object) string { return o.Key })
+		defer there.stop()
+		var count, objects int64
+		for c, err := range v.inventory(ctx, v.m) {
+			if err != nil {
+				return err
+			}
+			count, objects = count+1, objects+int64(len(c.keys))
+			v.Report(Progress{Step: "verify", Done: count, Total: v.m.Blobs.Count, Unit: "blobs"})
+			key := blobKey(c.sum.SHA256, v.m.Encrypted)
+			o, found, err := there.at(key)
+			switch {
+			case err != nil:
+				return err
+			case !found:
+				v.isAbsent(key)
+			case o.Size != c.stored.Size || v.trusted && len(known[key]) > 0:
+				v.isWrong(key)
+			case !v.trusted:
+				select {
+				case work <- look{c, o}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		if count != v.m.Blobs.Count {
+			v.isAbsent(setKey(v.m.ID, inventoryFile))
+		}
+		return nil
+	})
+	for range workers {
+		all.Go(func() error {
+			for l := range work {
+				got, err := v.Archive.Sum(ctx, l.object.Key)
+				switch {
+				case errors.Is(err, objectstore.ErrNotFound):
+					v.isAbsent(l.object.Key)
+				case err != nil:
+					return err
+				case got != l.stored:
+					v.isWrong(l.object.Key)
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Backup is what `assetplatform backup` runs with.
+type Backup struct {
+	LogLevel    slog.Level
+	DatabaseURL string // DATABASE_DIRECT_URL where set, else DATABASE_URL; only with the source
+	Bucket      Bucket // that of the assets; only with the source
+
+	Destination                        Bucket
+	RemoverAccessKey, RemoverSecretKey string             // both empty: those of Destination
+	Recipients                         []string           // of age; empty: backups are not encrypted
+	Identity                           string             // of age; empty: nothing can be decrypted
+	SigningKey                         ed25519.PrivateKey // nil: manifests are not signed
+	VerifyKey                          ed25519.PublicKey  // nil: nobody's signature is asked for
+	Retention                          BackupRetention
+}
+
+// BackupRetention says which sets stay.
+type BackupRetention struct {
+	All     time.Duration // every set that is younger
+	Daily   int           // then one a day, for so many days
+	Minimum int           // verified sets that stay at least
+}
+
+// LoadBackup reads the settings of `assetplatform backup`, like LoadServer; those of database and bucket only if they are wanted.
+func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
+	l := loader{getenv: getenv}
+	b := Backup{
+		LogLevel: l.level(LogLevel),
+		Destination: Bucket{
+			Name: l.text(BackupBucket), Prefix: l.text(BackupPrefix), Region: l.text(BackupRegion),
+			Endpoint: l.url(BackupEndpoint, "http", "https"), CA: l.certificates(BackupCA), AccessKey: l.text(BackupAccessKey), SecretKey: l.text(BackupSecretKey),
+		},
+		RemoverAccessKey: l.text(BackupRemoverAccessKey), RemoverSecretKey: l.text(BackupRemoverSecretKey),
+		Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
+		Retention: BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
+	}
+	l.both(BackupAccessKey, BackupSecretKey)
+	l.both(BackupRemoverAccessKey, BackupRemoverSecretKey)
+	if key, ok := l.key(BackupSigningKey, parsePrivateKey).(ed25519.PrivateKey); ok {
+		b.SigningKey, b.VerifyKey = key, key.Public().(ed25519.PublicKey)
+	}
+	if key, ok := l.key(BackupVerifyKey, x509.ParsePKIXPublicKey).(ed25519.PublicKey); ok {
+		b.VerifyKey = key
+	}
+	if source {
+		b.DatabaseURL, b.Bucket = l.directDatabase(), l.bucket()
+		if b.Bucket.Endpoint == b.Destination.Endpoint && b.Bucket.Name == b.Destination.Name && b.Bucket.Prefix == b.Destination.Prefix {
+			l.fail(BackupBucket, "is the bucket of the assets: name another one, for what takes the one away takes the other with it")
+		}
+	}
+	return b, errors.Join(l.errs...)
+}
+
+func parsePrivateKey(der []byte) (any, error) { return x509.ParsePKCS8PrivateKey(der) }
+
+// key reads an Ed25519 key in PEM form; nil if there is none.
+func (l *loader) key(v Var, parse func(der []byte) (any, error)) any {
+	text := l.text(v)
+	if text == "" {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		l.fail(v, "is no PEM text")
+		return nil
+	}
+	key, err := parse(block.Bytes)
+	switch key.(type) {
+	case ed25519.PrivateKey, ed25519.PublicKey:
+		return key
+	}
+	if err != nil { // whose text may repeat the key
+		l.fail(v, "holds no key that can be read")
+	} else {
+		l.fail(v, "holds a key of another kind: it must be Ed25519")
+	}
+	return nil
+}
+
+// both fails unless both or neither of two variables are set.
+func (l *loader) both(a, b Var) {
+	if (l.text(a) == "") != (l.text(b) == "") {
+		l.fail(a, "set both or neither of %s and %s", a.Name, b.Name)
+	}
+}

@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+)
+
+// Target is a database into which a backup is to be restored.
+type Target struct {
+	conn       *pgx.Conn
+	tables     int
+	users      int64
+	assets     int64
+	restored   string    // the set that it was last restored from
+	PlatformID uuid.UUID // nil: it is no platform's yet
+}
+
+// OpenTarget looks at a database. url must reach the server past a transaction pooler. An error is a *Problem.
+func OpenTarget(ctx context.Context, url string) (*Target, error) {
+	cfg, err := poolConfig(url)
+	if err != nil {
+		return nil, &Problem{config.CodeConfigInvalid, err.Error(), "correct DATABASE_URL or DATABASE_DIRECT_URL"}
+	}
+	t := &Target{}
+	if t.conn, err = pgx.ConnectConfig(ctx, cfg.ConnConfig); err == nil {
+		err = t.look(ctx)
+	}
+	if err != nil {
+		t.Close()
+		return nil, diagnose(err, cfg.ConnConfig.Config)
+	}
+	return t, nil
+}
+
+func (t *Target) look(ctx context.Context) error {
+	var ours, restorable bool
+	err := t.conn.QueryRow(ctx, `
+select (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
+    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restored_set')`).Scan(&t.tables, &ours, &restorable)
+	if err != nil || t.tables == 0 {
+		return err
+	}
+	if !ours {
+		return &Problem{config.CodeDatabaseForeign, fmt.Sprintf("the database holds %d tables or views that are not ours", t.tables), "name a database of its own"}
+	}
+	if err := t.conn.QueryRow(ctx, "select platform_id from "+markerTable).Scan(&t.PlatformID); err != nil {
+		return err
+	}
+	if restorable {
+		if err := t.conn.QueryRow(ctx, "select coalesce(restored_set, '') from "+markerTable).Scan(&t.restored); err != nil {
+			return err
+		}
+	}
+	return t.conn.QueryRow(ctx, "select (select count(*) from users), (select count(*) from assets)").Scan(&t.users, &t.assets)
+}
+
+// Close ends the connection.
+func (t *Target) Close() {
+	if t.conn != nil {
+		_ = t.conn.Close(context.Background())
+	}
+}
+
+// Empty tells whether nothing is lost with what is there.
+func (t *Target) Empty() bool { return t.users == 0 && t.assets == 0 }
+
+// Contents tells what is there, for people.
+func (t *Target) Contents() string { return fmt.Sprintf("%d users, %d assets", t.users, t.assets) }
+
+// Has tells whether what is there was restored from a set, and nobody has come in since.
+func (t *Target) Has(set string) bool { return t.restored == set }
+
+// RestorePrologue is what comes before a dump, in one transaction with it: what is there goes, and the keys of its objects are noted.
+func RestorePrologue() string {
+	return `set local client_min_messages = warning;
+create temp table left_objects (object_key text, user_id uuid) on commit drop;
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['blobs', 'thumbnails', 'upload_pieces', 'object_intents'] loop
+        if to_regclass('public.' || name) is not null then
+            execute format('insert into pg_temp.left_objects select object_key, user_id from public.%I', name);
+        end if;
+    end loop;
+    for name in select format('%I', relname) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
+        execute 'drop table if exists public.' || name || ' cascade';
+    end loop;
+    for name in
+        select p.oid::regprocedure::text from pg_proc p
+        where p.pronamespace = 'public'::regnamespace and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+    loop
+        execute 'drop routine if exists ' || name || ' cascade';
+    end loop;
+    for name in select format('%I', typname) from pg_type where typnamespace = 'public'::regnamespace and typtype = 'e' loop
+        execute 'drop type if exists public.' || name || ' cascade';
+    end loop;
+end
+$$;`
+}
+
+// RestoreEpilogue is what comes behind the dump. Objects that the restored rows do not need are left to the collector, after a week in which
+// somebody may find that they were needed. Sessions end: one that was revoked since the backup must not come back to life.
+func RestoreEpilogue(set string) string {
+	return fmt.Sprintf(`insert into public.object_intents (object_key, user_id, delete_after)
+select distinct on (object_key) object_key, user_id, now() + interval '7 days' from pg_temp.left_objects l
+where not exists (select from public.blobs b where b.object_key = l.object_key);
+delete from public.sessions;
+update public.%s set restored_set = '%s';`, markerTable, strings.ReplaceAll(set, "'", "''"))
+}
+
+// notCompared are tables that change as soon as the database is there.
+func notCompared(table string) bool {
+	return table == "sessions" || table == "refresh_tokens" || strings.HasPrefix(table, "river_")
+}
+
+// Finish compares the rows with those that a set has by its manifest, and counts them. The servers have not started yet.
+func (t *Target) Finish(ctx context.Context, set string, want map[string]int64) (total int64, err error) {
+	err = pgx.BeginTxFunc(ctx, t.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		got, err := countTables(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var wrong []string
+		for _, table := range slices.Sorted(maps.Keys(want)) {
+			if total += got[table]; got[table] != want[table] && !notCompared(table) {
+				wrong = append(wrong, fmt.Sprintf("%s has %d rows of %d", table, got[table], want[table]))
+			}
+		}
+		if len(wrong) > 0 {
+			return &Problem{config.CodeSetDamaged, fmt.Sprintf("what was restored from set %s is not what it has: %s", set, strings.Join(wrong, ", ")), "restore it once more, or another set"}
+		}
+		return nil
+	})
+	if err != nil && !errors.As(err, new(*Problem)) {
+		err = fail("compare", err)
+	}
+	return total, err
+}
