@@ -94,7 +94,7 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 		return done, err
 	}
 	defer target.Close()
-	if r.target = target; !target.Has(r.set.ID) {
+	if r.target = target; !target.Restoring(r.set.ID) {
 		if done.SafetySet, err = r.admit(ctx); err != nil {
 			return done, err
 		}
@@ -107,7 +107,7 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 		}
 		r.step("restored")
 	}
-	done.Rows, err = target.Finish(ctx, r.set.ID, r.set.Database.Rows)
+	done.Rows, err = target.Finish(ctx, r.set.Database.Rows)
 	r.step("done")
 	return done, err
 }
@@ -313,24 +313,24 @@ func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.R
 	if err == nil {
 		_, err = io.Copy(in, statements)
 	}
-	// Wait tells what reading the dump met with, too.
-	if failed := script.Wait(); failed != nil {
-		stop() // psql, in the middle of the transaction
-		err = fmt.Errorf("read the dump: %w: %s", failed, firstLines(restoreSaid.String()))
+	if err != nil {
+		stop() // psql has ended: nobody reads what pg_restore still has to say
 	}
-	if err == nil {
+	unread := script.Wait() // tells what reading the dump met with, too
+	if err == nil && unread == nil {
 		_, err = io.WriteString(in, "\n"+after+"\ncommit;\n")
+	} else {
+		stop() // in the middle of the transaction, which is then none
 	}
-	err = errors.Join(err, ignorePipe(in.Close()))
-	if failed := psql.Wait(); failed != nil {
-		err = errors.Join(fmt.Errorf("restore the database: %w: %s", failed, firstLines(said.String())), err)
-	}
-	return err
-}
-
-func ignorePipe(err error) error {
-	if err != nil && strings.Contains(err.Error(), "file already closed") {
-		return nil
+	err = errors.Join(err, in.Close())
+	failed := psql.Wait()
+	switch {
+	case said.Len() > 0: // the cause of whatever else went wrong
+		return fmt.Errorf("restore the database: psql: %s", firstLines(said.String()))
+	case unread != nil:
+		return fmt.Errorf("read the dump: %w: %s", unread, firstLines(restoreSaid.String()))
+	case failed != nil:
+		return fmt.Errorf("restore the database: psql: %w", failed)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ type Target struct {
 	tables     int
 	users      int64
 	assets     int64
-	restored   string    // the set that it was last restored from
+	restoring  string    // the set that it was restored from, until Finish
 	PlatformID uuid.UUID // nil: it is no platform's yet
 }
 
@@ -45,7 +45,7 @@ func (t *Target) look(ctx context.Context) error {
 	var ours, restorable bool
 	err := t.conn.QueryRow(ctx, `
 select (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
-    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restored_set')`).Scan(&t.tables, &ours, &restorable)
+    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restoring_set')`).Scan(&t.tables, &ours, &restorable)
 	if err != nil || t.tables == 0 {
 		return err
 	}
@@ -56,7 +56,7 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 		return err
 	}
 	if restorable {
-		if err := t.conn.QueryRow(ctx, "select coalesce(restored_set, '') from "+markerTable).Scan(&t.restored); err != nil {
+		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, '') from "+markerTable).Scan(&t.restoring); err != nil {
 			return err
 		}
 	}
@@ -76,8 +76,8 @@ func (t *Target) Empty() bool { return t.users == 0 && t.assets == 0 }
 // Contents tells what is there, for people.
 func (t *Target) Contents() string { return fmt.Sprintf("%d users, %d assets", t.users, t.assets) }
 
-// Has tells whether what is there was restored from a set, and nobody has come in since.
-func (t *Target) Has(set string) bool { return t.restored == set }
+// Restoring tells whether what is there was restored from a set by somebody who did not come to Finish.
+func (t *Target) Restoring(set string) bool { return t.restoring == set }
 
 // RestorePrologue is what comes before a dump, in one transaction with it: what is there goes, and the keys of its objects are noted.
 func RestorePrologue() string {
@@ -115,7 +115,7 @@ func RestoreEpilogue(set string) string {
 select distinct on (object_key) object_key, user_id, now() + interval '7 days' from pg_temp.left_objects l
 where not exists (select from public.blobs b where b.object_key = l.object_key);
 delete from public.sessions;
-update public.%s set restored_set = '%s';`, markerTable, strings.ReplaceAll(set, "'", "''"))
+update public.%s set restoring_set = '%s';`, markerTable, strings.ReplaceAll(set, "'", "''"))
 }
 
 // notCompared are tables that change as soon as the database is there.
@@ -123,9 +123,10 @@ func notCompared(table string) bool {
 	return table == "sessions" || table == "refresh_tokens" || strings.HasPrefix(table, "river_")
 }
 
-// Finish compares the rows with those that a set has by its manifest, and counts them. The servers have not started yet.
-func (t *Target) Finish(ctx context.Context, set string, want map[string]int64) (total int64, err error) {
-	err = pgx.BeginTxFunc(ctx, t.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+// Finish compares the rows with those that the set has by its manifest, and counts them: then it is restored. The servers have not started
+// yet.
+func (t *Target) Finish(ctx context.Context, want map[string]int64) (total int64, err error) {
+	err = pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
 		got, err := countTables(ctx, tx)
 		if err != nil {
 			return err
@@ -137,9 +138,10 @@ func (t *Target) Finish(ctx context.Context, set string, want map[string]int64) 
 			}
 		}
 		if len(wrong) > 0 {
-			return &Problem{config.CodeSetDamaged, fmt.Sprintf("what was restored from set %s is not what it has: %s", set, strings.Join(wrong, ", ")), "restore it once more, or another set"}
+			return &Problem{config.CodeSetDamaged, "what was restored is not what the set has: " + strings.Join(wrong, ", "), "restore it once more, or another set"}
 		}
-		return nil
+		_, err = tx.Exec(ctx, "update public."+markerTable+" set restoring_set = null")
+		return err
 	})
 	if err != nil && !errors.As(err, new(*Problem)) {
 		err = fail("compare", err)

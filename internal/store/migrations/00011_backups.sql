@@ -7,7 +7,7 @@ create table backup_leases (
     renewed_at timestamptz not null default now()
 );
 
--- The backup that the database was restored from, if it was.
-alter table assetplatform_schema add column restored_set text;
+-- The backup that the database was restored from, until what is there was compared with it.
+alter table assetplatform_schema add column restoring_set text;
 
 update assetplatform_schema set schema = 11, compatible_from = 1, migrated_at = now();

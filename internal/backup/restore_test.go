@@ -1,0 +1,151 @@
+package backup
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
+	"github.com/assetplatform/assetplatform/internal/store"
+	"github.com/assetplatform/assetplatform/test/services"
+)
+
+// Restored twice, the second time is one like the first: it needs the platform's name, and brings back what was changed since.
+func TestRestoreTwice(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	_, d := archive(t)
+	set := p.backUp(d)
+	q, _ := restored(t, d)
+	q.users = p.users
+	q.upload(q.users[0], []byte("after the restore"))
+	q.exec("update assets set category = 'changed'")
+	again := RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Log: discard}
+	_, err := Restore(t.Context(), again)
+	problem(t, err, config.CodeTargetNotEmpty)
+	again.Overwrite = "studio"
+	if _, err := Restore(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	var assets, changed int
+	q.scan(&assets, "select count(*) from assets")
+	q.scan(&changed, "select count(*) from assets where category = 'changed'")
+	if assets != 4 || changed != 0 {
+		t.Errorf("%d assets, %d of them as they were changed", assets, changed)
+	}
+}
+
+// A database that refuses in the middle is an error that says why, at once, and it stays as it was.
+func TestRestoreThatTheDatabaseRefuses(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(300) // of which the dump does not fit into what a pipe holds
+	_, d := archive(t)
+	p.backUp(d)
+	pg := services.SharedPostgres(t)
+	database := pg.Empty(t)
+	role := "weak_" + database
+	pg.Exec(t, "create role "+role+" login password 'x'")
+	bucket, err := objectstore.New(t.Context(), services.SharedS3(t).Bucket(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = Restore(ctx, RestoreOptions{Destination: d, DatabaseURL: pg.URLOf(database, role, "x"), Bucket: bucket, Name: "studio", Log: discard})
+	if err == nil || !strings.Contains(err.Error(), "permission denied") || ctx.Err() != nil {
+		t.Errorf("%v", err)
+	}
+	target, err := store.OpenTarget(t.Context(), pg.URL(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	if !target.Empty() {
+		t.Errorf("something was restored: %s", target.Contents())
+	}
+}
+
+// Somebody who has no key reads nothing of an encrypted set but hashes, and nobody changes the manifest of a signed one.
+func TestEncryptedAndSigned(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	const secret = "what nobody else is to read"
+	p.fill(5)
+	p.upload(p.users[0], []byte(strings.Repeat(secret, 100)))
+	settings, d := archive(t)
+	identity, private := newIdentity(t), newSigningKey(t)
+	sealed := func(o *CreateOptions) {
+		o.Recipients, o.SigningKey, o.PlatformObject = append(o.Recipients, identity.Recipient()), private, []byte("kind: AssetPlatform # "+secret)
+	}
+	set := p.backUp(d, sealed)
+	if next := p.backUp(d, sealed); next.Blobs.Copied != 0 || !next.Encrypted {
+		t.Errorf("%+v", next.Blobs)
+	}
+	for _, key := range services.SharedS3(t).Keys(t, settings.Name) {
+		if text, err := d.read(t.Context(), key); err != nil || strings.Contains(string(text), secret) || strings.Contains(string(text), "alice@example.com") {
+			t.Errorf("%s can be read: %v", key, err)
+		}
+	}
+	if _, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil { // without a key
+		t.Error(err)
+	}
+	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard}
+	_, err := Restore(t.Context(), o)
+	problem(t, err, config.CodeConfigInvalid)
+	o.Identities = append(o.Identities, newIdentity(t))
+	if _, err := Restore(t.Context(), o); err == nil {
+		t.Error("another identity decrypts it")
+	}
+	q, done := restored(t, d, func(o *RestoreOptions) { o.Identities = append(o.Identities, identity) })
+	if rows, wrong := q.check(); int64(rows) != done.Copied || rows == 0 || len(wrong) > 0 {
+		t.Errorf("%d rows, %v", rows, wrong)
+	}
+
+	d.VerifyKey = private.Public().(ed25519.PublicKey)
+	if m, err := d.Manifest(t.Context(), set.ID); err != nil || m.ID != set.ID {
+		t.Errorf("the signature: %v", err)
+	}
+	manifest, err := d.read(t.Context(), setKey(set.ID, manifestFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Archive.Replace(t.Context(), setKey(set.ID, manifestFile), strings.NewReader(strings.Replace(string(manifest), "\"encrypted\": true", "\"encrypted\": false", 1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Manifest(t.Context(), set.ID); !errors.Is(err, ErrTampered) {
+		t.Errorf("a manifest that was changed: %v", err)
+	}
+	if l, err := d.List(t.Context()); err != nil || len(l.Bad) != 1 || len(l.Sets) != 1 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	unsigned := p.backUp(Destination{Archive: d.Archive})
+	if _, err := d.Manifest(t.Context(), unsigned.ID); !errors.Is(err, ErrTampered) {
+		t.Errorf("one that is not signed: %v", err)
+	}
+}
+
+func newIdentity(t *testing.T) *age.X25519Identity {
+	t.Helper()
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
+}
+
+func newSigningKey(t *testing.T) ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
+}
