@@ -54,7 +54,7 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 	}
 	if source {
 		b.DatabaseURL, b.Bucket = l.directDatabase(), l.bucket()
-		if b.Bucket.Endpoint == b.Destination.Endpoint && b.Bucket.Name == b.Destination.Name && b.Bucket.Prefix == b.Destination.Prefix {
+		if b.Bucket.Endpoint == b.Destination.Endpoint && b.Bucket.Name == b.Destination.Name {
 			l.fail(BackupBucket, "is the bucket of the assets: name another one, for what takes the one away takes the other with it")
 		}
 	}
