@@ -88,7 +88,7 @@ func (d Destination) sweep(ctx context.Context, sets []Set, m mark, o PruneOptio
 	defer func() {
 		err = errors.Join(err, d.Remover.Delete(context.WithoutCancel(ctx), sweeping))
 	}()
-	ids, err := d.Archive.Folders(ctx, setsFolder)
+	ids, err := d.ids(ctx)
 	if err != nil {
 		return 0, "", err
 	}

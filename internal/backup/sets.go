@@ -200,14 +200,11 @@ func (l Listing) Newest() (Set, bool) {
 // List tells of all sets.
 func (d Destination) List(ctx context.Context) (Listing, error) {
 	l := Listing{Sets: []Set{}, Bad: map[string]string{}}
-	ids, err := d.Archive.Folders(ctx, setsFolder)
+	ids, err := d.ids(ctx)
 	if err != nil {
 		return l, err
 	}
 	for _, id := range ids {
-		if _, err := ulid.ParseStrict(id); err != nil {
-			continue // not ours
-		}
 		set, err := d.set(ctx, id)
 		switch {
 		case errors.Is(err, ErrNoSet):
@@ -221,6 +218,15 @@ func (d Destination) List(ctx context.Context) (Listing, error) {
 		}
 	}
 	return l, nil
+}
+
+// ids are those of sets and of what was to become one, the oldest first.
+func (d Destination) ids(ctx context.Context) ([]string, error) {
+	folders, err := d.Archive.Folders(ctx, setsFolder)
+	return slices.DeleteFunc(folders, func(name string) bool {
+		_, err := ulid.ParseStrict(name)
+		return err != nil // not ours
+	}), err
 }
 
 // Manifest reads a set's manifest. ErrNoSet, ErrTampered.

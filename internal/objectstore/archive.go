@@ -73,16 +73,10 @@ func newArchive(ctx context.Context, c config.Bucket, limits patience) (*Archive
 // Check reports whether the bucket answers, like Bucket.Check.
 func (a *Archive) Check(ctx context.Context) error { return a.answers(ctx) }
 
-// Conditional tells whether the service has kept others from overwriting, as far as Put has seen.
-func (a *Archive) Conditional() bool { return !a.unconditional.Load() }
-
-// Explain says in words why a request failed.
-func (a *Archive) Explain(err error) error { return a.explain(err) }
-
 // Put stores what body holds under a new key, and tells what it was. The same bytes may be there already, as after an answer that was lost.
 // ErrExists, ErrUnavailable; an error of body is returned as it is, and then there is no object.
 func (a *Archive) Put(ctx context.Context, key string, body io.Reader) (Sum, error) {
-	if !a.Conditional() {
+	if a.unconditional.Load() {
 		if _, err := a.Stat(ctx, key); err == nil {
 			return a.same(ctx, key, body)
 		} else if !errors.Is(err, ErrNotFound) {

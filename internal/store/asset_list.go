@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -138,8 +137,8 @@ func (s *Store) countAssets(ctx context.Context, l library) (total Total, few []
 		total, err = s.count(ctx, l.from, l.q)
 		return total, nil, err
 	}
-	total, err = s.countBy(ctx, l.from, l.q, func(rows string) (int64, error) {
-		found, err := s.pool.Query(ctx, strings.Replace(rows, "select", "select id", 1), l.q.planned()...)
+	total, err = s.countBy(ctx, l.from, l.q, func(selection string) (int64, error) {
+		found, err := s.pool.Query(ctx, "select id"+selection, l.q.planned()...)
 		if err == nil {
 			few, err = pgx.CollectRows(found, pgx.RowTo[uuid.UUID])
 		}

@@ -26,14 +26,14 @@ const keptTotal = 5 * time.Second
 
 // count counts the rows of a table, or of a join, that meet the conditions; of more than countedRows it asks the planner.
 func (s *Store) count(ctx context.Context, table string, q conditions) (Total, error) {
-	return s.countBy(ctx, table, q, func(rows string) (n int64, err error) {
-		err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (%s) counted", rows), q.planned()...).Scan(&n)
+	return s.countBy(ctx, table, q, func(few string) (n int64, err error) {
+		err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*) from (select%s) counted", few), q.planned()...).Scan(&n)
 		return n, err
 	})
 }
 
-// countBy is count with another way to count up to countedRows+1 of the rows, which it is given as a selection.
-func (s *Store) countBy(ctx context.Context, table string, q conditions, few func(rows string) (int64, error)) (Total, error) {
+// countBy is count with another way to count up to countedRows+1 of the rows: count is given what comes behind the fields of a selection.
+func (s *Store) countBy(ctx context.Context, table string, q conditions, count func(few string) (int64, error)) (Total, error) {
 	rows := fmt.Sprintf(" from %s%s", table, q.where())
 	keep := func(t Total, _ time.Duration) time.Duration {
 		if t.Estimate {
@@ -46,7 +46,7 @@ func (s *Store) countBy(ctx context.Context, table string, q conditions, few fun
 		return Total{}, err
 	}
 	return s.totals.get(rows+string(values), keep, func() (total Total, err error) {
-		total.Rows, err = few(fmt.Sprintf("select%s limit %d", rows, countedRows+1))
+		total.Rows, err = count(fmt.Sprintf("%s limit %d", rows, countedRows+1))
 		if err == nil && total.Rows > countedRows {
 			total.Estimate = true
 			total.Rows, err = s.estimate(ctx, "select"+rows, q)
