@@ -63,7 +63,7 @@ func (b *backupCommand) run(cmd *cobra.Command, source bool, work func(ctx conte
 	if err != nil {
 		termination = terminationOf(err)
 	}
-	if encoded, marshalled := json.Marshal(result); marshalled == nil && result != nil && len(encoded) < config.TerminationResult {
+	if encoded, marshalled := json.Marshal(summary(result)); marshalled == nil {
 		termination.Result = encoded
 	}
 	if result != nil {
@@ -81,6 +81,19 @@ func (b *backupCommand) run(cmd *cobra.Command, source bool, work func(ctx conte
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	return line
+}
+
+// summary is what the operator needs of a result.
+func summary(result any) config.BackupResult {
+	switch r := result.(type) {
+	case backup.Set:
+		return config.BackupResult{Set: r.ID, SnapshotTime: r.SnapshotTime, VerifiedTime: r.VerifiedTime, Bytes: r.Blobs.Bytes, Blobs: r.Blobs.Count}
+	case backup.Pruned:
+		return config.BackupResult{OldestTime: r.Oldest, Sets: r.Kept, Held: r.Held}
+	case backup.Restored:
+		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, SafetySet: r.SafetySet}
+	}
+	return config.BackupResult{}
 }
 
 // terminationOf explains a failure.
@@ -288,7 +301,7 @@ func (b *backupCommand) prune() *cobra.Command {
 }
 
 func (b *backupCommand) restore() *cobra.Command {
-	var set, before, overwrite string
+	var set, before, overwrite, id string
 	var noSafetySet bool
 	cmd := &cobra.Command{
 		Use:   "restore",
@@ -302,6 +315,7 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 				if err != nil {
 					return nil, "", err
 				}
+				o.ID = id
 				done, err := backup.Restore(ctx, o)
 				if done.Set == "" {
 					return nil, "", err
@@ -313,6 +327,7 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 	cmd.Flags().StringVar(&set, "set", "", "id of the set (the newest verified one)")
 	cmd.Flags().StringVar(&before, "before", "", "RFC 3339 time: the newest verified set that is not younger")
 	cmd.Flags().StringVar(&overwrite, "overwrite", "", "name of the platform (--platform, else of the database) whose data is overwritten")
+	cmd.Flags().StringVar(&id, "id", "", "of this restore: run again with the same id, once it is done, it changes nothing")
 	cmd.Flags().BoolVar(&noSafetySet, "no-safety-set", false, "make no set of what is overwritten first")
 	return cmd
 }

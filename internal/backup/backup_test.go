@@ -88,6 +88,12 @@ func (p *platform) scan(into any, sql string, args ...any) {
 	}
 }
 
+func (p *platform) count(sql string) (n int) {
+	p.t.Helper()
+	p.scan(&n, sql)
+	return n
+}
+
 func (p *platform) exec(sql string, args ...any) {
 	p.t.Helper()
 	if _, err := p.store.Pool().Exec(context.Background(), sql, args...); err != nil {
@@ -251,8 +257,7 @@ func TestBackupAndRestore(t *testing.T) {
 		if len(wrong) > 0 || int64(rows) != done.Copied {
 			t.Errorf("set %q: %+v, wrong: %v", id, done, wrong)
 		}
-		var n int
-		if q.scan(&n, "select count(*) from assets"); n != assets {
+		if n := q.count("select count(*) from assets"); n != assets {
 			t.Errorf("set %q: %d assets, want %d", id, n, assets)
 		}
 	}

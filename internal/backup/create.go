@@ -87,7 +87,7 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 	if err := c.prepare(ctx, now); err != nil {
 		return Set{}, err
 	}
-	release, err := c.holdObjects(ctx)
+	release, err := holdObjects(ctx, c.DatabaseURL, "backup "+c.m.ID)
 	if err != nil {
 		return Set{}, err
 	}
@@ -148,13 +148,13 @@ func (c *creation) prepare(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// holdObjects keeps the collector from objects to which only the snapshot refers.
-func (c *creation) holdObjects(ctx context.Context) (release func(), err error) {
-	db, err := store.Open(c.DatabaseURL)
+// holdObjects keeps the collector from objects to which only a snapshot refers, or a backup that is being restored.
+func holdObjects(ctx context.Context, databaseURL, holder string) (release func(), err error) {
+	db, err := store.Open(databaseURL)
 	if err != nil {
 		return nil, err
 	}
-	end, err := db.HoldObjects(ctx, "backup "+c.m.ID)
+	end, err := db.HoldObjects(ctx, holder)
 	if err != nil {
 		problem := db.Diagnose(err)
 		db.Close()

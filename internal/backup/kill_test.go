@@ -58,7 +58,7 @@ func victim(text string) {
 	case "prune":
 		_, err = d.Prune(ctx, PruneOptions{Retention: Retention{Minimum: 1}, Log: discard, delay: -1, step: step})
 	case "restore":
-		_, err = Restore(ctx, RestoreOptions{Destination: d, Set: w.Set, DatabaseURL: w.DatabaseURL, Bucket: bucket, Name: "studio", Log: discard, Workers: 1, step: step})
+		_, err = Restore(ctx, RestoreOptions{Destination: d, Set: w.Set, DatabaseURL: w.DatabaseURL, Bucket: bucket, Name: "studio", ID: "one", Log: discard, Workers: 1, step: step})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

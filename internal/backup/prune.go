@@ -38,6 +38,8 @@ type Pruned struct {
 	Collected int64    `json:"collected"`      // blobs
 	Waiting   int64    `json:"waiting"`        // blobs that no set needs, and that go later
 	Held      string   `json:"held,omitempty"` // why nothing was removed
+	// Oldest is the snapshot of the oldest verified set that stays; zero: there is none.
+	Oldest time.Time `json:"oldest,omitzero"`
 }
 
 // Prune removes sets that are past their time, and then blobs that no set has needed for a day. It removes nothing while backups fail.
@@ -60,7 +62,7 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 		return p, err
 	}
 	if p.Held = l.held(); p.Held != "" {
-		p.Kept = len(l.Sets)
+		p.Kept, p.Oldest = len(l.Sets), oldest(l.Sets)
 		return p, nil
 	}
 	keep := o.Retention.keep(l.Sets, now)
@@ -84,9 +86,19 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 			}
 		}
 	}
-	p.Kept = len(kept)
+	p.Kept, p.Oldest = len(kept), oldest(kept)
 	p.Collected, p.Waiting, p.Held, err = d.collect(ctx, kept, now, o)
 	return p, err
+}
+
+// oldest is the snapshot's time of the oldest verified set.
+func oldest(sets []Set) time.Time {
+	for _, s := range sets {
+		if s.Verified() {
+			return s.SnapshotTime
+		}
+	}
+	return time.Time{}
 }
 
 // held says why nothing is to be removed.

@@ -31,6 +31,8 @@ type RestoreOptions struct {
 	Bucket      *objectstore.Bucket
 	// Name is that of the platform that is restored into, and Overwrite must be the same where its database is not empty.
 	Name, Overwrite string
+	// ID is that of this restore: run again, once it is done, it is done. Empty: each run is a restore of its own.
+	ID string
 	// Safety makes a set of what is overwritten; nil: none is made.
 	Safety func(ctx context.Context) (Set, error)
 
@@ -94,10 +96,18 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 		return done, err
 	}
 	defer target.Close()
+	if target.Restored(o.ID) {
+		return done, nil
+	}
 	if r.target = target; !target.Restoring(r.set.ID) {
 		if done.SafetySet, err = r.admit(ctx); err != nil {
 			return done, err
 		}
+		release, err := r.hold(ctx)
+		if err != nil {
+			return done, err
+		}
+		defer release()
 		if done.Copied, err = r.restoreBlobs(ctx); err != nil {
 			return done, err
 		}
@@ -147,6 +157,14 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 // takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's.
 func (r *restoration) takeBucket(ctx context.Context) error {
 	return r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+}
+
+// hold keeps what the bucket has, for of that nothing is copied.
+func (r *restoration) hold(ctx context.Context) (release func(), err error) {
+	if !r.target.Leases() {
+		return func() {}, nil
+	}
+	return holdObjects(ctx, r.DatabaseURL, "restore of "+r.set.ID)
 }
 
 // restoreBlobs brings the objects that the bucket lacks.
@@ -271,7 +289,7 @@ func (r *restoration) restoreDatabase(ctx context.Context) error {
 	}
 	// Of an encrypted file what is behind its end counts too.
 	whole := io.MultiReader(plain, rest{verified})
-	return r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), store.RestoreEpilogue(r.set.ID))
+	return r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), store.RestoreEpilogue(r.set.ID, r.ID))
 }
 
 // rest reads another reader to its end, and hands on nothing of it but an error.

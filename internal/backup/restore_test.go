@@ -27,6 +27,9 @@ func TestRestoreTwice(t *testing.T) {
 	q.users = p.users
 	q.upload(q.users[0], []byte("after the restore"))
 	q.exec("update assets set category = 'changed'")
+	if n := q.count("select count(*) from blobs where reread"); n != 0 {
+		t.Errorf("%d blobs are to be read again of which nothing is known", n)
+	}
 	again := RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Log: discard}
 	_, err := Restore(t.Context(), again)
 	problem(t, err, config.CodeTargetNotEmpty)
@@ -34,11 +37,38 @@ func TestRestoreTwice(t *testing.T) {
 	if _, err := Restore(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
-	var assets, changed int
-	q.scan(&assets, "select count(*) from assets")
-	q.scan(&changed, "select count(*) from assets where category = 'changed'")
-	if assets != 4 || changed != 0 {
+	if assets, changed := q.count("select count(*) from assets"), q.count("select count(*) from assets where category = 'changed'"); assets != 4 || changed != 0 {
 		t.Errorf("%d assets, %d of them as they were changed", assets, changed)
+	}
+}
+
+// A restore that is known by its id is done once, however often it is asked for: what was changed since stays.
+func TestRestoreOfOneID(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	p.exec(`update blobs set metadata = '{"width": 1}', width = 1`)
+	_, d := archive(t)
+	p.backUp(d)
+	one := func(o *RestoreOptions) { o.ID = "one" }
+	q, _ := restored(t, d, one)
+	if n, all := q.count("select count(*) from blobs where reread"), q.count("select count(*) from blobs"); n != all {
+		t.Errorf("thumbnails of %d pictures are made anew, of %d", n, all)
+	}
+	q.exec("update assets set category = 'changed'")
+	o := RestoreOptions{Destination: d, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", ID: "one", Overwrite: "studio", Log: discard}
+	if _, err := Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if n := q.count("select count(*) from assets where category = 'changed'"); n != 4 {
+		t.Errorf("%d assets are left as they were changed", n)
+	}
+	o.ID = "two"
+	if _, err := Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if n := q.count("select count(*) from assets where category = 'changed'"); n != 0 {
+		t.Errorf("another restore has left %d assets as they were changed", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"time"
 )
 
 // TerminationPath is where a short-lived pod leaves its Termination; it is the
@@ -13,9 +14,6 @@ const TerminationPath = "/dev/termination-log"
 // terminationLimit is the kubelet's limit of a container's termination message in bytes
 // (kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure).
 const terminationLimit = 4096
-
-// TerminationResult is how long the Result of a Termination may be at most, bytes.
-const TerminationResult = terminationLimit / 2
 
 // Code says why a short-lived pod ended; the operator turns it into a condition's reason.
 type Code string
@@ -43,13 +41,33 @@ const (
 	CodeBackupFailed           Code = "BACKUP_FAILED"           // any other reason
 )
 
-// Termination is the message that a short-lived pod (migrate, later backup and
-// drill) leaves for the operator, which has no database or bucket client of its own.
+// Termination is the message that a short-lived pod (migrate, backup,
+// drill, restore) leaves for the operator, which has no database or bucket client of its own.
 type Termination struct {
 	Code    Code            `json:"code"`
 	Message string          `json:"message"`          // what happened, one sentence, without secrets
 	Remedy  string          `json:"remedy,omitempty"` // what to do about it, one sentence
-	Result  json.RawMessage `json:"result,omitempty"` // SchemaRange of a migration that succeeded
+	Result  json.RawMessage `json:"result,omitempty"` // SchemaRange of a migration that succeeded, BackupResult of `assetplatform backup`
+}
+
+// BackupResult is the Result of the pods that make backups, look after them, try them, and bring them back; each tells its part of it.
+type BackupResult struct {
+	Set          string    `json:"set,omitempty"`         // id of the set that was made, tried or restored
+	SnapshotTime time.Time `json:"snapshotTime,omitzero"` // of that set
+	VerifiedTime time.Time `json:"verifiedTime,omitzero"` // zero: it is not verified
+	Blobs        int64     `json:"blobs,omitempty"`
+	Bytes        int64     `json:"bytes,omitempty"` // of the blobs
+
+	SafetySet string `json:"safetySet,omitempty"` // id of the set of what a restore has overwritten
+
+	Sets       int       `json:"sets,omitempty"`      // verified sets in the destination, after a prune
+	OldestTime time.Time `json:"oldestTime,omitzero"` // snapshot of the oldest verified set
+	Held       string    `json:"held,omitempty"`      // why nothing was removed
+
+	Damaged     int64    `json:"damaged,omitempty"`     // objects that a scrub found damaged
+	DamagedSets []string `json:"damagedSets,omitempty"` // sets that need them, at most ten
+
+	Seconds float64 `json:"seconds,omitempty"` // from the beginning to a platform that serves, of a drill
 }
 
 // SchemaRange is what `migrate --check` prints and what a successful migration reports.

@@ -168,3 +168,29 @@ func TestListByMedia(t *testing.T) {
 		}
 	}
 }
+
+// Of bytes whose metadata came back with a backup the thumbnails are made anew, and what is known of them stays.
+func TestMediaReadAgain(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a, _ := upload(t, s, newUser(t, s, "alice").ID, "a.png", "bytes")
+	width, height, other := 640, 480, 1
+	keepMedia(t, s, a, ImageMetadata{Width: &width, Height: &height}, 150)
+	exec(t, s, "delete from thumbnails; delete from river_job; update blobs set reread = true, created_at = now() - interval '1 hour'")
+	for want := range 2 { // the second time it has its job
+		if asked, err := s.AskForMedia(t.Context(), 10); err != nil || asked != 1-want {
+			t.Errorf("%d jobs, %v", asked, err)
+		}
+	}
+	keepMedia(t, s, a, ImageMetadata{Width: &other}, 150, 300)
+	if n := query[int](t, s, "select count(*) from thumbnails"); n != 2 {
+		t.Errorf("%d thumbnails", n)
+	}
+	if n := query[int](t, s, "select count(*) from blobs where width = 640 and metadata ->> 'height' = '480' and not reread"); n != 1 {
+		t.Error("its metadata was replaced")
+	}
+	exec(t, s, "delete from river_job")
+	if asked, err := s.AskForMedia(t.Context(), 10); err != nil || asked != 0 {
+		t.Errorf("%d jobs, %v", asked, err)
+	}
+}

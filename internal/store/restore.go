@@ -20,7 +20,9 @@ type Target struct {
 	tables     int
 	users      int64
 	assets     int64
+	leases     bool      // its schema has them
 	restoring  string    // the set that it was restored from, until Finish
+	restoreID  string    // of the last restore
 	PlatformID uuid.UUID // nil: it is no platform's yet
 }
 
@@ -42,10 +44,10 @@ func OpenTarget(ctx context.Context, url string) (*Target, error) {
 }
 
 func (t *Target) look(ctx context.Context) error {
-	var ours, restorable bool
+	var ours bool
 	err := t.conn.QueryRow(ctx, `
 select (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
-    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restoring_set')`).Scan(&t.tables, &ours, &restorable)
+    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restoring_set')`).Scan(&t.tables, &ours, &t.leases)
 	if err != nil || t.tables == 0 {
 		return err
 	}
@@ -55,8 +57,8 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 	if err := t.conn.QueryRow(ctx, "select platform_id from "+markerTable).Scan(&t.PlatformID); err != nil {
 		return err
 	}
-	if restorable {
-		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, '') from "+markerTable).Scan(&t.restoring); err != nil {
+	if t.leases { // and the rest of what backups need
+		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restore_id, '') from "+markerTable).Scan(&t.restoring, &t.restoreID); err != nil {
 			return err
 		}
 	}
@@ -70,6 +72,9 @@ func (t *Target) Close() {
 	}
 }
 
+// Leases tells whether HoldObjects works there.
+func (t *Target) Leases() bool { return t.leases }
+
 // Empty tells whether nothing is lost with what is there.
 func (t *Target) Empty() bool { return t.users == 0 && t.assets == 0 }
 
@@ -78,6 +83,9 @@ func (t *Target) Contents() string { return fmt.Sprintf("%d users, %d assets", t
 
 // Restoring tells whether what is there was restored from a set by somebody who did not come to Finish.
 func (t *Target) Restoring(set string) bool { return t.restoring == set }
+
+// Restored tells whether a restore with this id came to Finish, and none after it.
+func (t *Target) Restored(id string) bool { return id != "" && t.restoreID == id && t.restoring == "" }
 
 // RestorePrologue is what comes before a dump, in one transaction with it: what is there goes, and the keys of its objects are noted.
 func RestorePrologue() string {
@@ -109,14 +117,19 @@ $$;`
 }
 
 // RestoreEpilogue is what comes behind the dump. Objects that the restored rows do not need are left to the collector, after a week in which
-// somebody may find that they were needed. Sessions end: one that was revoked since the backup must not come back to life.
-func RestoreEpilogue(set string) string {
+// somebody may find that they were needed. Sessions end: one that was revoked since the backup must not come back to life. Thumbnails, which
+// no backup has, are to be made anew. id is that of the restore, empty if it has none.
+func RestoreEpilogue(set, id string) string {
 	return fmt.Sprintf(`insert into public.object_intents (object_key, user_id, delete_after)
 select distinct on (object_key) object_key, user_id, now() + interval '7 days' from pg_temp.left_objects l
 where not exists (select from public.blobs b where b.object_key = l.object_key);
 delete from public.sessions;
-update public.%s set restoring_set = '%s';`, markerTable, strings.ReplaceAll(set, "'", "''"))
+update public.blobs set reread = true where metadata ? 'width';
+update public.%s set restoring_set = %s, restore_id = nullif(%s, '');`, markerTable, literal(set), literal(id))
 }
+
+// literal is a text as SQL.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // notCompared are tables that change as soon as the database is there.
 func notCompared(table string) bool {

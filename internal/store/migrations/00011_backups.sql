@@ -7,7 +7,11 @@ create table backup_leases (
     renewed_at timestamptz not null default now()
 );
 
--- The backup that the database was restored from, until what is there was compared with it.
-alter table assetplatform_schema add column restoring_set text;
+-- The backup that the database was restored from, until what is there was compared with it, and the restore that did so last.
+alter table assetplatform_schema add column restoring_set text, add column restore_id text;
+
+-- Bytes whose thumbnails are not there although their metadata is: no backup has thumbnails.
+alter table blobs add column reread boolean not null default false;
+create index blobs_reread on blobs (created_at) where reread;
 
 update assetplatform_schema set schema = 11, compatible_from = 1, migrated_at = now();

@@ -13,11 +13,12 @@ import (
 )
 
 const keepMetadata = `-- name: KeepMetadata :execrows
-update blobs set metadata = $3::jsonb,
-    width = ($3::jsonb ->> 'width')::integer,
-    height = ($3::jsonb ->> 'height')::integer,
-    duration = ($3::jsonb ->> 'duration')::double precision
-where user_id = $1 and sha256 = $2 and metadata is null
+update blobs set reread = false,
+    metadata = coalesce(metadata, $3::jsonb),
+    width = coalesce(width, ($3::jsonb ->> 'width')::integer),
+    height = coalesce(height, ($3::jsonb ->> 'height')::integer),
+    duration = coalesce(duration, ($3::jsonb ->> 'duration')::double precision)
+where user_id = $1 and sha256 = $2 and (metadata is null or reread)
 `
 
 type KeepMetadataParams struct {
@@ -26,6 +27,7 @@ type KeepMetadataParams struct {
 	Metadata []byte
 }
 
+// What is known already stays.
 func (q *Queries) KeepMetadata(ctx context.Context, arg KeepMetadataParams) (int64, error) {
 	result, err := q.db.Exec(ctx, keepMetadata, arg.UserID, arg.Sha256, arg.Metadata)
 	if err != nil {
@@ -93,7 +95,7 @@ from blobs b, lateral (
     (select v.mime_type from asset_versions v where v.user_id = b.user_id and v.sha256 = b.sha256 limit 1)
     limit 1
 ) of
-where b.user_id = $1 and b.sha256 = $2 and b.metadata is null
+where b.user_id = $1 and b.sha256 = $2 and (b.metadata is null or b.reread)
 `
 
 type UnreadBlobParams struct {
@@ -116,7 +118,10 @@ func (q *Queries) UnreadBlob(ctx context.Context, arg UnreadBlobParams) (UnreadB
 }
 
 const unreadBlobs = `-- name: UnreadBlobs :many
-select user_id, sha256 from blobs where metadata is null and created_at < $2::timestamptz order by created_at limit $1
+(select b.user_id, b.sha256 from blobs b where b.metadata is null and b.created_at < $2::timestamptz order by b.created_at limit $1)
+union all
+(select b.user_id, b.sha256 from blobs b where b.reread and b.metadata is not null and b.created_at < $2::timestamptz order by b.created_at limit $1)
+limit $1
 `
 
 type UnreadBlobsParams struct {
