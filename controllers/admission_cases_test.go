@@ -137,7 +137,7 @@ func admissions() []admission {
 		{field: "spec.storage.bucket", message: "should be at least 3 chars", reject: []string{"storage: {bucket: ab}"}},
 		{field: "spec.storage.bucket", message: "may not be more than 63", reject: []string{"storage: {bucket: " + strings.Repeat("x", 64) + "}"}},
 		{
-			field: "spec.storage.bucket", message: "storage.bucket: not the name of a bucket: use lower-case letters, digits, '-' and single '.', a letter or digit at both ends, and no IP address",
+			field: "spec.storage.bucket", message: "not the name of a bucket: use lower-case letters, digits, '-' and single '.', a letter or digit at both ends, and no IP address",
 			accept: []string{"storage: {bucket: 1.assets-2.example}", "storage: {bucket: a-b}", "storage: {bucket: " + strings.Repeat("x", 63) + "}"},
 			reject: []string{
 				"storage: {bucket: Assets}", "storage: {bucket: my_assets}", "storage: {bucket: my assets}", "storage: {bucket: -assets}", "storage: {bucket: assets.}",
@@ -145,27 +145,27 @@ func admissions() []admission {
 			},
 		},
 		{
-			field: "spec.storage.prefix", message: "storage.prefix: write it without a leading and with a trailing slash, like studio/",
+			field: "spec.storage.prefix", message: "write it without a leading and with a trailing slash, like studio/",
 			accept: []string{"storage: {bucket: assets, prefix: a/b/}", `storage: {bucket: assets, prefix: ""}`}, reject: []string{"storage: {bucket: assets, prefix: /a/}", "storage: {bucket: assets, prefix: a}"},
 		},
 		{
-			field: "spec.storage.prefix", message: "storage.prefix: leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/",
+			field: "spec.storage.prefix", message: "leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/",
 			accept: each(prefix, "a/b/", "", ".a/b./..c/.../d..e/", "two words/ü/"),
 			reject: each(prefix, "../../x/", "a//b/", "a b\\nc/", "/", "./", "a/./b/", "a/../", "a/..//", "a\\t/", "a\\x7f/"),
 		},
 		{
-			field: "spec.storage.region", message: "storage.region: not the name of a region: use letters, digits, '-' and single '.', like eu-central-1",
+			field: "spec.storage.region", message: "not the name of a region: use letters, digits, '-' and single '.', like eu-central-1",
 			accept: []string{"storage: {bucket: assets, region: eu-central-1}", "storage: {bucket: assets, region: Default-1.x}", `storage: {bucket: assets, region: ""}`},
 			reject: []string{"storage: {bucket: assets, region: x y}", "storage: {bucket: assets, region: a/b}", "storage: {bucket: assets, region: a_b}", "storage: {bucket: assets, region: a..b}", "storage: {bucket: assets, region: -a}", "storage: {bucket: assets, region: ü}", `storage: {bucket: assets, region: "x\n"}`},
 		},
 		{field: "spec.storage.region", message: "may not be more than 64", accept: []string{"storage: {bucket: assets, region: " + strings.Repeat("x", 64) + "}"}, reject: []string{"storage: {bucket: assets, region: " + strings.Repeat("x", 65) + "}"}},
 		{
-			field: "spec.storage.endpoint", message: "storage.endpoint: not an http or https URL, like https://s3.example.com",
+			field: "spec.storage.endpoint", message: "not an http or https URL, like https://s3.example.com",
 			accept: each(endpoint, "https://s3.example.com:9000", "HTTP://x", "https://[fd00::1]:9000/s3", ""),
 			reject: each(endpoint, "s3.example.com", "s3://x", "https://", "https://:9000"),
 		},
 		{
-			field: "spec.storage.endpoint", message: "storage.endpoint: write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef",
+			field: "spec.storage.endpoint", message: "write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef",
 			accept: each(endpoint, "https://s3.example.com/tenant@studio/"),
 			reject: each(endpoint, "https://u:p@h/x?y=z", "https://u:p@h", "https://u@h", "HTTPS://:p@h", "https://h?y=z", "https://h/?", "https://h/x#y", "https://h/a b"),
 		},

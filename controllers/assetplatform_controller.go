@@ -92,6 +92,7 @@ type pass struct {
 	databaseStarted bool
 	migrationPods   []corev1.Pod
 	rotation        *keyRotation // of the signing key; nil while none is under way
+	backupProblems  []*finding   // with what spec.backup says or names
 	// migrationRefusal is why the running migration has no pod; empty if it has one, or if nothing is known.
 	migrationRefusal string
 
@@ -180,6 +181,9 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if err := r.observeMigration(because(ctx, "migration"), p); err != nil {
 		return err
 	}
+	if err := r.resolveBackup(because(ctx, "secrets"), p); err != nil {
+		return err
+	}
 	wanted := manifests.Build(p.ap, p.facts)
 	if err := r.applyAll(ctx, p, wanted); err != nil {
 		return err
@@ -188,6 +192,9 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	if err := r.startMigration(because(ctx, "migration"), p); err != nil {
+		return err
+	}
+	if err := r.backUpNow(because(ctx, "backup"), p); err != nil {
 		return err
 	}
 	if err := r.forgetOldJobs(because(ctx, "migration"), p); err != nil {

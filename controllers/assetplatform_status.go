@@ -117,6 +117,9 @@ func parts(ap *assetv1.AssetPlatform, o *observed) []part {
 		{assetv1.ConditionRoutesReady, routesVerdict(ap, o), true},
 		{assetv1.ConditionMonitoringReady, monitoringVerdict(ap, o), false},
 		{assetv1.ConditionAutoscalingReady, o.autoscaling, false},
+		{assetv1.ConditionBackupHealthy, backupVerdict(ap, o), false},
+		{assetv1.ConditionWithinRPO, rpoVerdict(ap, o), false},
+		{assetv1.ConditionRestoreProven, drillVerdict(ap, o), false},
 	}
 }
 
@@ -140,7 +143,8 @@ func conditionOrder(conditionType string) int {
 	return slices.Index([]string{
 		assetv1.ConditionReady, assetv1.ConditionReconciling, assetv1.ConditionStalled, assetv1.ConditionSecretsResolved,
 		assetv1.ConditionDatabaseReady, assetv1.ConditionCacheReady, assetv1.ConditionStorageReady,
-		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionMonitoringReady, assetv1.ConditionAutoscalingReady, assetv1.ConditionUpdateAvailable,
+		assetv1.ConditionMigrated, assetv1.ConditionAvailable, assetv1.ConditionCertificateReady, assetv1.ConditionRoutesReady, assetv1.ConditionMonitoringReady, assetv1.ConditionAutoscalingReady,
+		assetv1.ConditionBackupHealthy, assetv1.ConditionWithinRPO, assetv1.ConditionRestoreProven, assetv1.ConditionUpdateAvailable,
 	}, conditionType)
 }
 

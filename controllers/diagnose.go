@@ -48,7 +48,7 @@ func diagnosePod(pod *corev1.Pod) *finding {
 		f := diagnoseContainer(pod, c, where)
 		switch {
 		case f == nil:
-		case c.Name == string(componentOf(pod)):
+		case c.Name == string(componentOf(pod)), c.Name == manifests.ContainerPrune:
 			return f
 		case foreign == nil:
 			foreign = foreignContainer(f, c, where)
@@ -210,6 +210,12 @@ func schedulerWords(message string) string {
 func imageField(pod *corev1.Pod) string {
 	if part := managedField(componentOf(pod)); part != "" {
 		return part + ".image"
+	}
+	switch componentOf(pod) {
+	case manifests.ComponentBackup, manifests.ComponentScrub:
+		return "spec.backup.image"
+	case manifests.ComponentDrill:
+		return "spec.backup.drill.image"
 	}
 	return "spec.image"
 }

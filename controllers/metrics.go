@@ -23,6 +23,12 @@ var (
 		[]string{"platform_namespace", "platform", "condition", "status", "reason"}, nil)
 	notBefore = prometheus.NewDesc("assetplatform_certificate_not_before_timestamp_seconds", "From when the platform's certificate is in force.", []string{"platform_namespace", "platform"}, nil)
 	notAfter  = prometheus.NewDesc("assetplatform_certificate_not_after_timestamp_seconds", "Until when the platform's certificate is in force.", []string{"platform_namespace", "platform"}, nil)
+
+	lastSet         = prometheus.NewDesc("assetplatform_backup_last_set_timestamp_seconds", "The moment that the newest verified backup is of.", []string{"platform_namespace", "platform", "destination"}, nil)
+	oldestSet       = prometheus.NewDesc("assetplatform_backup_oldest_set_timestamp_seconds", "The moment that the oldest verified backup is of.", []string{"platform_namespace", "platform", "destination"}, nil)
+	backupDuration  = prometheus.NewDesc("assetplatform_backup_duration_seconds", "How long the last backup took.", []string{"platform_namespace", "platform", "destination"}, nil)
+	lastProven      = prometheus.NewDesc("assetplatform_restore_proven_timestamp_seconds", "When a drill last succeeded.", []string{"platform_namespace", "platform"}, nil)
+	restoreDuration = prometheus.NewDesc("assetplatform_restore_duration_seconds", "How long that drill took until the platform served.", []string{"platform_namespace", "platform"}, nil)
 )
 
 func init() { metrics.Registry.MustRegister(apiRequests) }
@@ -31,7 +37,7 @@ func init() { metrics.Registry.MustRegister(apiRequests) }
 type platformCollector struct{ platforms client.Reader }
 
 func (c platformCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{conditionInfo, notBefore, notAfter} {
+	for _, d := range []*prometheus.Desc{conditionInfo, notBefore, notAfter, lastSet, oldestSet, backupDuration, lastProven, restoreDuration} {
 		ch <- d
 	}
 }
@@ -52,6 +58,28 @@ func (c platformCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(notBefore, seconds(c.NotBefore))
 			gauge(notAfter, seconds(c.NotAfter))
 		}
+		if ap.Status.Backup != nil {
+			collectBackup(ap.Status.Backup, gauge)
+		}
+	}
+}
+
+// collectBackup tells what is known; what is not, such as a first set, has no series.
+func collectBackup(s *assetv1.BackupStatus, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	for _, d := range s.Destinations {
+		if d.LastSetTime != nil {
+			gauge(lastSet, seconds(*d.LastSetTime), d.Name)
+		}
+		if d.OldestRecoverableTime != nil {
+			gauge(oldestSet, seconds(*d.OldestRecoverableTime), d.Name)
+		}
+		if d.LastBackup != nil {
+			gauge(backupDuration, d.LastBackup.Duration.Seconds(), d.Name)
+		}
+	}
+	if s.LastProvenTime != nil {
+		gauge(lastProven, seconds(*s.LastProvenTime))
+		gauge(restoreDuration, s.RestoreDuration.Seconds())
 	}
 }
 

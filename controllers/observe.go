@@ -34,6 +34,7 @@ type observed struct {
 	routes         []*route
 	certificate    *certificate // nil: the spec asks for none
 	autoscaling    *verdict     // nil: the spec asks for none
+	backup         backupState
 	readiness      []config.Readiness
 	nodes          []string   // addresses of those that server pods are on, sorted
 	podFindings    []*finding // of all pods, the worst first
@@ -109,6 +110,9 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 		return nil, err
 	}
 	if o.autoscaling, err = r.observeAutoscaling(ctx, p); err != nil {
+		return nil, err
+	}
+	if o.backup, err = r.observeBackups(ctx, p); err != nil {
 		return nil, err
 	}
 	serverPods, managedPods, err := r.ownPods(ctx, p, o)

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
 // prune deletes what this platform owns and no longer wants, of the kinds that Build
@@ -31,6 +32,9 @@ func (a *applier) prune(ctx context.Context, ap *assetv1.AssetPlatform, wanted [
 	err := a.children(ctx, ap, append(prunedLists(), a.optional.lists()...), func(o client.Object) {
 		if oldPods && managedField(componentOf(o)) != "" {
 			return
+		}
+		if _, ok := o.(*batchv1.CronJob); ok && slices.Contains(manifests.BackupObjects(ap), o.GetName()) {
+			return // with it would go its Jobs, and what they have to say; a Secret that is missing may come back
 		}
 		if !keep[objectKeyOf(o)] && metav1.IsControlledBy(o, ap) && !isData(o) && o.GetDeletionTimestamp() == nil {
 			unwanted = append(unwanted, o)
@@ -63,7 +67,7 @@ func prunedLists() []client.ObjectList {
 	return []client.ObjectList{
 		&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
 		&corev1.ServiceAccountList{}, &autoscalingv2.HorizontalPodAutoscalerList{}, &networkingv1.NetworkPolicyList{},
-		&networkingv1.IngressList{},
+		&networkingv1.IngressList{}, &batchv1.CronJobList{},
 	}
 }
 
@@ -95,7 +99,7 @@ func (a *applier) referencedContent(ctx context.Context, ap *assetv1.AssetPlatfo
 	add := func(kind, name string) {
 		keep[objectKey{kind: kind, name: types.NamespacedName{Namespace: ap.Namespace, Name: name}}] = true
 	}
-	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &corev1.PodList{}, &batchv1.JobList{}}
+	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &corev1.PodList{}, &batchv1.JobList{}, &batchv1.CronJobList{}}
 	err := a.children(ctx, ap, lists, func(o client.Object) { eachReference(podSpec(o), add) })
 	return keep, err
 }
@@ -112,8 +116,11 @@ func eachReference(pod corev1.PodSpec, each func(kind, name string)) {
 		if volume.Secret != nil {
 			each("Secret", volume.Secret.SecretName)
 		}
+		if volume.ConfigMap != nil {
+			each("ConfigMap", volume.ConfigMap.Name)
+		}
 	}
-	for _, container := range pod.Containers {
+	for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
 		for _, from := range container.EnvFrom {
 			if from.ConfigMapRef != nil {
 				each("ConfigMap", from.ConfigMapRef.Name)
@@ -150,6 +157,8 @@ func podSpec(o client.Object) corev1.PodSpec {
 		return o.Spec.Template.Spec
 	case *corev1.Pod:
 		return o.Spec
+	case *batchv1.CronJob:
+		return o.Spec.JobTemplate.Spec.Template.Spec
 	case *batchv1.Job:
 		if finished(o) == nil {
 			return o.Spec.Template.Spec

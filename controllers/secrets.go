@@ -76,6 +76,11 @@ func (s *secretReader) retain(platform types.NamespacedName, names []string) {
 
 // referencedSecrets are the names of the Secrets that the spec names.
 func referencedSecrets(ap *assetv1.AssetPlatform) []string {
+	return append(platformSecrets(ap), backupSecrets(ap)...)
+}
+
+// platformSecrets are those without which the platform does not serve.
+func platformSecrets(ap *assetv1.AssetPlatform) []string {
 	var names []string
 	add := func(ref *assetv1.SecretKeyRef) {
 		if ref != nil {

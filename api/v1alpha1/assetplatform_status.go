@@ -31,6 +31,9 @@ type AssetPlatformStatus struct {
 	// Certificate is the last one for the host, also where it is in force no more.
 	// +optional
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
+	// Backup is what is known of the backups.
+	// +optional
+	Backup *BackupStatus `json:"backup,omitempty"`
 	// Components are the parts that the operator runs, and those that it ran once and may run again.
 	// +listType=map
 	// +listMapKey=name

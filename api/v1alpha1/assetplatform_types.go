@@ -18,9 +18,11 @@ import (
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Backup",type=date,JSONPath=`.status.backup.lastSetTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Schema",type=integer,JSONPath=`.status.schema.current`,priority=1
 // +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.replicas`,priority=1
+// +kubebuilder:printcolumn:name="Drill",type=date,JSONPath=`.status.backup.lastProvenTime`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",message="metadata.name: use at most 63 lower-case letters, digits and '-', beginning with a letter (a Service of this name is made)"
 type AssetPlatform struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -47,6 +49,7 @@ type AssetPlatformList struct {
 // ---
 // A limit counts as a request where there is none.
 // +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling: it measures against the pods' request of cpu; add resources.requests.cpu"
+// +kubebuilder:validation:XValidation:rule="!has(self.backup) || !has(self.storage) || !has(self.storage.bucket) || self.backup.destinations.all(d, d.bucket != self.storage.bucket || (has(d.endpoint) ? d.endpoint : '') != (has(self.storage.endpoint) ? self.storage.endpoint : ''))",message="backup.destinations: one is the bucket of the assets: name another bucket, for what takes the one away takes the other with it"
 type AssetPlatformSpec struct {
 	// Image of the asset service. Absent: the operator's own, pinned in status.image once the platform was ready.
 	// +optional
@@ -136,6 +139,10 @@ type AssetPlatformSpec struct {
 	// Monitoring has the objects that the Prometheus operator and Grafana read.
 	// +optional
 	Monitoring MonitoringSpec `json:"monitoring,omitzero"`
+
+	// Backup keeps verified copies of database and bucket together in other buckets. Absent: none are made, and BackupHealthy says so.
+	// +optional
+	Backup *BackupSpec `json:"backup,omitempty"`
 
 	// Suspend stops the operator: what is there stays as it is, and only the status is kept up to date.
 	// +optional
@@ -267,6 +274,29 @@ type (
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="not a key of a Secret: use letters, digits, '-', '_' and '.', like database-url"
 	SecretKey = string
+
+	// BucketName is the name of a bucket.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9][-.a-z0-9]*[a-z0-9]$') && !self.contains('..') && !isIP(self)",message="not the name of a bucket: use lower-case letters, digits, '-' and single '.', a letter or digit at both ends, and no IP address"
+	BucketName = string
+
+	// KeyPrefix is what all keys in a bucket begin with.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('/') && self.endsWith('/'))",message="write it without a leading and with a trailing slash, like studio/"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]|(^|/)[.]{0,2}/')",message="leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/"
+	KeyPrefix = string
+
+	// BucketRegion is the name of a region.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9][-a-zA-Z0-9]*([.][a-zA-Z0-9][-a-zA-Z0-9]*)*)?$')",message="not the name of a region: use letters, digits, '-' and single '.', like eu-central-1"
+	BucketRegion = string
+
+	// BucketEndpoint is the URL of an S3-compatible service.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self == '' || (isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '')",message="not an http or https URL, like https://s3.example.com"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[?# ]|//[^/]*@')",message="write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef"
+	BucketEndpoint = string
 )
 
 // Labels are labels of an object. (Their values have rules of their own, so they need a type of their own.)
@@ -328,28 +358,17 @@ type CacheSpec struct {
 // StorageSpec names a bucket, or asks for a managed S3 server.
 type StorageSpec struct {
 	// Bucket that holds the asset bytes; it must exist.
-	// +kubebuilder:validation:MinLength=3
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9][-.a-z0-9]*[a-z0-9]$') && !self.contains('..') && !isIP(self)",message="storage.bucket: not the name of a bucket: use lower-case letters, digits, '-' and single '.', a letter or digit at both ends, and no IP address"
 	// +optional
-	Bucket string `json:"bucket,omitempty"`
+	Bucket BucketName `json:"bucket,omitempty"`
 	// Prefix of every object key in the bucket.
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('/') && self.endsWith('/'))",message="storage.prefix: write it without a leading and with a trailing slash, like studio/"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]|(^|/)[.]{0,2}/')",message="storage.prefix: leave out control characters, and segments that are empty, '.' or '..'; write it like studio/ or studio/assets/"
 	// +optional
-	Prefix string `json:"prefix,omitempty"`
+	Prefix KeyPrefix `json:"prefix,omitempty"`
 	// Region of the bucket: letters, digits, '-' and '.', as the name of a host. Absent: us-east-1.
-	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9][-a-zA-Z0-9]*([.][a-zA-Z0-9][-a-zA-Z0-9]*)*)?$')",message="storage.region: not the name of a region: use letters, digits, '-' and single '.', like eu-central-1"
 	// +optional
-	Region string `json:"region,omitempty"`
+	Region BucketRegion `json:"region,omitempty"`
 	// Endpoint of an S3-compatible service: scheme, host, port and path. Keys go into credentialsSecretRef. Absent: AWS.
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self == '' || (isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '')",message="storage.endpoint: not an http or https URL, like https://s3.example.com"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('[?# ]|//[^/]*@')",message="storage.endpoint: write it without user, password, query, fragment and spaces, like https://s3.example.com; everybody can read it, keys go into the Secret of credentialsSecretRef"
 	// +optional
-	Endpoint string `json:"endpoint,omitempty"`
+	Endpoint BucketEndpoint `json:"endpoint,omitempty"`
 	// CASecretRef holds the certificates, as PEM, of the authorities that have signed the certificate of the endpoint, where
 	// those are not known to everybody.
 	// +optional

@@ -29,6 +29,13 @@ const (
 	ConditionMonitoringReady = "MonitoringReady"
 	// ConditionAutoscalingReady is true when the autoscaler that the spec asks for can scale. It does not hurt Ready.
 	ConditionAutoscalingReady = "AutoscalingReady"
+	// ConditionBackupHealthy is true when the newest set of every destination is verified, and nothing is wrong with what is kept.
+	// It, and the next two, do not hurt Ready.
+	ConditionBackupHealthy = "BackupHealthy"
+	// ConditionWithinRPO is true while the newest verified set is younger than spec.backup.objectives.rpo; without that there is none.
+	ConditionWithinRPO = "WithinRPO"
+	// ConditionRestoreProven is true when the last drill succeeded, and the next is not overdue.
+	ConditionRestoreProven = "RestoreProven"
 	// ConditionUpdateAvailable is true when this operator offers another image than a pinned one, of the server or of a managed part.
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
@@ -94,6 +101,21 @@ const (
 	ReasonIssued           = "Issued"
 	ReasonApplied          = "Applied"
 
+	ReasonNoBackup        = "NoBackup"        // the spec asks for none
+	ReasonBackupWaiting   = "BackupWaiting"   // for the first set
+	ReasonBackupVerified  = "BackupVerified"  // all is well
+	ReasonSetDamaged      = "SetDamaged"      // a scrub has found damage
+	ReasonInvalidSchedule = "InvalidSchedule" // what cron cannot read
+	ReasonWithinObjective = "WithinObjective"
+	ReasonTooOld          = "TooOld"          // the newest verified set
+	ReasonScheduleTooRare = "ScheduleTooRare" // for the objective
+	ReasonDumpTooSlow     = "DumpTooSlow"     // a set takes too long for the objective
+	ReasonNoDrill         = "NoDrill"         // the spec asks for none
+	ReasonDrillWaiting    = "DrillWaiting"    // for the first one
+	ReasonDrillOverdue    = "DrillOverdue"    // the last is too long ago
+	ReasonRestoreTooSlow  = "RestoreTooSlow"  // for the objective
+	ReasonProven          = "Proven"          // a drill has restored a set
+
 	ReasonScales      = "Scales"
 	ReasonCannotScale = "CannotScale"
 )
@@ -108,4 +130,9 @@ const (
 	AnnotationImage = "assetplatform.io/image"
 	// AnnotationRetry on an AssetPlatform, any new value: try the failed migration again.
 	AnnotationRetry = "assetplatform.io/retry"
+	// AnnotationBackupNow on an AssetPlatform, any new value: make a set in each destination, as an AssetBackup does in one.
+	AnnotationBackupNow = "assetplatform.io/backup-now"
+	// AnnotationAllowCollection on an AssetPlatform, "<kept>/<removed>": a collection of blobs of just these counts may run although
+	// it removes more than it keeps.
+	AnnotationAllowCollection = "assetplatform.io/allow-collection"
 )

@@ -30,6 +30,7 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		Ingress(ap, f),
 		HTTPRoute(ap, f),
 	)
+	objects = append(objects, Backups(ap, f)...)
 	objects = append(objects, NetworkPolicies(ap, f)...)
 	objects = append(objects,
 		PodDisruptionBudget(ap),

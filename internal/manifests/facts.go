@@ -90,6 +90,8 @@ type Facts struct {
 	IngressController string
 	// Left is the data that IsLeft, as it is in the cluster.
 	Left []client.Object
+	// Backup has what backups need beside Credentials.
+	Backup BackupFacts
 	// Attempt is the number of the current migration attempt; 0 while there is none.
 	Attempt int64
 }

@@ -32,7 +32,13 @@ const (
 	ComponentRedis    Component = "redis"
 	ComponentS3       Component = "s3"
 	ComponentMigrate  Component = "migrate"
+	ComponentBackup   Component = "backup"
+	ComponentScrub    Component = "scrub"
+	ComponentDrill    Component = "drill"
 )
+
+// LabelDestination has the name of the destination that a backup's objects are for.
+const LabelDestination = "assetplatform.io/destination"
 
 // ManagedSelector selects everything that the operator made.
 var ManagedSelector = labels.SelectorFromSet(labels.Set{LabelManagedBy: ManagedBy})

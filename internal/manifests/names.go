@@ -53,6 +53,15 @@ func MigrateJobName(ap *assetv1.AssetPlatform, target string, attempt int64) str
 	return childName(ap, "migrate-"+hash(target, attempt))
 }
 
+// maxCronName leaves room for what the CronJob controller appends to the names of Jobs: "-" and ten characters
+// (kubernetes.io/docs/concepts/workloads/controllers/cron-jobs).
+const maxCronName = maxName - 11
+
+// CronJobName is the name of the CronJob that makes, scrubs or drills the sets of a destination.
+func CronJobName(ap *assetv1.AssetPlatform, c Component, destination string) string {
+	return cutName(ap, string(c)+"-"+destination, maxCronName)
+}
+
 // childName is <name>-<suffix>, cut in the middle and marked with a hash where
 // that is too long: two long names never become one.
 func childName(ap *assetv1.AssetPlatform, suffix string) string { return cutName(ap, suffix, maxName) }

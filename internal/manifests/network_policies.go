@@ -2,7 +2,6 @@ package manifests
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -68,14 +67,25 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket, proxy)),
 		networkPolicy(ap, ComponentMigrate, childName(ap, "migrate"), nil, egress(ap, direct)),
 	}
-	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
+	server, migrate, backup := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate), podsOf(ap, ComponentBackup)
+	if ap.Spec.Backup != nil {
+		archive := backupBuckets(ap)
+		policies = append(policies,
+			networkPolicy(ap, ComponentBackup, childName(ap, "backup"), nil, egress(ap, direct, bucket, archive, proxy)),
+			networkPolicy(ap, ComponentScrub, childName(ap, "scrub"), nil, egress(ap, archive, proxy)),
+		)
+		if ap.Spec.Backup.Drill != nil {
+			trial := dependency{urls: []string{f.Backup.DrillDatabaseURL}, defaultPort: 5432}
+			policies = append(policies, networkPolicy(ap, ComponentDrill, childName(ap, "drill"), nil, egress(ap, archive, trial, proxy)))
+		}
+	}
 	for _, part := range []struct {
 		dependency
 		from []networkingv1.NetworkPolicyPeer
 	}{
-		{database, []networkingv1.NetworkPolicyPeer{server, migrate}},
+		{database, backedUp(ap, []networkingv1.NetworkPolicyPeer{server, migrate}, backup)},
 		{cache, []networkingv1.NetworkPolicyPeer{server}},
-		{bucket, []networkingv1.NetworkPolicyPeer{server}},
+		{bucket, backedUp(ap, []networkingv1.NetworkPolicyPeer{server}, backup)},
 	} {
 		if part.managed {
 			in := []networkingv1.NetworkPolicyIngressRule{{From: part.from, Ports: tcp(part.port)}}
@@ -83,6 +93,24 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		}
 	}
 	return policies
+}
+
+// backedUp adds the pods of backups to those that a part lets in, where there are any.
+func backedUp(ap *assetv1.AssetPlatform, peers []networkingv1.NetworkPolicyPeer, backup networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
+	if ap.Spec.Backup == nil {
+		return peers
+	}
+	return append(peers, backup)
+}
+
+// backupBuckets are where the backups are kept.
+func backupBuckets(ap *assetv1.AssetPlatform) dependency {
+	d := dependency{defaultPort: 443}
+	for _, destination := range ap.Spec.Backup.Destinations {
+		d.urls = append(d.urls, cmp.Or(destination.Endpoint, awsEndpoint))
+		d.identity = d.identity || destination.CredentialsSecretRef == nil
+	}
+	return d
 }
 
 func networkPolicy(ap *assetv1.AssetPlatform, c Component, name string, in []networkingv1.NetworkPolicyIngressRule, out []networkingv1.NetworkPolicyEgressRule) *networkingv1.NetworkPolicy {
@@ -237,26 +265,37 @@ func namespaceOf(ap *assetv1.AssetPlatform, host string) string {
 	return ""
 }
 
-// proxyURLs are those of the proxies that the user's variables name, as HTTP clients read them
-// (pkg.go.dev/golang.org/x/net/http/httpproxy).
+// proxyURLs are those of the proxies that the user's variables name.
 func proxyURLs(ap *assetv1.AssetPlatform, c Credentials) (urls []string) {
-	values := maps.Clone(c.Extra)
-	if values == nil {
-		values = map[string]string{}
-	}
-	for _, v := range ap.Spec.Server.ExtraEnv {
-		if v.Value != nil {
-			values[v.Name] = *v.Value
-		}
-	}
+	values := proxyVariables(ap, c)
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
-		if text := values[name]; strings.Contains(text, "://") {
+		if text := values[config.Var{Name: name}]; strings.Contains(text, "://") {
 			urls = append(urls, text)
 		} else if text != "" {
 			urls = append(urls, "http://"+text)
 		}
 	}
 	return urls
+}
+
+// proxyVariables are those of the user's variables that name proxies, as HTTP clients read them
+// (pkg.go.dev/golang.org/x/net/http/httpproxy).
+func proxyVariables(ap *assetv1.AssetPlatform, c Credentials) variables {
+	found := variables{}
+	note := func(name, value string) {
+		if strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
+			found[config.Var{Name: name}] = value
+		}
+	}
+	for name, value := range c.Extra {
+		note(name, value)
+	}
+	for _, v := range ap.Spec.Server.ExtraEnv {
+		if v.Value != nil {
+			note(v.Name, *v.Value)
+		}
+	}
+	return found
 }
 
 // awsEndpoint is where buckets are that name no endpoint.

@@ -46,6 +46,45 @@ func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
 		}
 	}
 	f.Credentials = c
+	f.Backup = offlineBackupFacts(ap, unknown)
+	return f
+}
+
+func offlineBackupFacts(ap *assetv1.AssetPlatform, unknown string) (f BackupFacts) {
+	b := ap.Spec.Backup
+	if b == nil {
+		return f
+	}
+	f.Migrated, f.Destinations = true, map[string]DestinationCredentials{}
+	for _, d := range b.Destinations {
+		var c DestinationCredentials
+		if d.CredentialsSecretRef != nil {
+			c.AccessKey, c.SecretKey = unknown, unknown
+		}
+		if d.RemoverCredentialsSecretRef != nil {
+			c.RemoverAccessKey, c.RemoverSecretKey = unknown, unknown
+		}
+		if d.CASecretRef != nil {
+			c.CA = unknown
+		}
+		f.Destinations[d.Name] = c
+	}
+	if e := b.Encryption; e != nil {
+		if e.SigningKeySecretRef != nil {
+			f.SigningKey = unknown
+		}
+		if len(e.Recipients) > 0 {
+			f.Secrets = map[string]map[string][]byte{unknown: {}}
+		}
+	}
+	if d := b.Drill; d != nil {
+		if d.IdentitySecretRef != nil {
+			f.Identity = unknown
+		}
+		if d.DatabaseSecretRef != nil {
+			f.DrillDatabaseURL = "postgres://" + unknown
+		}
+	}
 	return f
 }
 

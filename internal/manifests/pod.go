@@ -18,13 +18,6 @@ const userID = 1001
 // podTemplate is the shape that all pods of the platform share: the restricted pod
 // security level, a read-only root with a /tmp, and no access to the Kubernetes API.
 func podTemplate(ap *assetv1.AssetPlatform, c Component, container corev1.Container) corev1.PodTemplateSpec {
-	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
-	container.SecurityContext = &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false),
-		ReadOnlyRootFilesystem:   ptr.To(true),
-		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}
-	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/tmp"})
 	labels := map[string]string{}
 	maps.Copy(labels, ap.Spec.Pod.Labels.Plain())
 	maps.Copy(labels, Labels(ap, c))
@@ -43,10 +36,22 @@ func podTemplate(ap *assetv1.AssetPlatform, c Component, container corev1.Contai
 				FSGroupChangePolicy: ptr.To(corev1.FSGroupChangeOnRootMismatch),
 				SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
-			Containers: []corev1.Container{container},
+			Containers: []corev1.Container{restricted(container)},
 			Volumes:    []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		},
 	}
+}
+
+// restricted gives a container no more rights than it needs, and a /tmp.
+func restricted(container corev1.Container) corev1.Container {
+	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	container.SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/tmp"})
+	return container
 }
 
 // resources are requests and limits; an empty cpuLimit leaves the CPU unlimited.

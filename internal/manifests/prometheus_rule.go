@@ -60,6 +60,30 @@ var alerts = []alert{
 
 		summary: "The certificate of NAME was not renewed", description: "{{ $value | humanizePercentage }} of its lifetime are left; issuers renew with a third left.",
 	},
+	{
+		name: "BackupFailed", severity: "critical", lasts: "5m",
+		expr: `max(assetplatform_condition{PLATFORM, condition="BackupHealthy", status="False", reason!~"NoBackup|BackupWaiting|SetDamaged"}) == 1`,
+
+		summary: "The backup of NAME fails", description: "What is kept of before stays. kubectl get ap tells what is wrong and what to do.",
+	},
+	{
+		name: "BackupDamaged", severity: "critical", lasts: "1m",
+		expr: `max(assetplatform_condition{PLATFORM, condition="BackupHealthy", status="False", reason="SetDamaged"}) == 1`,
+
+		summary: "Some of the backups of NAME are damaged", description: "A scrub has read what is not what was written. The next set replaces what the bucket of the assets still has; sets that need the rest cannot be restored in full.",
+	},
+	{
+		name: "BackupLate", severity: "critical", lasts: "5m",
+		expr: `max(assetplatform_condition{PLATFORM, condition="WithinRPO", status="False", reason!="BackupWaiting"}) == 1 or time() - max(assetplatform_backup_last_set_timestamp_seconds{PLATFORM}) > 129600`,
+
+		summary: "The newest verified backup of NAME is older than it may be", description: "If everything were lost now, more work than the objective allows would be, or that of a day and a half.",
+	},
+	{
+		name: "RestoreNotProven", severity: "warning", lasts: "15m",
+		expr: `max(assetplatform_condition{PLATFORM, condition="RestoreProven", status="False", reason!~"NoDrill|DrillWaiting"}) == 1`,
+
+		summary: "It is not proven that the backups of NAME can be restored", description: "The last drill failed, took longer than the objective allows, or is too long ago. kubectl get ap tells which.",
+	},
 }
 
 // WantsRules says whether the spec asks for alerts.

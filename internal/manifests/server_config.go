@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -58,12 +59,7 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 			v[variable] = strconv.Itoa(int(*n))
 		}
 	}
-	if b := ap.Spec.Storage; ManagedStorage(ap) == nil {
-		v[config.S3Bucket], v[config.S3Prefix], v[config.S3Region], v[config.S3Endpoint] = b.Bucket, b.Prefix, b.Region, b.Endpoint
-	} else {
-		v[config.S3Bucket] = s3Bucket
-		v[config.S3Endpoint] = "http://" + serviceHost(ap, S3Name(ap), s3Port)
-	}
+	maps.Copy(v, bucketVariables(ap))
 	out := v.set()
 	for _, extra := range s.ExtraEnv {
 		if extra.Value != nil {
@@ -71,6 +67,14 @@ func serverConfig(ap *assetv1.AssetPlatform) map[string]string {
 		}
 	}
 	return out
+}
+
+// bucketVariables say where the assets' bytes are.
+func bucketVariables(ap *assetv1.AssetPlatform) variables {
+	if b := ap.Spec.Storage; ManagedStorage(ap) == nil {
+		return variables{config.S3Bucket: b.Bucket, config.S3Prefix: b.Prefix, config.S3Region: b.Region, config.S3Endpoint: b.Endpoint}
+	}
+	return variables{config.S3Bucket: s3Bucket, config.S3Endpoint: "http://" + serviceHost(ap, S3Name(ap), s3Port)}
 }
 
 // maxFileSize is a limit of the spec, or the contract's default, in bytes.

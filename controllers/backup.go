@@ -1,0 +1,414 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+)
+
+// Backups are made by CronJobs, whose pods say in their last words what came of it. That is kept in the status: Jobs are forgotten.
+
+// backupSecrets are the names of the Secrets that spec.backup names.
+func backupSecrets(ap *assetv1.AssetPlatform) (names []string) {
+	b := ap.Spec.Backup
+	if b == nil {
+		return nil
+	}
+	add := func(ref *assetv1.SecretKeyRef) {
+		if ref != nil {
+			names = append(names, ref.Name)
+		}
+	}
+	for _, d := range b.Destinations {
+		for _, ref := range []*assetv1.S3CredentialsRef{d.CredentialsSecretRef, d.RemoverCredentialsSecretRef} {
+			if ref != nil {
+				names = append(names, ref.Name)
+			}
+		}
+		add(d.CASecretRef)
+	}
+	if b.Encryption != nil {
+		add(b.Encryption.SigningKeySecretRef)
+	}
+	if b.Drill != nil {
+		add(b.Drill.DatabaseSecretRef)
+		add(b.Drill.IdentitySecretRef)
+	}
+	return names
+}
+
+// resolveBackup reads what backups need. What is wrong with it keeps nothing else from running.
+func (r *Reconciler) resolveBackup(ctx context.Context, p *pass) error {
+	b := p.ap.Spec.Backup
+	if b == nil {
+		return nil
+	}
+	f := &p.facts.Backup
+	f.Destinations = map[string]manifests.DestinationCredentials{}
+	f.Migrated = p.ap.Status.Migration != nil && p.ap.Status.Migration.Migrated != nil
+	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(p.ap)}
+	if e := b.Encryption; e != nil {
+		f.SigningKey = l.key("spec.backup.encryption.signingKeySecretRef", e.SigningKeySecretRef)
+		if len(e.Recipients) > 0 {
+			f.Secrets = map[string]map[string][]byte{}
+			for _, name := range platformSecrets(p.ap) {
+				f.Secrets[name], _ = l.all("the spec", name)
+			}
+		}
+	}
+	if d := b.Drill; d != nil {
+		f.DrillDatabaseURL = l.key("spec.backup.drill.databaseSecretRef", d.DatabaseSecretRef)
+		f.Identity = l.key("spec.backup.drill.identitySecretRef", d.IdentitySecretRef)
+	}
+	shared := len(l.lacks)
+	for i := range b.Destinations {
+		d := &b.Destinations[i]
+		before := len(l.lacks)
+		credentials := l.destination(d, fmt.Sprintf("spec.backup.destinations[%d]", i))
+		if shared == 0 && len(l.lacks) == before {
+			f.Destinations[d.Name] = credentials
+		}
+	}
+	if l.err != nil {
+		return l.err
+	}
+	for _, lack := range l.lacks {
+		p.backupProblems = append(p.backupProblems, lack.finding(p.ap.Namespace))
+	}
+	p.backupProblems = append(p.backupProblems, r.invalidBackup(p)...)
+	return nil
+}
+
+func (l *credentialLookup) pair(field string, ref *assetv1.S3CredentialsRef) (access, secret string) {
+	if ref == nil {
+		return "", ""
+	}
+	return l.key(field, &assetv1.SecretKeyRef{Name: ref.Name, Key: ref.AccessKey}), l.key(field, &assetv1.SecretKeyRef{Name: ref.Name, Key: ref.SecretKey})
+}
+
+func (l *credentialLookup) destination(d *assetv1.BackupDestination, field string) (c manifests.DestinationCredentials) {
+	c.AccessKey, c.SecretKey = l.pair(field+".credentialsSecretRef", d.CredentialsSecretRef)
+	c.RemoverAccessKey, c.RemoverSecretKey = l.pair(field+".removerCredentialsSecretRef", d.RemoverCredentialsSecretRef)
+	c.CA = l.key(field+".caSecretRef", d.CASecretRef)
+	return c
+}
+
+// invalidBackup says what is wrong with schedules, and with settings as the pods will read them; a destination with which something is
+// wrong gets no CronJobs, or those that it had.
+func (r *Reconciler) invalidBackup(p *pass) (problems []*finding) {
+	b := p.ap.Spec.Backup
+	where := "AssetPlatform " + p.ap.Name
+	schedules := map[string]string{"schedule": manifests.BackupSchedule(p.ap), "scrub.schedule": b.Scrub.Schedule}
+	if b.Drill != nil {
+		schedules["drill.schedule"] = b.Drill.Schedule
+	}
+	for _, field := range slices.Sorted(maps.Keys(schedules)) {
+		if schedules[field] == "" {
+			continue // the default
+		}
+		if _, err := manifests.LongestPause(schedules[field], manifests.TimeZone(p.ap)); err != nil {
+			problems = append(problems, &finding{
+				reason: assetv1.ReasonInvalidSchedule, where: where, problem: fmt.Sprintf("No backups are scheduled (%v)", err),
+				remedy: "correct spec.backup." + field + " or spec.backup.timeZone",
+			})
+		}
+	}
+	if len(problems) > 0 {
+		p.facts.Backup.Destinations = nil
+		return problems
+	}
+	for _, o := range manifests.Backups(p.ap, p.facts) {
+		job, ok := o.(*batchv1.CronJob)
+		if !ok || componentOf(job) != manifests.ComponentBackup {
+			continue
+		}
+		destination := job.Labels[manifests.LabelDestination]
+		if _, err := config.LoadBackup(environmentOf(manifests.Backups(p.ap, p.facts), job), true); err != nil {
+			problems = append(problems, &finding{
+				reason: assetv1.ReasonInvalidSpec, where: where, problem: fmt.Sprintf("Nothing can be backed up to %s (%s)", destination, strings.ReplaceAll(strings.TrimSuffix(err.Error(), "."), "\n", "; ")),
+				remedy: "correct spec.backup, or what it names",
+			})
+			delete(p.facts.Backup.Destinations, destination)
+		}
+	}
+	return problems
+}
+
+// environmentOf is what the first container of a CronJob's pods will read.
+func environmentOf(objects []client.Object, job *batchv1.CronJob) func(name string) string {
+	container := job.Spec.JobTemplate.Spec.Template.Spec.Containers[0]
+	values := map[string]string{}
+	for _, o := range objects {
+		if secret, ok := o.(*corev1.Secret); ok && secret.Name == container.EnvFrom[0].SecretRef.Name {
+			for name, value := range secret.Data {
+				values[name] = string(value)
+			}
+		}
+	}
+	for _, v := range container.Env {
+		values[v.Name] = v.Value
+	}
+	return func(name string) string { return values[name] }
+}
+
+// backUpNow makes a set in each destination once for each value of the annotation.
+func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
+	asked := p.ap.Annotations[assetv1.AnnotationBackupNow]
+	if p.ap.Spec.Backup == nil || asked == "" || p.ap.Status.Backup != nil && p.ap.Status.Backup.Now == asked || !p.facts.Backup.Migrated || p.ap.Spec.Hibernate {
+		return nil
+	}
+	for _, d := range p.ap.Spec.Backup.Destinations {
+		cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, manifests.ComponentBackup, d.Name), &batchv1.CronJob{})
+		if err != nil {
+			return err
+		}
+		if cron == nil || p.unsettled[objectKeyOf(cron)] {
+			p.requeueIn(time.Second)
+			return nil // when it is there
+		}
+		job := manifests.JobOf(cron, manifests.BackupNowName(p.ap, d.Name, asked), metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob")))
+		if err := r.Create(ctx, job, client.FieldOwner(fieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
+			problem, ok := refusalOfObject(job, err)
+			if !ok {
+				return fmt.Errorf("create backup Job: %w", err)
+			}
+			p.backupProblems = append(p.backupProblems, problem)
+			p.requeueIn(r.interval())
+			return nil
+		}
+	}
+	if p.ap.Status.Backup == nil {
+		p.ap.Status.Backup = &assetv1.BackupStatus{}
+	}
+	p.ap.Status.Backup.Now = asked
+	return nil
+}
+
+// backupState is what the conditions of backups are made from, beside the status.
+type backupState struct {
+	problems []*finding    // with the spec, or what it names
+	pods     []*finding    // what keeps pods from working
+	pause    time.Duration // the longest between two sets
+	tooOld   bool          // the newest verified set, for the objective
+	overdue  bool          // the drill
+}
+
+// observeBackups brings status.backup up to what Jobs have said.
+func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState, err error) {
+	b := p.ap.Spec.Backup
+	if b == nil {
+		p.ap.Status.Backup = nil
+		return s, nil
+	}
+	s.problems = p.backupProblems
+	if p.ap.Status.Backup == nil {
+		p.ap.Status.Backup = &assetv1.BackupStatus{}
+	}
+	status := p.ap.Status.Backup
+	status.Destinations = keptDestinations(b, status.Destinations)
+	jobs, err := r.backupJobs(ctx, p)
+	if err != nil {
+		return s, err
+	}
+	for i := range status.Destinations {
+		d := &status.Destinations[i]
+		for _, job := range jobs {
+			if job.Labels[manifests.LabelDestination] != d.Name {
+				continue
+			}
+			if finished(&job) != nil {
+				err = r.recordRun(ctx, d, &job)
+			} else {
+				err = r.diagnoseRun(ctx, &job, &s)
+			}
+			if err != nil {
+				return s, err
+			}
+		}
+	}
+	summarize(status)
+	s.pause, _ = manifests.LongestPause(manifests.BackupSchedule(p.ap), manifests.TimeZone(p.ap)) // its problem is known
+	if rpo := b.Objectives.RPO; rpo != nil && status.LastSetTime != nil {
+		s.tooOld = r.past(p, status.LastSetTime.Add(rpo.Duration))
+	}
+	if b.Drill != nil && status.LastProvenTime != nil {
+		if pause, err := manifests.LongestPause(manifests.DrillSchedule(p.ap), manifests.TimeZone(p.ap)); err == nil {
+			s.overdue = r.past(p, status.LastProvenTime.Add(2*pause))
+		}
+	}
+	return s, nil
+}
+
+// past says whether a time is over; if it is not, another pass comes then.
+func (r *Reconciler) past(p *pass, t time.Time) bool {
+	left := t.Sub(r.now())
+	if left <= 0 {
+		return true
+	}
+	p.requeueIn(left + time.Second)
+	return false
+}
+
+// keptDestinations are those of the spec, in its order, with what is known of them.
+func keptDestinations(b *assetv1.BackupSpec, known []assetv1.DestinationStatus) (list []assetv1.DestinationStatus) {
+	for _, d := range b.Destinations {
+		i := slices.IndexFunc(known, func(k assetv1.DestinationStatus) bool { return k.Name == d.Name })
+		if i < 0 {
+			list = append(list, assetv1.DestinationStatus{Name: d.Name})
+		} else {
+			list = append(list, known[i])
+		}
+	}
+	return list
+}
+
+// backupJobs are the Jobs that make, scrub and drill sets, those that ended first the first.
+func (r *Reconciler) backupJobs(ctx context.Context, p *pass) ([]batchv1.Job, error) {
+	var jobs batchv1.JobList
+	if err := r.List(ctx, &jobs, append(cachedInPlatform(p.ap), client.HasLabels{manifests.LabelDestination})...); err != nil {
+		return nil, fmt.Errorf("list backup Jobs: %w", err)
+	}
+	ended := func(job batchv1.Job) time.Time {
+		if c := finished(&job); c != nil {
+			return c.LastTransitionTime.Time
+		}
+		return r.now()
+	}
+	slices.SortFunc(jobs.Items, func(a, b batchv1.Job) int { return cmp.Or(ended(a).Compare(ended(b)), cmp.Compare(a.Name, b.Name)) })
+	return jobs.Items, nil
+}
+
+// runs are the containers of a component's pods, and where what they say is kept.
+func runs(c manifests.Component, d *assetv1.DestinationStatus) map[string]**assetv1.BackupRun {
+	switch c {
+	case manifests.ComponentBackup:
+		return map[string]**assetv1.BackupRun{string(c): &d.LastBackup}
+	case manifests.ComponentScrub:
+		return map[string]**assetv1.BackupRun{string(c): &d.LastScrub, manifests.ContainerPrune: &d.LastPrune}
+	case manifests.ComponentDrill:
+		return map[string]**assetv1.BackupRun{string(c): &d.LastDrill}
+	}
+	return nil
+}
+
+// recordRun keeps what the pods of a Job that ended have said, once.
+func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job) error {
+	outcome := finished(job)
+	last := runs(componentOf(job), d)[string(componentOf(job))]
+	if last == nil || *last != nil && ((*last).Job == job.Name || outcome.LastTransitionTime.Before(&(*last).Time)) {
+		return nil
+	}
+	// Past the cache, once for each Job: it may show the Job's end before its pods' last words.
+	pods, err := jobPods(ctx, r.APIReader, job)
+	if err != nil {
+		return err
+	}
+	for container, at := range runs(componentOf(job), d) {
+		said, ok := containerWords(pods, container)
+		if !ok && at != last {
+			continue // one before it failed
+		}
+		run := &assetv1.BackupRun{Job: job.Name, Time: outcome.LastTransitionTime, Succeeded: ok && said.Code == config.CodeOK}
+		if job.Status.StartTime != nil {
+			run.Duration = metav1.Duration{Duration: outcome.LastTransitionTime.Sub(job.Status.StartTime.Time)}
+		}
+		if !ok {
+			said = lastWords(nil, &assetv1.MigrationStatus{}, outcome)
+			if found := diagnose(pods); len(found) > 0 {
+				said.Message, said.Remedy = found[0].problem, found[0].remedy
+			}
+			run.Succeeded = outcome.Type == batchv1.JobComplete
+		}
+		if !run.Succeeded {
+			run.Code, run.Message, run.Remedy = string(said.Code), own(said.Message), own(said.Remedy)
+		}
+		*at = run
+		var result config.BackupResult
+		if ok && json.Unmarshal(said.Result, &result) == nil {
+			recordResult(d, container, run, result)
+		}
+	}
+	return nil
+}
+
+// containerWords are what a container of the newest pod in which it ended has said.
+func containerWords(pods []corev1.Pod, container string) (config.Termination, bool) {
+	for _, pod := range pods {
+		for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			if t := c.State.Terminated; t != nil && c.Name == container {
+				if said, ok := config.ReadTermination(t.Message); ok {
+					return said, true
+				}
+			}
+		}
+	}
+	return config.Termination{}, false
+}
+
+// recordResult keeps what a run tells of the sets.
+func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.BackupRun, result config.BackupResult) {
+	switch container {
+	case string(manifests.ComponentBackup):
+		if !run.Succeeded || result.VerifiedTime.IsZero() {
+			return
+		}
+		d.LastSet, d.LastSetTime, d.LastVerifiedTime = result.Set, timeOf(result.SnapshotTime), timeOf(result.VerifiedTime)
+		if d.OldestRecoverableTime == nil {
+			d.OldestRecoverableTime = d.LastSetTime
+		}
+	case string(manifests.ComponentScrub):
+		if slices.Contains(result.DamagedSets, d.LastSet) { // an older one may be whole, but that is not known here
+			d.LastSet, d.LastSetTime, d.LastVerifiedTime = "", nil, nil
+		}
+	case manifests.ContainerPrune:
+		if !result.OldestTime.IsZero() {
+			d.OldestRecoverableTime = timeOf(result.OldestTime)
+		}
+	case string(manifests.ComponentDrill):
+		if result.Seconds > 0 {
+			run.Duration = metav1.Duration{Duration: time.Duration(result.Seconds * float64(time.Second)).Round(100 * time.Millisecond)}
+		}
+	}
+}
+
+// timeOf is a time as the API keeps it, in whole seconds.
+func timeOf(t time.Time) *metav1.Time { return ptr.To(metav1.NewTime(t.Truncate(time.Second))) }
+
+// diagnoseRun says what keeps a Job from working.
+func (r *Reconciler) diagnoseRun(ctx context.Context, job *batchv1.Job, s *backupState) error {
+	pods, err := jobPods(ctx, r, job)
+	s.pods = append(s.pods, diagnose(pods)...)
+	return err
+}
+
+// summarize tells of all destinations: the newest and the oldest moment that can be brought back, wherever it is kept.
+func summarize(s *assetv1.BackupStatus) {
+	*s = assetv1.BackupStatus{Destinations: s.Destinations, Now: s.Now, LastProvenTime: s.LastProvenTime, RestoreDuration: s.RestoreDuration}
+	for _, d := range s.Destinations {
+		if d.LastSetTime != nil && (s.LastSetTime == nil || s.LastSetTime.Before(d.LastSetTime)) {
+			s.LastSet, s.LastSetTime, s.LastVerifiedTime = d.LastSet, d.LastSetTime, d.LastVerifiedTime
+		}
+		if oldest := d.OldestRecoverableTime; oldest != nil && (s.OldestRecoverableTime == nil || oldest.Before(s.OldestRecoverableTime)) {
+			s.OldestRecoverableTime = oldest
+		}
+		if drill := d.LastDrill; drill != nil && drill.Succeeded && (s.LastProvenTime == nil || s.LastProvenTime.Before(&drill.Time)) {
+			s.LastProvenTime, s.RestoreDuration = &drill.Time, &drill.Duration
+		}
+	}
+}
