@@ -284,6 +284,11 @@ func (r *Reconciler) backupJobs(ctx context.Context, p *pass) ([]batchv1.Job, er
 	if err := r.List(ctx, &jobs, append(cachedInPlatform(p.ap), client.HasLabels{manifests.LabelDestination})...); err != nil {
 		return nil, fmt.Errorf("list backup Jobs: %w", err)
 	}
+	own := manifests.BackupObjects(p.ap)
+	jobs.Items = slices.DeleteFunc(jobs.Items, func(job batchv1.Job) bool {
+		owner := metav1.GetControllerOf(&job)
+		return owner == nil || owner.Kind == "CronJob" && !slices.Contains(own, owner.Name)
+	})
 	ended := func(job batchv1.Job) time.Time {
 		if c := finished(&job); c != nil {
 			return c.LastTransitionTime.Time

@@ -194,7 +194,13 @@ func checkConditions(ap *assetv1.AssetPlatform) error {
 	if ap.Status.ObservedGeneration != ap.Generation {
 		return errors.Join(wrong...)
 	}
-	want, n := 10, ap.Spec.Networking
+	want, n := 11, ap.Spec.Networking
+	if b := ap.Spec.Backup; b != nil {
+		want++
+		if b.Objectives.RPO != nil {
+			want++
+		}
+	}
 	if n.TLS != nil {
 		want++
 	}

@@ -317,9 +317,11 @@ func verifyKey(signing string) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// JobOf is a Job as a CronJob would make it, of another name and owner.
+// JobOf is a Job as a CronJob would make it, of another name and owner. It does not hold up the owner's deletion, for which the operator
+// would need another right.
 func JobOf(cron *batchv1.CronJob, name string, owner *metav1.OwnerReference) *batchv1.Job {
 	template := cron.Spec.JobTemplate.DeepCopy()
+	owner.BlockOwnerDeletion = nil
 	return &batchv1.Job{
 		TypeMeta:   typeMeta(batchv1.SchemeGroupVersion, "Job"),
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: cron.Namespace, Labels: template.Labels, OwnerReferences: []metav1.OwnerReference{*owner}},

@@ -27,6 +27,9 @@ type Image struct {
 	Exits    bool
 	ExitCode int32
 	Message  string
+	// InitMessage is what init containers say; with InitFails they fail, and the container never starts.
+	InitMessage string
+	InitFails   bool
 	// Hold keeps the pod pending, and without a node, until it is taken back.
 	Hold bool
 }
@@ -190,6 +193,11 @@ func status(pod *corev1.Pod, image Image, ip string) *corev1.PodStatus {
 		if ended.ExitCode != 0 {
 			s.Phase, ended.Reason = corev1.PodFailed, "Error"
 		}
+		if image.InitFails {
+			s.Phase = corev1.PodFailed
+			c.State.Waiting = &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
+			break
+		}
 		c.State.Terminated = ended
 		if !job {
 			s.Phase, c.RestartCount = corev1.PodRunning, 3
@@ -200,6 +208,13 @@ func status(pod *corev1.Pod, image Image, ip string) *corev1.PodStatus {
 		c.State.Running = &corev1.ContainerStateRunning{StartedAt: *s.StartTime}
 	}
 	s.ContainerStatuses = []corev1.ContainerStatus{c}
+	for _, init := range pod.Spec.InitContainers {
+		ended := &corev1.ContainerStateTerminated{Message: image.InitMessage, Reason: "Completed", StartedAt: *s.StartTime, FinishedAt: metav1.Now()}
+		if image.InitFails {
+			ended.ExitCode, ended.Reason = 1, "Error"
+		}
+		s.InitContainerStatuses = append(s.InitContainerStatuses, corev1.ContainerStatus{Name: init.Name, Image: init.Image, State: corev1.ContainerState{Terminated: ended}})
+	}
 	for _, t := range []corev1.PodConditionType{corev1.PodReady, corev1.ContainersReady} {
 		s.Conditions = append(s.Conditions, corev1.PodCondition{Type: t, Status: ready, LastTransitionTime: *s.StartTime})
 	}

@@ -1,0 +1,267 @@
+package controllers
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
+)
+
+var (
+	setTime   = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	firstSet  = "01KJMH8Y1A00000000000000A1"
+	secondSet = "01KJMH8Y1A00000000000000B2"
+)
+
+// says are a pod's last words.
+func says(t *testing.T, code config.Code, message, remedy string, result config.BackupResult) string {
+	t.Helper()
+	encoded, err := json.Marshal(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(config.Termination{Code: code, Message: message, Remedy: remedy, Result: encoded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// madeSet are the last words of a backup that has made a set.
+func madeSet(t *testing.T, id string, snapshot time.Time) controlplane.Image {
+	return controlplane.Image{Exits: true, Message: says(t, config.CodeOK, "verified", "", config.BackupResult{Set: id, SnapshotTime: snapshot, VerifiedTime: snapshot.Add(time.Minute)})}
+}
+
+func failed(t *testing.T, code config.Code, message, remedy string) controlplane.Image {
+	return controlplane.Image{Exits: true, ExitCode: 1, Message: says(t, code, message, remedy, config.BackupResult{})}
+}
+
+// backedUpPlatform is a platform with backups to one destination, whose pods run images of the test's own; image names that of a component.
+func backedUpPlatform(t *testing.T, edit func(*assetv1.BackupSpec)) (ap *assetv1.AssetPlatform, image func(c string, i controlplane.Image)) {
+	t.Helper()
+	name := func(c string) string { return c + ":" + strings.ToLower(t.Name()) }
+	image = func(c string, i controlplane.Image) { plane.Kubelet.SetImage(name(c), i) }
+	ap = newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+		s.Backup = &assetv1.BackupSpec{
+			Image: name("backup"),
+			Destinations: []assetv1.BackupDestination{{Name: "primary", BackupBucket: assetv1.BackupBucket{
+				Bucket: "backups", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"},
+			}}},
+			Drill: &assetv1.BackupDrill{Image: name("drill")},
+		}
+		if edit != nil {
+			edit(s.Backup)
+		}
+	})
+	return ap, image
+}
+
+// backUpNow asks for a set by annotation.
+func backUpNow(t *testing.T, ap *assetv1.AssetPlatform, value string) {
+	t.Helper()
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		metav1.SetMetaDataAnnotation(&ap.ObjectMeta, assetv1.AnnotationBackupNow, value)
+	})
+}
+
+// runNow runs a CronJob as an admin would, with kubectl.
+func runNow(t *testing.T, ap *assetv1.AssetPlatform, component, job string) {
+	t.Helper()
+	if _, err := plane.Kubectl("-n", ap.Namespace, "create", "job", "--from=cronjob/studio-"+component+"-primary", job); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A platform without backups says so, one with them says what it waits for, then which set can be brought back. A failure is told with its
+// own reason and remedy, and hurts neither Ready nor what is known of the sets; the next success ends it.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	image("backup", madeSet(t, firstSet, setTime))
+	waitReady(t, ap)
+	if c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonBackupWaiting); !strings.Contains(c.Message, assetv1.AnnotationBackupNow) {
+		t.Error(c.Message)
+	}
+	eventually(t, func() error { // it waits for the schema
+		if cron := get(t, ap, "studio-backup-primary", &batchv1.CronJob{}); *cron.Spec.Suspend || cron.Spec.Schedule != "0 2 * * *" {
+			return fmt.Errorf("%+v", cron.Spec)
+		}
+		return nil
+	})
+
+	backUpNow(t, ap, "1")
+	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, assetv1.ReasonBackupVerified)
+	if s := ap.Status.Backup; !strings.Contains(c.Message, firstSet) || s.LastSet != firstSet || !s.LastSetTime.Equal(&metav1.Time{Time: setTime}) || !s.OldestRecoverableTime.Equal(s.LastSetTime) || s.Now != "1" {
+		t.Errorf("%s; %+v", c.Message, s)
+	}
+
+	image("backup", failed(t, config.CodePgDumpTooOld, "pg_dump 15 is older than the server", "set backup.image"))
+	backUpNow(t, ap, "2")
+	c = waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, "PgDumpTooOld")
+	if !strings.Contains(c.Message, "pg_dump 15 is older than the server): set backup.image") || ap.Status.Backup.LastSet != firstSet {
+		t.Errorf("%s; %+v", c.Message, ap.Status.Backup)
+	}
+	waitReady(t, ap)
+	if len(ap.Status.Problems) == 0 {
+		t.Error("the status has no problem")
+	}
+
+	image("backup", madeSet(t, secondSet, setTime.Add(time.Hour)))
+	backUpNow(t, ap, "3")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, assetv1.ReasonBackupVerified)
+	if s := ap.Status.Backup; s.LastSet != secondSet || !s.OldestRecoverableTime.Equal(&metav1.Time{Time: setTime}) {
+		t.Errorf("%+v", s)
+	}
+	backUpNow(t, ap, "3") // nothing new
+	jobs := func() int {
+		var list batchv1.JobList
+		if err := admin.List(ctx, &list, client.InNamespace(ap.Namespace), client.MatchingLabels{manifests.LabelComponent: "backup"}); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items)
+	}
+	if n := jobs(); n != 3 {
+		t.Errorf("%d Jobs", n)
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup = nil })
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonNoBackup)
+	eventually(t, func() error {
+		for _, o := range []client.Object{&batchv1.CronJob{}, &networkingv1.NetworkPolicy{}} {
+			name := "studio-backup"
+			if _, ok := o.(*batchv1.CronJob); ok {
+				name = "studio-backup-primary"
+			}
+			if err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s is there: %v", name, err)
+			}
+		}
+		return nil
+	})
+	if ap.Status.Backup != nil || meta.FindStatusCondition(ap.Status.Conditions, assetv1.ConditionRestoreProven) != nil {
+		t.Errorf("%+v", ap.Status)
+	}
+}
+
+// What a scrub finds is told, and a damaged set does not count; where the scrub fails, nothing has been removed. The drill proves, or says
+// why not.
+func TestScrubAndDrill(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
+		b.Objectives.RTO = &metav1.Duration{Duration: time.Hour}
+	})
+	image("backup", madeSet(t, firstSet, setTime))
+	waitReady(t, ap)
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonDrillWaiting)
+	backUpNow(t, ap, "1")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+
+	oldest := setTime.Add(-time.Hour)
+	image("backup", controlplane.Image{
+		Exits: true, InitMessage: says(t, config.CodeOK, "all is well", "", config.BackupResult{}),
+		Message: says(t, config.CodeOK, "2 sets stay", "", config.BackupResult{Sets: 2, OldestTime: oldest}),
+	})
+	runNow(t, ap, "scrub", "scrub-1")
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			return err
+		}
+		d := ap.Status.Backup.Destinations[0]
+		if d.LastScrub == nil || d.LastPrune == nil || !d.LastScrub.Succeeded || !d.LastPrune.Succeeded || !d.OldestRecoverableTime.Equal(&metav1.Time{Time: oldest}) {
+			return fmt.Errorf("%+v", d)
+		}
+		return nil
+	})
+	image("backup", controlplane.Image{Exits: true, InitFails: true, InitMessage: says(t, config.CodeSetDamaged, "1 blob is damaged", "make a set", config.BackupResult{Damaged: 1, DamagedSets: []string{firstSet}})})
+	runNow(t, ap, "scrub", "scrub-2")
+	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSetDamaged)
+	if d := ap.Status.Backup.Destinations[0]; !strings.Contains(c.Message, "1 blob is damaged): make a set") || d.LastSet != "" || d.LastPrune.Job != "scrub-1" || !d.LastPrune.Succeeded {
+		t.Errorf("%s; %+v", c.Message, d)
+	}
+
+	drilled := func(seconds float64) controlplane.Image {
+		return controlplane.Image{Exits: true, Message: says(t, config.CodeOK, "restored", "", config.BackupResult{Set: firstSet, Seconds: seconds})}
+	}
+	image("drill", drilled(12.34))
+	runNow(t, ap, "drill", "drill-1")
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionTrue, assetv1.ReasonProven)
+	if got := ap.Status.Backup.RestoreDuration.Duration; got != 12300*time.Millisecond {
+		t.Errorf("it took %s", got)
+	}
+	proven := ap.Status.Backup.LastProvenTime
+	image("drill", failed(t, "DRILL_ROWS", "assets has 3 rows of 4", "restore another set"))
+	runNow(t, ap, "drill", "drill-2")
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, "DrillRows")
+	if !ap.Status.Backup.LastProvenTime.Equal(proven) {
+		t.Errorf("proven at %s, was %s", ap.Status.Backup.LastProvenTime, proven)
+	}
+	image("drill", drilled(3601))
+	runNow(t, ap, "drill", "drill-3")
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonRestoreTooSlow)
+	waitReady(t, ap)
+}
+
+// What is wrong with the spec of backups, or what it names, is told by BackupHealthy and keeps nothing else from running; the CronJob that
+// was there stays, with what its Jobs have to say.
+func TestBackupSettings(t *testing.T) {
+	t.Parallel()
+	ap, _ := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
+		b.Destinations[0].CredentialsSecretRef = &assetv1.S3CredentialsRef{Name: "backup-keys"}
+		b.Drill = nil
+	})
+	waitReady(t, ap)
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonNoDrill)
+	keys := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "backup-keys", Namespace: ap.Namespace}, StringData: map[string]string{"s3-access-key": "a", "s3-secret-key": "b"}}
+	if err := admin.Create(ctx, keys); err != nil {
+		t.Fatal(err)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonBackupWaiting)
+	cron := get(t, ap, "studio-backup-primary", &batchv1.CronJob{})
+	if err := admin.Delete(ctx, keys); err != nil {
+		t.Fatal(err)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	waitReady(t, ap)
+	if now := get(t, ap, "studio-backup-primary", &batchv1.CronJob{}); now.UID != cron.UID || now.Generation != cron.Generation {
+		t.Error("the CronJob was made anew")
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Schedule = "61 2 * * *" })
+	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, "")
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Destinations[0].CredentialsSecretRef = &assetv1.S3CredentialsRef{Name: "backend-secrets"}
+	})
+	c = waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule)
+	if !strings.Contains(c.Message, "spec.backup.schedule") {
+		t.Error(c.Message)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Schedule = "*/40 * * * *"
+		ap.Spec.Backup.Objectives.RPO = &metav1.Duration{Duration: 30 * time.Minute}
+	})
+	waitCondition(t, ap, assetv1.ConditionWithinRPO, metav1.ConditionFalse, assetv1.ReasonScheduleTooRare)
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Schedule = "" })
+	waitCondition(t, ap, assetv1.ConditionWithinRPO, metav1.ConditionFalse, assetv1.ReasonBackupWaiting)
+	eventually(t, func() error {
+		if now := get(t, ap, "studio-backup-primary", &batchv1.CronJob{}); now.Spec.Schedule != "*/15 * * * *" {
+			return fmt.Errorf("%s", now.Spec.Schedule)
+		}
+		return nil
+	})
+	waitReady(t, ap)
+}
