@@ -93,6 +93,7 @@ type pass struct {
 	migrationPods   []corev1.Pod
 	rotation        *keyRotation // of the signing key; nil while none is under way
 	backupProblems  []*finding   // with what spec.backup says or names
+	restoreProblem  *finding     // what keeps a restore from beginning
 	// migrationRefusal is why the running migration has no pod; empty if it has one, or if nothing is known.
 	migrationRefusal string
 
@@ -178,10 +179,13 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 	if err := r.observeChildren(because(ctx, "lookup"), p); err != nil {
 		return err
 	}
-	if err := r.observeMigration(because(ctx, "migration"), p); err != nil {
+	if err := r.resolveBackup(because(ctx, "secrets"), p); err != nil {
 		return err
 	}
-	if err := r.resolveBackup(because(ctx, "secrets"), p); err != nil {
+	if err := r.observeRestore(because(ctx, "restore"), p); err != nil {
+		return err
+	}
+	if err := r.observeMigration(because(ctx, "migration"), p); err != nil {
 		return err
 	}
 	wanted := manifests.Build(p.ap, p.facts)
@@ -189,6 +193,9 @@ func (r *Reconciler) reconcile(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	if err := r.observeDatabase(ctx, p); err != nil {
+		return err
+	}
+	if err := r.startRestore(because(ctx, "restore"), p); err != nil {
 		return err
 	}
 	if err := r.startMigration(because(ctx, "migration"), p); err != nil {

@@ -90,6 +90,8 @@ func CacheOptions() cache.Options {
 		DefaultLabelSelector: manifests.ManagedSelector, DefaultTransform: keepOwned,
 		ByObject: map[client.Object]cache.ByObject{
 			&assetv1.AssetPlatform{}: {Label: labels.Everything(), Transform: cache.TransformStripManagedFields()},
+			&assetv1.AssetBackup{}:   {Label: labels.Everything(), Transform: cache.TransformStripManagedFields()},
+			&assetv1.AssetRestore{}:  {Label: labels.Everything(), Transform: cache.TransformStripManagedFields()},
 		},
 		// A kind that the cluster has lost meanwhile must not be watched again for being asked about.
 		ReaderFailOnMissingInformer: true,
@@ -142,6 +144,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(platformOf))
 	}
 	r.optional.controller, err = b.
+		Watches(&assetv1.AssetRestore{}, handler.EnqueueRequestsFromMapFunc(platformRestored)).
 		WatchesRawSource(source.Kind(others, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.platformsNaming))).
 		WatchesRawSource(source.Kind(others, &networkingv1.IngressClass{}, handler.TypedEnqueueRequestsFromMapFunc(r.platformsOfClass))).
 		WatchesRawSource(source.Channel(r.optional.wake, &handler.EnqueueRequestForObject{})).
@@ -149,11 +152,58 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, concurrency int) error {
 	if err != nil {
 		return err
 	}
+	if err := r.setupOneTime(mgr); err != nil {
+		return err
+	}
 	r.optional.handle = map[schema.GroupVersionKind]handler.EventHandler{kindGateway: handler.EnqueueRequestsFromMapFunc(r.platformsBehind)}
 	for _, kind := range manifests.OptionalKinds {
 		r.optional.handle[kind] = handler.EnqueueRequestsFromMapFunc(platformOf)
 	}
 	return r.optional.setup(mgr)
+}
+
+// setupOneTime registers the reconcilers of AssetBackups and AssetRestores.
+func (r *Reconciler) setupOneTime(mgr ctrl.Manager) error {
+	err := ctrl.NewControllerManagedBy(mgr).Named("assetbackup").For(&assetv1.AssetBackup{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(ownerOf("AssetBackup"))).
+		Complete(reconcile.Func(r.reconcileBackup))
+	if err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("assetrestore").For(&assetv1.AssetRestore{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(ownerOf("AssetRestore"))).
+		Watches(&assetv1.AssetPlatform{}, handler.EnqueueRequestsFromMapFunc(r.restoresIn)).
+		Complete(reconcile.Func(r.reconcileRestore))
+}
+
+// ownerOf is the object of a kind that controls another.
+func ownerOf(kind string) handler.MapFunc {
+	return func(_ context.Context, o client.Object) []reconcile.Request {
+		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == kind {
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: owner.Name}}}
+		}
+		return nil
+	}
+}
+
+// platformRestored is the platform of an AssetRestore.
+func platformRestored(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.(*assetv1.AssetRestore).Spec.Platform
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// restoresIn are the AssetRestores of a platform that have not ended.
+func (r *Reconciler) restoresIn(ctx context.Context, o client.Object) (requests []reconcile.Request) {
+	restores, err := r.restoresOf(ctx, o.(*assetv1.AssetPlatform))
+	if err != nil {
+		return nil // the cache has stopped
+	}
+	for i := range restores {
+		if !hasEnded(&restores[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&restores[i])})
+		}
+	}
+	return requests
 }
 
 // RegisterInformers makes both caches know every kind, and how it is looked for, before they start: only then does
@@ -166,6 +216,11 @@ func (r *Reconciler) RegisterInformers(ctx context.Context, mgr ctrl.Manager) er
 	}
 	if err := indexPlatforms(ctx, mgr.GetCache()); err != nil {
 		return err
+	}
+	for _, kind := range []client.Object{&assetv1.AssetBackup{}, &assetv1.AssetRestore{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return err
+		}
 	}
 	for _, kind := range []client.Object{secretMetadata(), definitionMetadata(), &networkingv1.IngressClass{}} {
 		if _, err := r.others.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {

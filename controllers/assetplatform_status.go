@@ -107,6 +107,7 @@ func parts(ap *assetv1.AssetPlatform, o *observed) []part {
 	always := func(condition string, v verdict) part { return part{condition, &v, true} }
 	return []part{
 		always(assetv1.ConditionSecretsResolved, secretsResolved(o)),
+		{"", restoringVerdict(o), true},
 		always(assetv1.ConditionMigrated, migratedVerdict(ap, o)),
 		always(assetv1.ConditionDatabaseReady, databaseVerdict(ap, o)),
 		always(assetv1.ConditionStorageReady, dependencyVerdict(ap, o, manifests.ComponentS3, assetv1.ReasonStorageDown, storageText(ap), func(c config.Checks) config.Check { return c.Storage })),
@@ -186,6 +187,8 @@ func migratedVerdict(ap *assetv1.AssetPlatform, o *observed) verdict {
 		return no(failedMigration(ap, m))
 	case ap.Spec.Hibernate && m.Phase == assetv1.MigrationPending:
 		return waiting(assetv1.ReasonMigrationWaiting, "The migration waits until the platform wakes")
+	case o.facts.Restoring && m.Phase == assetv1.MigrationPending:
+		return waiting(assetv1.ReasonMigrationWaiting, "The migration waits for the restore")
 	case !o.databaseUp:
 		return waiting(assetv1.ReasonWaitingForManaged, "The migration waits for the managed database to start")
 	case len(o.migration) > 0:

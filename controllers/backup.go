@@ -36,12 +36,10 @@ func backupSecrets(ap *assetv1.AssetPlatform) (names []string) {
 		}
 	}
 	for _, d := range b.Destinations {
-		for _, ref := range []*assetv1.S3CredentialsRef{d.CredentialsSecretRef, d.RemoverCredentialsSecretRef} {
-			if ref != nil {
-				names = append(names, ref.Name)
-			}
+		names = append(names, bucketSecrets(d.BackupBucket)...)
+		if ref := d.RemoverCredentialsSecretRef; ref != nil {
+			names = append(names, ref.Name)
 		}
-		add(d.CASecretRef)
 	}
 	if b.Encryption != nil {
 		add(b.Encryption.SigningKeySecretRef)
@@ -49,6 +47,16 @@ func backupSecrets(ap *assetv1.AssetPlatform) (names []string) {
 	if b.Drill != nil {
 		add(b.Drill.DatabaseSecretRef)
 		add(b.Drill.IdentitySecretRef)
+	}
+	return names
+}
+
+func bucketSecrets(b assetv1.BackupBucket) (names []string) {
+	if ref := b.CredentialsSecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
+	if ref := b.CASecretRef; ref != nil {
+		names = append(names, ref.Name)
 	}
 	return names
 }

@@ -259,7 +259,7 @@ func recordSchema(status *assetv1.AssetPlatformStatus, pods []corev1.Pod) {
 // startMigration makes the Job of an attempt that is reserved in the stored status.
 func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
-	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted || p.ap.Spec.Hibernate {
+	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted || p.ap.Spec.Hibernate || p.facts.Restoring {
 		return nil
 	}
 	reserved, err := r.attemptReserved(ctx, p)

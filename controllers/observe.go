@@ -35,6 +35,7 @@ type observed struct {
 	certificate    *certificate // nil: the spec asks for none
 	autoscaling    *verdict     // nil: the spec asks for none
 	backup         backupState
+	restoreProblem *finding
 	readiness      []config.Readiness
 	nodes          []string   // addresses of those that server pods are on, sorted
 	podFindings    []*finding // of all pods, the worst first
@@ -114,6 +115,12 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	}
 	if o.backup, err = r.observeBackups(ctx, p); err != nil {
 		return nil, err
+	}
+	if o.restoreProblem, err = r.observeRestoreFrom(ctx, p); err != nil {
+		return nil, err
+	}
+	if o.restoreProblem == nil {
+		o.restoreProblem = p.restoreProblem
 	}
 	serverPods, managedPods, err := r.ownPods(ctx, p, o)
 	if err != nil {

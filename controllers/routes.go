@@ -52,7 +52,7 @@ func (r *Reconciler) observeRoutes(ctx context.Context, p *pass, o *observed) er
 		}
 		o.routes = append(o.routes, through...)
 	}
-	if !p.ap.Spec.Hibernate {
+	if !p.ap.Spec.Hibernate && !p.facts.Restoring {
 		r.askRoutes(ctx, p, o.routes)
 	}
 	if slices.ContainsFunc(o.routes, func(found *route) bool { return found.problem != nil }) {
@@ -313,6 +313,8 @@ func routesVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	}
 	if ap.Spec.Hibernate {
 		v = unknown("Nothing runs that could answer: the platform hibernates")
+	} else if o.facts.Restoring {
+		v = unknown("Nothing runs that could answer: the platform is being restored")
 	}
 	return &v
 }

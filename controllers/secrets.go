@@ -76,7 +76,7 @@ func (s *secretReader) retain(platform types.NamespacedName, names []string) {
 
 // referencedSecrets are the names of the Secrets that the spec names.
 func referencedSecrets(ap *assetv1.AssetPlatform) []string {
-	return append(platformSecrets(ap), backupSecrets(ap)...)
+	return slices.Concat(platformSecrets(ap), backupSecrets(ap), restoreSecrets(ap))
 }
 
 // platformSecrets are those without which the platform does not serve.

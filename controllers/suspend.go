@@ -41,6 +41,9 @@ func (r *Reconciler) compareAll(ctx context.Context, p *pass) error {
 	if err := r.observeDatabase(ctx, p); err != nil {
 		return err
 	}
+	if err := r.resolveBackup(ctx, p); err != nil {
+		return err
+	}
 	p.facts.ServingImage = servingImage(p.ap.Status.Migration, p.facts)
 	if p.facts.ServingImage != p.facts.TargetImage {
 		p.applyProblems = []*finding{suspended(p.ap, "the database is not migrated for "+p.facts.TargetImage)}

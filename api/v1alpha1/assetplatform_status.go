@@ -34,6 +34,9 @@ type AssetPlatformStatus struct {
 	// Backup is what is known of the backups.
 	// +optional
 	Backup *BackupStatus `json:"backup,omitempty"`
+	// Restored is the UID of the AssetRestore whose set was restored last.
+	// +optional
+	Restored string `json:"restored,omitempty"`
 	// Components are the parts that the operator runs, and those that it ran once and may run again.
 	// +listType=map
 	// +listMapKey=name

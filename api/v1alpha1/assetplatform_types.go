@@ -49,7 +49,8 @@ type AssetPlatformList struct {
 // ---
 // A limit counts as a request where there is none.
 // +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.resources) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling: it measures against the pods' request of cpu; add resources.requests.cpu"
-// +kubebuilder:validation:XValidation:rule="!has(self.backup) || !has(self.storage) || !has(self.storage.bucket) || self.backup.destinations.all(d, d.bucket != self.storage.bucket || (has(d.endpoint) ? d.endpoint : '') != (has(self.storage.endpoint) ? self.storage.endpoint : ''))",message="backup.destinations: one is the bucket of the assets: name another bucket, for what takes the one away takes the other with it"
+// +kubebuilder:validation:XValidation:rule=`!has(self.backup) || !has(self.storage) || !has(self.storage.bucket) || self.backup.destinations.all(d, d.bucket != self.storage.bucket || (has(d.endpoint) ? d.endpoint : "") != (has(self.storage.endpoint) ? self.storage.endpoint : ""))`,message="backup.destinations: one is the bucket of the assets: name another bucket, for what takes the one away takes the other with it"
+// +kubebuilder:validation:XValidation:rule="!has(self.restoreFrom) || has(self.restoreFrom.bucket) || has(self.backup)",message="restoreFrom: say where the sets are, in bucket"
 type AssetPlatformSpec struct {
 	// Image of the asset service. Absent: the operator's own, pinned in status.image once the platform was ready.
 	// +optional
@@ -143,6 +144,10 @@ type AssetPlatformSpec struct {
 	// Backup keeps verified copies of database and bucket together in other buckets. Absent: none are made, and BackupHealthy says so.
 	// +optional
 	Backup *BackupSpec `json:"backup,omitempty"`
+
+	// RestoreFrom makes a new platform from a set: nothing is migrated and nothing serves before that is restored. It is done once.
+	// +optional
+	RestoreFrom *RestoreSource `json:"restoreFrom,omitempty"`
 
 	// Suspend stops the operator: what is there stays as it is, and only the status is kept up to date.
 	// +optional

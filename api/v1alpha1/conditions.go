@@ -40,6 +40,9 @@ const (
 	ConditionUpdateAvailable = "UpdateAvailable"
 )
 
+// ConditionComplete of an AssetBackup or AssetRestore is true when it has done its work, and that was verified.
+const ConditionComplete = "Complete"
+
 // Reasons of conditions.
 const (
 	ReasonReady        = "Ready"
@@ -115,6 +118,11 @@ const (
 	ReasonDrillOverdue    = "DrillOverdue"    // the last is too long ago
 	ReasonRestoreTooSlow  = "RestoreTooSlow"  // for the objective
 	ReasonProven          = "Proven"          // a drill has restored a set
+
+	ReasonRestoring          = "Restoring"
+	ReasonRestored           = "Restored"
+	ReasonPlatformNotFound   = "PlatformNotFound"
+	ReasonUnknownDestination = "UnknownDestination"
 
 	ReasonScales      = "Scales"
 	ReasonCannotScale = "CannotScale"

@@ -15,7 +15,7 @@ import (
 var GroupVersion = schema.GroupVersion{Group: "assetplatform.io", Version: "v1alpha1"}
 
 var schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &AssetPlatform{}, &AssetPlatformList{})
+	s.AddKnownTypes(GroupVersion, &AssetPlatform{}, &AssetPlatformList{}, &AssetBackup{}, &AssetBackupList{}, &AssetRestore{}, &AssetRestoreList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 })

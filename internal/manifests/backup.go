@@ -144,9 +144,10 @@ type work struct {
 }
 
 // bucket says where the destination is.
-func (d destination) bucket() variables {
-	s := d.spec
-	return variables{config.BackupBucket: s.Bucket, config.BackupPrefix: s.Prefix, config.BackupRegion: s.Region, config.BackupEndpoint: s.Endpoint}
+func (d destination) bucket() variables { return archiveVariables(d.spec.BackupBucket) }
+
+func archiveVariables(b assetv1.BackupBucket) variables {
+	return variables{config.BackupBucket: b.Bucket, config.BackupPrefix: b.Prefix, config.BackupRegion: b.Region, config.BackupEndpoint: b.Endpoint}
 }
 
 // secret holds what opens the destination, and more.
@@ -240,7 +241,7 @@ func (d destination) image() string {
 func (d destination) cronJob(c Component, schedule, image string, identity bool, works ...work) *batchv1.CronJob {
 	var containers []corev1.Container
 	for _, w := range works {
-		containers = append(containers, restricted(d.container(w, image)))
+		containers = append(containers, restricted(w.container(d.ap, image)))
 	}
 	last := len(containers) - 1
 	template := podTemplate(d.ap, c, corev1.Container{})
@@ -248,7 +249,7 @@ func (d destination) cronJob(c Component, schedule, image string, identity bool,
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	template.Labels[LabelDestination] = d.spec.Name
 	if identity {
-		template.Spec.ServiceAccountName = cmp.Or(d.ap.Spec.ServiceAccount.Name, ServerName(d.ap))
+		template.Spec.ServiceAccountName = ServiceAccountName(d.ap)
 	}
 	labels := Labels(d.ap, c)
 	labels[LabelDestination] = d.spec.Name
@@ -273,10 +274,10 @@ func (d destination) cronJob(c Component, schedule, image string, identity bool,
 	return job
 }
 
-func (d destination) container(w work, image string) corev1.Container {
+func (w work) container(ap *assetv1.AssetPlatform, image string) corev1.Container {
 	container := corev1.Container{
 		Name: w.name, Image: image, Resources: w.resources, EnvFrom: environment("", w.secret.Name),
-		Args: append([]string{config.CommandBackup, w.subcommand, fmt.Sprintf("--platform=%s/%s", d.ap.Namespace, d.ap.Name)}, w.args...),
+		Args: append([]string{config.CommandBackup, w.subcommand, fmt.Sprintf("--platform=%s/%s", ap.Namespace, ap.Name)}, w.args...),
 	}
 	values := w.settings.set()
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -25,6 +25,7 @@ func Build(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		ServerConfigMap(ap),
 		ServerSecret(ap, f),
 		MigrateSecret(ap, f),
+		RestoreSecret(ap, f),
 		Service(ap, f),
 		Certificate(ap, f),
 		Ingress(ap, f),

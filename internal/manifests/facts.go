@@ -90,6 +90,10 @@ type Facts struct {
 	IngressController string
 	// Left is the data that IsLeft, as it is in the cluster.
 	Left []client.Object
+	// Restore is the restore that is under way; nil if none is.
+	Restore *RestoreFacts
+	// Restoring says that nothing may serve: a restore is under way, or is to come before anything else.
+	Restoring bool
 	// Backup has what backups need beside Credentials.
 	Backup BackupFacts
 	// Attempt is the number of the current migration attempt; 0 while there is none.

@@ -35,6 +35,7 @@ const (
 	ComponentBackup   Component = "backup"
 	ComponentScrub    Component = "scrub"
 	ComponentDrill    Component = "drill"
+	ComponentRestore  Component = "restore"
 )
 
 // LabelDestination has the name of the destination that a backup's objects are for.

@@ -62,6 +62,19 @@ func CronJobName(ap *assetv1.AssetPlatform, c Component, destination string) str
 	return cutName(ap, string(c)+"-"+destination, maxCronName)
 }
 
+// AssetBackupJobName is the name of the Job of an AssetBackup.
+func AssetBackupJobName(ap *assetv1.AssetPlatform, destination string, b *assetv1.AssetBackup) string {
+	return childName(ap, "backup-"+destination+"-"+hash(b.UID))
+}
+
+// RestoreJobName is the name of the Job of an AssetRestore.
+func RestoreJobName(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) string {
+	return childName(ap, "restore-"+hash(restore.UID))
+}
+
+// RestoreFromName is the name of the AssetRestore that a platform with spec.restoreFrom begins with.
+func RestoreFromName(ap *assetv1.AssetPlatform) string { return childName(ap, "restore-from") }
+
 // childName is <name>-<suffix>, cut in the middle and marked with a hash where
 // that is too long: two long names never become one.
 func childName(ap *assetv1.AssetPlatform, suffix string) string { return cutName(ap, suffix, maxName) }

@@ -67,9 +67,20 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		networkPolicy(ap, ComponentServer, ServerName(ap), serverIngress(ap), egress(ap, database, cache, bucket, proxy)),
 		networkPolicy(ap, ComponentMigrate, childName(ap, "migrate"), nil, egress(ap, direct)),
 	}
-	server, migrate, backup := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate), podsOf(ap, ComponentBackup)
+	server, migrate := podsOf(ap, ComponentServer), podsOf(ap, ComponentMigrate)
+	var copying []networkingv1.NetworkPolicyPeer // pods that copy all of database and bucket
+	if f.Restore != nil {
+		archive := backupBuckets(f.Restore.Bucket)
+		policies = append(policies, networkPolicy(ap, ComponentRestore, childName(ap, "restore"), nil, egress(ap, direct, bucket, archive, proxy)))
+		copying = append(copying, podsOf(ap, ComponentRestore))
+	}
 	if ap.Spec.Backup != nil {
-		archive := backupBuckets(ap)
+		copying = append(copying, podsOf(ap, ComponentBackup))
+		var buckets []assetv1.BackupBucket
+		for _, d := range ap.Spec.Backup.Destinations {
+			buckets = append(buckets, d.BackupBucket)
+		}
+		archive := backupBuckets(buckets...)
 		policies = append(policies,
 			networkPolicy(ap, ComponentBackup, childName(ap, "backup"), nil, egress(ap, direct, bucket, archive, proxy)),
 			networkPolicy(ap, ComponentScrub, childName(ap, "scrub"), nil, egress(ap, archive, proxy)),
@@ -83,9 +94,9 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 		dependency
 		from []networkingv1.NetworkPolicyPeer
 	}{
-		{database, backedUp(ap, []networkingv1.NetworkPolicyPeer{server, migrate}, backup)},
+		{database, append([]networkingv1.NetworkPolicyPeer{server, migrate}, copying...)},
 		{cache, []networkingv1.NetworkPolicyPeer{server}},
-		{bucket, backedUp(ap, []networkingv1.NetworkPolicyPeer{server}, backup)},
+		{bucket, append([]networkingv1.NetworkPolicyPeer{server}, copying...)},
 	} {
 		if part.managed {
 			in := []networkingv1.NetworkPolicyIngressRule{{From: part.from, Ports: tcp(part.port)}}
@@ -95,20 +106,12 @@ func NetworkPolicies(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 	return policies
 }
 
-// backedUp adds the pods of backups to those that a part lets in, where there are any.
-func backedUp(ap *assetv1.AssetPlatform, peers []networkingv1.NetworkPolicyPeer, backup networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
-	if ap.Spec.Backup == nil {
-		return peers
-	}
-	return append(peers, backup)
-}
-
-// backupBuckets are where the backups are kept.
-func backupBuckets(ap *assetv1.AssetPlatform) dependency {
+// backupBuckets are where backups are kept.
+func backupBuckets(buckets ...assetv1.BackupBucket) dependency {
 	d := dependency{defaultPort: 443}
-	for _, destination := range ap.Spec.Backup.Destinations {
-		d.urls = append(d.urls, cmp.Or(destination.Endpoint, awsEndpoint))
-		d.identity = d.identity || destination.CredentialsSecretRef == nil
+	for _, b := range buckets {
+		d.urls = append(d.urls, cmp.Or(b.Endpoint, awsEndpoint))
+		d.identity = d.identity || b.CredentialsSecretRef == nil
 	}
 	return d
 }

@@ -1,0 +1,186 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/manifests"
+	"github.com/assetplatform/assetplatform/test/controlplane"
+)
+
+// waitOneTime waits until an AssetBackup or AssetRestore has a condition with this status and, unless empty, reason.
+func waitOneTime(t *testing.T, o client.Object, conditions *[]metav1.Condition, condition string, status metav1.ConditionStatus, reason string) metav1.Condition {
+	t.Helper()
+	var c *metav1.Condition
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		c = meta.FindStatusCondition(*conditions, condition)
+		if c == nil || c.Status != status || c.ObservedGeneration != o.GetGeneration() || reason != "" && c.Reason != reason {
+			return fmt.Errorf("want %s=%s %s; conditions are %+v", condition, status, reason, *conditions)
+		}
+		return nil
+	})
+	return *c
+}
+
+// An AssetBackup makes one set, is complete once that is verified, and stays so when its Job is gone; one that fails is stalled, with what
+// the pod said. The platform tells of the set as well.
+func TestAssetBackup(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	b := &assetv1.AssetBackup{ObjectMeta: metav1.ObjectMeta{Name: "before-the-release", Namespace: ap.Namespace}, Spec: assetv1.AssetBackupSpec{Platform: "other"}}
+	if err := admin.Create(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	waitOneTime(t, b, &b.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonPlatformNotFound)
+	b.Spec.Platform = ap.Name
+	if err := admin.Update(ctx, b); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "make another one") {
+		t.Errorf("changed: %v", err)
+	}
+
+	image("backup", madeSet(t, firstSet, setTime))
+	b = &assetv1.AssetBackup{ObjectMeta: metav1.ObjectMeta{Name: "one", Namespace: ap.Namespace}, Spec: assetv1.AssetBackupSpec{Platform: ap.Name}}
+	if err := admin.Create(ctx, b); err != nil { // before there is a database
+		t.Fatal(err)
+	}
+	waitOneTime(t, b, &b.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, "")
+	if s := b.Status; s.Set != firstSet || !s.SnapshotTime.Equal(&metav1.Time{Time: setTime}) || s.VerifiedTime == nil || meta.IsStatusConditionTrue(s.Conditions, assetv1.ConditionReconciling) {
+		t.Errorf("%+v", s)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	job := get(t, ap, b.Status.Job, &batchv1.Job{})
+	if err := admin.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+		t.Fatal(err)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Server.LogLevel = "warn" })
+	waitReady(t, ap)
+	waitOneTime(t, b, &b.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, "")
+
+	image("backup", failed(t, config.CodeSourceDamaged, "2 blobs are missing", "bring them back"))
+	b = &assetv1.AssetBackup{ObjectMeta: metav1.ObjectMeta{Name: "two", Namespace: ap.Namespace}, Spec: assetv1.AssetBackupSpec{Platform: ap.Name, Destination: "primary"}}
+	if err := admin.Create(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	if c := waitOneTime(t, b, &b.Status.Conditions, assetv1.ConditionStalled, metav1.ConditionTrue, "SourceDamaged"); !strings.Contains(c.Message, "2 blobs are missing): bring them back") {
+		t.Error(c.Message)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, "SourceDamaged")
+}
+
+// restoredSet are the last words of a restore.
+func restoredSet(t *testing.T, id string) controlplane.Image {
+	return controlplane.Image{Exits: true, Message: says(t, config.CodeOK, "restored", "", config.BackupResult{Set: id, SnapshotTime: setTime, SafetySet: secondSet})}
+}
+
+func newRestore(t *testing.T, ap *assetv1.AssetPlatform, name string, source assetv1.RestoreSource) *assetv1.AssetRestore {
+	t.Helper()
+	restore := &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ap.Namespace}, Spec: assetv1.AssetRestoreSpec{Platform: ap.Name, RestoreSource: source, Overwrite: ap.Name}}
+	if err := admin.Create(ctx, restore); err != nil {
+		t.Fatal(err)
+	}
+	return restore
+}
+
+// A restore begins when no pod serves any more; what it brought is migrated before anything serves again. One that fails leaves the platform
+// as it was.
+func TestAssetRestore(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	waitReady(t, ap)
+	attempt := ap.Status.Migration.Attempt
+
+	image("backup", controlplane.Image{Hold: true})
+	restore := newRestore(t, ap, "back", assetv1.RestoreSource{Set: firstSet})
+	if c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, ""); !strings.Contains(c.Message, "AssetRestore back") {
+		t.Error(c.Message)
+	}
+	name := manifests.RestoreJobName(ap, restore)
+	eventually(t, func() error { return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{}) })
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 0 || d.Status.Replicas != 0 {
+		t.Errorf("it is restored while %d pods serve", d.Status.Replicas)
+	}
+	if arguments := strings.Join(get(t, ap, name, &batchv1.Job{}).Spec.Template.Spec.Containers[0].Args, " "); arguments !=
+		"backup restore --platform="+ap.Namespace+"/studio --id="+string(restore.UID)+" --set="+firstSet+" --overwrite=studio" {
+		t.Error(arguments)
+	}
+	if c := waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionReconciling, metav1.ConditionTrue, ""); c.Message == "" {
+		t.Error("it does not say what it does")
+	}
+
+	image("backup", restoredSet(t, firstSet))
+	if c := waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored); !strings.Contains(c.Message, secondSet) || restore.Status.Set != firstSet || restore.Status.SafetySet != secondSet {
+		t.Errorf("%s; %+v", c.Message, restore.Status)
+	}
+	waitReady(t, ap)
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 3 || ap.Status.Migration.Attempt <= attempt || ap.Status.Restored != string(restore.UID) {
+		t.Errorf("%d replicas, migration %+v", *d.Spec.Replicas, ap.Status.Migration)
+	}
+
+	attempt = ap.Status.Migration.Attempt
+	image("backup", failed(t, config.CodeTargetNotEmpty, "the database of studio is not empty", "say that it is to be overwritten"))
+	restore = newRestore(t, ap, "again", assetv1.RestoreSource{Before: &metav1.Time{Time: setTime.Add(time.Hour)}})
+	if c := waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionStalled, metav1.ConditionTrue, "TargetNotEmpty"); !strings.Contains(c.Message, "not empty): say that") {
+		t.Error(c.Message)
+	}
+	waitReady(t, ap)
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 3 || ap.Status.Migration.Attempt != attempt {
+		t.Errorf("%d replicas, migration %+v", *d.Spec.Replicas, ap.Status.Migration)
+	}
+
+	restore = newRestore(t, ap, "nowhere", assetv1.RestoreSource{Destination: "nowhere"})
+	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonUnknownDestination)
+	waitReady(t, ap) // which nothing was stopped for
+}
+
+// A platform that begins with a set is neither migrated nor served before that is restored; where that fails it says so, and tries again
+// when its AssetRestore is deleted. One whose volumes were kept begins with them.
+func TestRestoreFrom(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]config.Code{"empty": config.CodeSetDamaged, "full": config.CodeTargetNotEmpty} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image := "restore:" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+			plane.Kubelet.SetImage(image, failed(t, code, "something is wrong", "mend it"))
+			ap := newExternalPlatform(t, func(s *assetv1.AssetPlatformSpec) {
+				bucket := assetv1.BackupBucket{Bucket: "backups", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"}}
+				s.RestoreFrom = &assetv1.RestoreSource{Bucket: &bucket, Set: firstSet}
+				s.Backup = &assetv1.BackupSpec{Image: image, Destinations: []assetv1.BackupDestination{{Name: "primary", BackupBucket: bucket}}}
+			})
+			if name == "full" {
+				waitReady(t, ap)
+				return
+			}
+			c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "SetDamaged")
+			if !strings.Contains(c.Message, "something is wrong): mend it") || !strings.Contains(c.Message, "delete the AssetRestore") {
+				t.Error(c.Message)
+			}
+			if m := ap.Status.Migration; m != nil && m.Phase != assetv1.MigrationPending {
+				t.Errorf("it was migrated: %+v", m)
+			}
+			restore := get(t, ap, "studio-restore-from", &assetv1.AssetRestore{})
+			plane.Kubelet.SetImage(image, restoredSet(t, firstSet))
+			if err := admin.Delete(ctx, restore); err != nil {
+				t.Fatal(err)
+			}
+			waitReady(t, ap)
+			again := get(t, ap, "studio-restore-from", &assetv1.AssetRestore{})
+			waitOneTime(t, again, &again.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, "")
+			if again.UID == restore.UID || ap.Status.Restored != string(again.UID) {
+				t.Errorf("restored %s", ap.Status.Restored)
+			}
+		})
+	}
+}
