@@ -422,6 +422,9 @@ func currentObjects(t *testing.T, ap *assetv1.AssetPlatform) []client.Object {
 	if p.facts.Left, err = r.leftData(context.Background(), ap); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.resolveBackup(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
 	p.facts.ServingImage, p.facts.Attempt = p.facts.TargetImage, ap.Status.Migration.Attempt
 	return manifests.Build(ap, p.facts)
 }

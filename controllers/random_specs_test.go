@@ -75,6 +75,13 @@ var choices = map[string][]choice{
 		{value: object{"bucket": "Assets"}, bad: true},
 		{value: object{"managed": object{}, "region": "x"}, bad: true},
 	},
+	"backup": {
+		{},
+		{},
+		{value: object{"destinations": []any{object{"name": "primary", "bucket": "backups", "credentialsSecretRef": object{"name": "backend-secrets"}}}, "drill": object{}}},
+		{value: object{"destinations": []any{object{"name": "primary", "bucket": "backups"}}, "objectives": object{"rpo": "1h"}, "encryption": object{"recipients": []any{"age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"}}}},
+		{value: object{"destinations": []any{}}, bad: true},
+	},
 	"auth.jwtSecretRef":       {{}, {}, {value: object{"name": "backend-secrets", "key": "jwt-secret"}}},
 	"auth.verifySecretRefs":   {{}, {}, {value: []any{object{"name": "backend-secrets", "key": "jwt-secret"}}}, {value: []any{object{"name": "backend-secrets"}}, bad: true}},
 	"auth.rotation":           {{}, {}, {value: "Immediate"}, {value: "Fast", bad: true}},

@@ -108,7 +108,9 @@ func TestAssetRestore(t *testing.T) {
 		t.Error(c.Message)
 	}
 	name := manifests.RestoreJobName(ap, restore)
-	eventually(t, func() error { return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{}) })
+	eventually(t, func() error {
+		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{})
+	})
 	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 0 || d.Status.Replicas != 0 {
 		t.Errorf("it is restored while %d pods serve", d.Status.Replicas)
 	}
