@@ -22,6 +22,7 @@ type Backup struct {
 	SigningKey                         ed25519.PrivateKey // nil: manifests are not signed
 	VerifyKey                          ed25519.PublicKey  // nil: nobody's signature is asked for
 	Retention                          BackupRetention
+	DrillDatabaseURL                   string // empty: the drill runs a PostgreSQL of its own
 }
 
 // BackupRetention says which sets stay.
@@ -41,7 +42,7 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 			Endpoint: l.url(BackupEndpoint, "http", "https"), CA: l.certificates(BackupCA), AccessKey: l.text(BackupAccessKey), SecretKey: l.text(BackupSecretKey),
 		},
 		RemoverAccessKey: l.text(BackupRemoverAccessKey), RemoverSecretKey: l.text(BackupRemoverSecretKey),
-		Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
+		DrillDatabaseURL: l.text(BackupDrillDatabaseURL), Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
 		Retention: BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
 	}
 	l.both(BackupAccessKey, BackupSecretKey)

@@ -146,6 +146,13 @@ type work struct {
 // bucket says where the destination is.
 func (d destination) bucket() variables { return archiveVariables(d.spec.BackupBucket) }
 
+// signedBucket is for who reads sets, and has no key that signs.
+func (d destination) signedBucket() variables {
+	v := d.bucket()
+	v[config.BackupVerifyKey] = verifyKey(d.f.Backup.SigningKey)
+	return v
+}
+
 func archiveVariables(b assetv1.BackupBucket) variables {
 	return variables{config.BackupBucket: b.Bucket, config.BackupPrefix: b.Prefix, config.BackupRegion: b.Region, config.BackupEndpoint: b.Endpoint}
 }
@@ -190,9 +197,8 @@ func (d destination) backup(object client.Object) []client.Object {
 // nothing else, and none of them knows the platform.
 func (d destination) scrub() []client.Object {
 	b := d.ap.Spec.Backup
-	proof := variables{config.BackupVerifyKey: verifyKey(d.f.Backup.SigningKey)}
-	scrub := work{name: string(ComponentScrub), subcommand: "scrub", settings: d.bucket(), secret: d.secret(ComponentScrub, proof), resources: resources("50m", "64Mi", "", "256Mi")}
-	settings := d.bucket()
+	scrub := work{name: string(ComponentScrub), subcommand: "scrub", settings: d.signedBucket(), secret: d.secret(ComponentScrub, nil), resources: resources("50m", "64Mi", "", "256Mi")}
+	settings := d.signedBucket()
 	if all := b.Retention.All; all != nil {
 		settings[config.BackupRetentionAll] = all.Duration.String()
 	}
@@ -203,7 +209,6 @@ func (d destination) scrub() []client.Object {
 		settings[config.BackupRetentionMinimum] = strconv.Itoa(int(*minimum))
 	}
 	remover := variables{config.BackupRemoverAccessKey: d.credentials.RemoverAccessKey, config.BackupRemoverSecretKey: d.credentials.RemoverSecretKey}
-	maps.Copy(remover, proof)
 	prune := work{name: ContainerPrune, subcommand: "prune", settings: settings, secret: d.secret(ComponentScrub, remover), resources: resources("50m", "64Mi", "", "256Mi")}
 	if allowed := d.ap.Annotations[assetv1.AnnotationAllowCollection]; allowed != "" {
 		prune.args = []string{"--allow-collection=" + allowed}
@@ -219,10 +224,8 @@ func (d destination) drill() []client.Object {
 		return nil
 	}
 	w := work{
-		name: string(ComponentDrill), subcommand: "drill", settings: d.bucket(),
-		secret: d.secret(ComponentDrill, variables{
-			config.BackupVerifyKey: verifyKey(d.f.Backup.SigningKey), config.BackupIdentity: d.f.Backup.Identity, config.BackupDrillDatabaseURL: d.f.Backup.DrillDatabaseURL,
-		}),
+		name: string(ComponentDrill), subcommand: "drill", settings: d.signedBucket(),
+		secret:    d.secret(ComponentDrill, variables{config.BackupIdentity: d.f.Backup.Identity, config.BackupDrillDatabaseURL: d.f.Backup.DrillDatabaseURL}),
 		resources: resources("250m", "512Mi", "", "2Gi"),
 	}
 	job := d.cronJob(ComponentDrill, DrillSchedule(d.ap), cmp.Or(b.Drill.Image, b.Image, d.image()), d.credentials.AccessKey == "", w)

@@ -36,7 +36,7 @@ func RestoreSecret(ap *assetv1.AssetPlatform, f Facts) *corev1.Secret {
 		config.DatabaseURL: c.DatabaseURL, config.DatabaseDirectURL: c.DatabaseDirectURL,
 		config.S3AccessKey: c.S3AccessKey, config.S3SecretKey: c.S3SecretKey, config.S3CA: c.S3CA,
 		config.BackupAccessKey: r.Credentials.AccessKey, config.BackupSecretKey: r.Credentials.SecretKey, config.BackupCA: r.Credentials.CA,
-		config.BackupIdentity: r.Identity, config.BackupVerifyKey: r.VerifyKey, config.BackupSigningKey: r.SigningKey,
+		config.BackupIdentity: r.Identity, config.BackupSigningKey: r.SigningKey,
 	}
 	maps.Copy(v, proxyVariables(ap, c))
 	return environmentSecret(ap, ComponentRestore, v)
@@ -48,6 +48,7 @@ func RestoreJob(ap *assetv1.AssetPlatform, f Facts) *batchv1.Job {
 	r := f.Restore
 	settings := bucketVariables(ap)
 	maps.Copy(settings, archiveVariables(r.Bucket))
+	settings[config.BackupVerifyKey] = r.VerifyKey
 	image := f.TargetImage
 	if b := ap.Spec.Backup; b != nil {
 		image = cmp.Or(b.Image, image)
