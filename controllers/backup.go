@@ -68,7 +68,7 @@ func (r *Reconciler) resolveBackup(ctx context.Context, p *pass) error {
 		return nil
 	}
 	f := &p.facts.Backup
-	f.Destinations = map[string]manifests.DestinationCredentials{}
+	f.Destinations, f.PostgresImage = map[string]manifests.DestinationCredentials{}, cmp.Or(p.facts.Images.Postgres, r.Images.Postgres)
 	f.Migrated = p.ap.Status.Migration != nil && p.ap.Status.Migration.Migrated != nil
 	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(p.ap)}
 	if e := b.Encryption; e != nil {

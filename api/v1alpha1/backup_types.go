@@ -149,10 +149,11 @@ type BackupDrill struct {
 	// Schedule of the drill. Absent: Sundays at 04:00.
 	// +optional
 	Schedule CronSchedule `json:"schedule,omitempty"`
-	// Image of the drill, which has a PostgreSQL server beside the platform. Absent: backup.image, or the platform's.
+	// Image of the drill. Absent: backup.image, or the platform's.
 	// +optional
 	Image ImageReference `json:"image,omitempty"`
-	// DatabaseSecretRef holds the URL of an empty database to restore into. Absent: the drill runs a PostgreSQL of its own.
+	// DatabaseSecretRef holds the URL of an empty database to restore into. Absent: the drill's pod runs a PostgreSQL 15 of its
+	// own, which is gone with it; sets of a newer PostgreSQL need a database of theirs.
 	// +optional
 	DatabaseSecretRef *SecretKeyRef `json:"databaseSecretRef,omitempty"`
 	// IdentitySecretRef holds an identity of age (AGE-SECRET-KEY-1…) that can read the sets. Only the drill's pod has it.

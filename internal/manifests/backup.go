@@ -29,7 +29,8 @@ type BackupFacts struct {
 	Destinations     map[string]DestinationCredentials
 	SigningKey       string // PEM; empty: sets are not signed
 	Identity         string // of age, for the drill
-	DrillDatabaseURL string // empty: the drill runs a PostgreSQL of its own
+	DrillDatabaseURL string // empty: the drill's pod runs a PostgreSQL of its own
+	PostgresImage    string // of that one
 	// Secrets are the data of those that the spec names, by name; only where they go with the sets.
 	Secrets map[string]map[string][]byte
 	// Migrated says that the database has a schema: before that there is nothing to keep.
@@ -223,13 +224,42 @@ func (d destination) drill() []client.Object {
 	if b.Drill == nil {
 		return nil
 	}
+	own := d.f.Backup.DrillDatabaseURL == ""
+	url := d.f.Backup.DrillDatabaseURL
+	if own {
+		url = fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresUser, drillPassword, postgresPort, postgresDatabase)
+	}
 	w := work{
 		name: string(ComponentDrill), subcommand: "drill", settings: d.signedBucket(),
-		secret:    d.secret(ComponentDrill, variables{config.BackupIdentity: d.f.Backup.Identity, config.BackupDrillDatabaseURL: d.f.Backup.DrillDatabaseURL}),
-		resources: resources("250m", "512Mi", "", "2Gi"),
+		secret:    d.secret(ComponentDrill, variables{config.BackupIdentity: d.f.Backup.Identity, config.BackupDrillDatabaseURL: url}),
+		resources: resources("100m", "128Mi", "", "512Mi"),
 	}
 	job := d.cronJob(ComponentDrill, DrillSchedule(d.ap), cmp.Or(b.Drill.Image, b.Image, d.image()), d.credentials.AccessKey == "", w)
+	if own {
+		pod := &job.Spec.JobTemplate.Spec.Template.Spec
+		pod.InitContainers = append(pod.InitContainers, drillPostgres(d.f.Backup.PostgresImage))
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	}
 	return []client.Object{w.secret, job}
+}
+
+// drillPassword need not be secret: only the drill's own pod reaches the server.
+const drillPassword = "drill"
+
+// drillPostgres is the server into which a drill restores, a sidecar that ends with the drill, and all data with it
+// (kubernetes.io/docs/concepts/workloads/pods/sidecar-containers; from Kubernetes 1.29 on).
+func drillPostgres(image string) corev1.Container {
+	return restricted(corev1.Container{
+		Name: string(ComponentPostgres), Image: image, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways),
+		// What is lost with the machine is nothing.
+		Args: []string{"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "max_wal_size=4GB", "-c", "autovacuum=off"},
+		Env: []corev1.EnvVar{
+			{Name: "POSTGRES_USER", Value: postgresUser}, {Name: "POSTGRES_DB", Value: postgresDatabase}, {Name: "POSTGRES_PASSWORD", Value: drillPassword},
+		},
+		Resources:    resources("100m", "256Mi", "", "1Gi"),
+		StartupProbe: postgresProbe(),
+		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: postgresData}},
+	})
 }
 
 // image is that of the platform whose schema the database has.

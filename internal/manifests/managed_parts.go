@@ -15,7 +15,14 @@ const (
 	redisPort        = 6379
 	s3Port           = 7070
 	s3Bucket         = "assets"
+
+	postgresData = "/var/lib/postgresql/data"
 )
+
+// postgresProbe asks over TCP: while the data directory is being made, PostgreSQL answers on its socket only.
+func postgresProbe() *corev1.Probe {
+	return execProbe(3, 100, "pg_isready", "--quiet", "--host=127.0.0.1", "--username="+postgresUser, "--dbname="+postgresDatabase)
+}
 
 // Postgres is the managed database; nothing where the platform names its own.
 func Postgres(ap *assetv1.AssetPlatform, f Facts) []client.Object {
@@ -31,10 +38,9 @@ func Postgres(ap *assetv1.AssetPlatform, f Facts) []client.Object {
 			{Name: "POSTGRES_DB", Value: postgresDatabase},
 			fromSecret("POSTGRES_PASSWORD", name, KeyPassword),
 		},
-		dataPath:  "/var/lib/postgresql/data",
-		resources: resources("100m", "256Mi", "", "1Gi"),
-		// Over TCP: while the data directory is being made, PostgreSQL answers on its socket only.
-		probe:       execProbe(3, 100, "pg_isready", "--quiet", "--host=127.0.0.1", "--username="+postgresUser, "--dbname="+postgresDatabase),
+		dataPath:    postgresData,
+		resources:   resources("100m", "256Mi", "", "1Gi"),
+		probe:       postgresProbe(),
 		graceSecond: 60,
 	}.objects(ap)
 }

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -47,6 +48,7 @@ func OfflineFacts(ap *assetv1.AssetPlatform, images Images) Facts {
 	}
 	f.Credentials = c
 	f.Backup = offlineBackupFacts(ap, unknown)
+	f.Backup.PostgresImage = cmp.Or(targets.Postgres, images.Postgres)
 	return f
 }
 
