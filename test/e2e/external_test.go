@@ -73,7 +73,7 @@ func TestExternalServices(t *testing.T) {
 	waitFor(t, ap, assetv1.ConditionMigrated, metav1.ConditionTrue)
 	waitFor(t, ap, assetv1.ConditionStorageReady, metav1.ConditionFalse, "game-assets")
 
-	createBucket(t, services, s3Keys, "game-assets")
+	createBucket(t, bucketClient(t, services, s3Keys), "game-assets")
 	waitReady(t, ap)
 	u := register(t, ap, "artist")
 	content := picture(t)
@@ -139,16 +139,21 @@ func secretOf(t *testing.T, ap *assetv1.AssetPlatform, name string) map[string][
 	return secret.Data
 }
 
-func createBucket(t *testing.T, ap *assetv1.AssetPlatform, keys map[string][]byte, bucket string) {
+// bucketClient talks to the S3 server of a platform.
+func bucketClient(t *testing.T, ap *assetv1.AssetPlatform, keys map[string][]byte) *s3.Client {
 	t.Helper()
 	var service corev1.Service
 	if err := cluster.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: ap.Name + "-s3"}, &service); err != nil {
 		t.Fatal(err)
 	}
-	store := s3.New(s3.Options{
+	return s3.New(s3.Options{
 		Region: "us-east-1", UsePathStyle: true, BaseEndpoint: aws.String("http://" + service.Spec.ClusterIP + ":7070"),
 		Credentials: credentials.NewStaticCredentialsProvider(string(keys["s3-access-key"]), string(keys["s3-secret-key"]), ""),
 	})
+}
+
+func createBucket(t *testing.T, store *s3.Client, bucket string) {
+	t.Helper()
 	if _, err := store.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 		t.Fatal(err)
 	}
