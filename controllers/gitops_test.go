@@ -125,16 +125,32 @@ func TestArgoHealth(t *testing.T) {
 		{edited, "Progressing", "Waiting for the operator"},
 		{&assetv1.AssetPlatform{}, "Progressing", "Waiting for the operator"},
 	} {
-		if health, message := argoHealth(t, test.ap); health != test.health || !strings.Contains(message, test.says) {
+		if health, message := argoHealth(t, "AssetPlatform", test.ap); health != test.health || !strings.Contains(message, test.says) {
 			t.Errorf("%s (%s), want %s; status is %s", health, message, test.health, describeStatus(test.ap))
 		}
 	}
 }
 
+// Of an AssetBackup and an AssetRestore it says so, too.
+func TestArgoHealthOfOneTimeJobs(t *testing.T) {
+	t.Parallel()
+	done, failed := yes(assetv1.ReasonReady, "verified"), no(&finding{reason: "SetDamaged", problem: "it is damaged", remedy: "mend it"})
+	for health, o := range map[string]oneTime{"Healthy": {done: &done}, "Degraded": {done: &failed}, "Progressing": {waits: "Waiting"}} {
+		b := &assetv1.AssetBackup{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Status: assetv1.AssetBackupStatus{ObservedGeneration: 1}}
+		setOneTime(&b.Status.Conditions, 1, o)
+		restore := &assetv1.AssetRestore{ObjectMeta: b.ObjectMeta, Status: assetv1.AssetRestoreStatus{ObservedGeneration: 1, Conditions: b.Status.Conditions}}
+		for kind, object := range map[string]any{"AssetBackup": b, "AssetRestore": restore} {
+			if got, message := argoHealth(t, kind, object); got != health || message == "" {
+				t.Errorf("%s: %s (%s), want %s", kind, got, message, health)
+			}
+		}
+	}
+}
+
 // argoHealth runs the script as Argo CD does: the object is its global obj, what it returns is a table.
-func argoHealth(t *testing.T, ap *assetv1.AssetPlatform) (health, message string) {
+func argoHealth(t *testing.T, kind string, o any) (health, message string) {
 	t.Helper()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(ap)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +165,7 @@ func argoHealth(t *testing.T, ap *assetv1.AssetPlatform) (health, message string
 	if err := yaml.UnmarshalStrict(text, &settings); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.DoString(settings.Data["resource.customizations.health.assetplatform.io_AssetPlatform"]); err != nil {
+	if err := state.DoString(settings.Data["resource.customizations.health.assetplatform.io_"+kind]); err != nil {
 		t.Fatal(err)
 	}
 	result := state.Get(-1).(*lua.LTable)
