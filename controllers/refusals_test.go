@@ -285,7 +285,12 @@ func managedPods(t *testing.T, ap *assetv1.AssetPlatform) map[string]corev1.Pod 
 	t.Helper()
 	pods := map[string]corev1.Pod{}
 	for _, name := range []string{"studio-postgres-0", "studio-redis-0", "studio-s3-0"} {
-		pods[name] = *get(t, ap, name, &corev1.Pod{})
+		eventually(t, func() error { // one that is replaced is away for a moment
+			var pod corev1.Pod
+			err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &pod)
+			pods[name] = pod
+			return err
+		})
 	}
 	return pods
 }
