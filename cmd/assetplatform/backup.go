@@ -41,7 +41,7 @@ Variables:
 	}
 	cmd.PersistentFlags().StringVarP(&b.output, "output", "o", "text", "text, or json for the result as JSON")
 	cmd.PersistentFlags().StringVar(&b.platform, "platform", "", "NAMESPACE/NAME of the AssetPlatform")
-	cmd.AddCommand(b.create(), b.list(), b.verify(), b.prune(), b.restore())
+	cmd.AddCommand(b.create(), b.list(), b.verify(), b.prune(), b.restore(), b.scrub())
 	return cmd
 }
 
@@ -92,6 +92,8 @@ func summary(result any) config.BackupResult {
 		return config.BackupResult{OldestTime: r.Oldest, Sets: r.Kept, Held: r.Held}
 	case backup.Restored:
 		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, SafetySet: r.SafetySet}
+	case backup.Scrubbed:
+		return config.BackupResult{Blobs: r.Blobs, Bytes: r.Bytes, Damaged: r.Damaged, DamagedSets: r.Sets[:min(len(r.Sets), mostSets)]}
 	}
 	return config.BackupResult{}
 }

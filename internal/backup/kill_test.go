@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ const victimVariable = "BACKUP_TEST_VICTIM"
 
 // victimWork is what a victim does.
 type victimWork struct {
-	Kind        string // create, prune or restore
+	Kind        string // create, prune, restore or scrub
 	DatabaseURL string
 	Bucket      config.Bucket
 	Destination config.Bucket
@@ -57,6 +58,12 @@ func victim(text string) {
 		_, err = Create(ctx, CreateOptions{DatabaseURL: w.DatabaseURL, Bucket: bucket, Destination: d, Tool: "test", Log: discard, Workers: 1, step: step})
 	case "prune":
 		_, err = d.Prune(ctx, PruneOptions{Retention: Retention{Minimum: 1}, Log: discard, delay: -1, step: step})
+	case "scrub":
+		o := ScrubOptions{Log: discard, step: step}
+		small(&o)
+		if _, err = d.Scrub(ctx, o); errors.Is(err, ErrDamaged) {
+			err = nil
+		}
 	case "restore":
 		_, err = Restore(ctx, RestoreOptions{Destination: d, Set: w.Set, DatabaseURL: w.DatabaseURL, Bucket: bucket, Name: "studio", ID: "one", Log: discard, Workers: 1, step: step})
 	}

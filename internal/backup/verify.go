@@ -32,18 +32,22 @@ func (d Destination) Verify(ctx context.Context, id string, o VerifyOptions) (Se
 	if o.Report == nil {
 		o.Report = func(Progress) {}
 	}
-	m, err := d.Manifest(ctx, id)
+	known, err := d.set(ctx, id)
 	if err != nil {
 		return Set{}, err
 	}
-	v := &verifying{Destination: d, VerifyOptions: o, m: m}
+	m := known.Manifest
+	v := &verifying{Destination: d, VerifyOptions: o, m: m, others: map[string]objectstore.Sum{}}
 	if err := v.files(ctx); err != nil {
 		return Set{}, err
 	}
 	if err := v.blobs(ctx); err != nil {
 		return Set{}, err
 	}
-	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged()}
+	if err := v.judgeOthers(ctx); err != nil {
+		return Set{}, err
+	}
+	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged(), Manifest: m.sha256}
 	if err := d.note(ctx, id, note, v.wrong); err != nil {
 		return Set{}, err
 	}
@@ -74,6 +78,8 @@ type verifying struct {
 	mu     sync.Mutex
 	absent []string // keys of what is not there, or of files of the set
 	wrong  []string // keys of blobs that are there, and wrong
+	// others are encrypted blobs, by their keys, that are not those of the inventory: one that was damaged is encrypted anew.
+	others map[string]objectstore.Sum
 }
 
 func (v *verifying) damaged() []string {
@@ -92,6 +98,49 @@ func (v *verifying) isWrong(key string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.wrong = append(v.wrong, key)
+}
+
+func (v *verifying) isOther(key string, is objectstore.Sum) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.others[key] = is
+}
+
+// judgeOthers finds wrong those of the others that no set has put there: who encrypted them had compared the bytes.
+func (v *verifying) judgeOthers(ctx context.Context) error {
+	if len(v.others) == 0 {
+		return nil
+	}
+	l, err := v.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range l.Sets {
+		if !s.Encrypted || s.ID == v.m.ID {
+			continue
+		}
+		known := map[string]bool{}
+		whole := true
+		for c, err := range v.inventory(ctx, s.Manifest) {
+			if err != nil {
+				whole = false
+				break
+			}
+			key := blobKey(c.sum.SHA256, true)
+			if is, ok := v.others[key]; ok && is == c.stored {
+				known[key] = true
+			}
+		}
+		for key := range known {
+			if whole {
+				delete(v.others, key)
+			}
+		}
+	}
+	for key := range v.others {
+		v.isWrong(key)
+	}
+	return ctx.Err()
 }
 
 // files reads the set's files; the inventory is read with the blobs.
@@ -155,7 +204,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 				return err
 			case !found:
 				v.isAbsent(key)
-			case o.Size != c.stored.Size || v.trusted && len(known[key]) > 0:
+			case o.Size != c.stored.Size && (v.trusted || !v.m.Encrypted), v.trusted && len(known[key]) > 0:
 				v.isWrong(key)
 			case !v.trusted:
 				select {
@@ -179,6 +228,8 @@ func (v *verifying) blobs(ctx context.Context) error {
 					v.isAbsent(l.object.Key)
 				case err != nil:
 					return err
+				case got != l.stored && v.m.Encrypted:
+					v.isOther(l.object.Key, got)
 				case got != l.stored:
 					v.isWrong(l.object.Key)
 				}

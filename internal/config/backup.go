@@ -22,6 +22,7 @@ type Backup struct {
 	SigningKey                         ed25519.PrivateKey // nil: manifests are not signed
 	VerifyKey                          ed25519.PublicKey  // nil: nobody's signature is asked for
 	Retention                          BackupRetention
+	ScrubRuns                          int // in so many everything is read once
 }
 
 // BackupRetention says which sets stay.
@@ -43,6 +44,7 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 		RemoverAccessKey: l.text(BackupRemoverAccessKey), RemoverSecretKey: l.text(BackupRemoverSecretKey),
 		Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
 		Retention: BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
+		ScrubRuns: int(l.integer(BackupScrubRuns, 1)),
 	}
 	l.both(BackupAccessKey, BackupSecretKey)
 	l.both(BackupRemoverAccessKey, BackupRemoverSecretKey)

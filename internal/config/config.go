@@ -114,6 +114,8 @@ var (
 	BackupRetentionAll     = Var{Name: "BACKUP_RETENTION_ALL", Default: "48h", Doc: "How long every set stays; a Go duration."}
 	BackupRetentionDaily   = Var{Name: "BACKUP_RETENTION_DAILY", Default: "30", Doc: "For how many days one set of each day stays."}
 	BackupRetentionMinimum = Var{Name: "BACKUP_RETENTION_MINIMUM", Default: "7", Doc: "How many verified sets stay, whatever their age."}
+
+	BackupScrubRuns = Var{Name: "BACKUP_SCRUB_RUNS", Default: "30", Doc: "In how many runs `scrub` reads everything once; each reads at least 1 GiB."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
@@ -133,6 +135,7 @@ var BackupVars = []Var{
 	LogLevel, DatabaseURL, DatabaseDirectURL, S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
 	BackupBucket, BackupPrefix, BackupRegion, BackupEndpoint, BackupCA, BackupAccessKey, BackupSecretKey, BackupRemoverAccessKey, BackupRemoverSecretKey,
 	BackupRecipients, BackupIdentity, BackupSigningKey, BackupVerifyKey, BackupRetentionAll, BackupRetentionDaily, BackupRetentionMinimum,
+	BackupScrubRuns,
 }
 
 // Bucket says where asset bytes live and with which credentials.
