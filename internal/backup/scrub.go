@@ -132,7 +132,7 @@ func (s *scrubbing) begin(ctx context.Context) error {
 		s.Log.Error("a set cannot be read", "set", id, "reason", why)
 		s.tell(setKey(id, manifestFile), id)
 	}
-	if s.reported, err = s.Destination.damaged(ctx); err != nil {
+	if s.reported, err = s.damaged(ctx); err != nil {
 		return err
 	}
 	for o, err := range s.Archive.List(ctx, blobsFolder, "") {

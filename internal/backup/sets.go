@@ -15,6 +15,7 @@
 //	damage/<ULID>.json               blobs that were found damaged, or that a set has replaced
 //	collections/mark-<ULID>.json     blobs that no set needed at that time
 //	scrub/<ULID>.json                how far a scrub has come
+//	drills/<ULID>.json               what a drill found
 //
 // Of an encrypted set the dump, the inventory, what belongs to the platform and the blobs are files of age (age-encryption.org), and end in
 // .age. Sets only ever add: a key that is there is not written again, but for a blob that is known to be damaged.

@@ -176,16 +176,12 @@ func (v *verifying) blobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	type look struct {
-		content
-		object objectstore.Object
-	}
 	workers := v.Workers
 	if workers == 0 {
 		workers = defaultWorkers
 	}
 	all, ctx := errgroup.WithContext(ctx)
-	work := make(chan look, workers)
+	work := make(chan content, workers)
 	all.Go(func() error {
 		defer close(work)
 		there := newCursor(v.destined(ctx, v.m.Encrypted), func(o objectstore.Object) string { return o.Key })
@@ -208,7 +204,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 				v.isWrong(key)
 			case !v.trusted:
 				select {
-				case work <- look{c, o}:
+				case work <- c:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
@@ -221,21 +217,30 @@ func (v *verifying) blobs(ctx context.Context) error {
 	})
 	for range workers {
 		all.Go(func() error {
-			for l := range work {
-				got, err := v.Archive.Sum(ctx, l.object.Key)
-				switch {
-				case errors.Is(err, objectstore.ErrNotFound):
-					v.isAbsent(l.object.Key)
-				case err != nil:
+			for c := range work {
+				if err := v.read(ctx, c); err != nil {
 					return err
-				case got != l.stored && v.m.Encrypted:
-					v.isOther(l.object.Key, got)
-				case got != l.stored:
-					v.isWrong(l.object.Key)
 				}
 			}
 			return nil
 		})
 	}
 	return all.Wait()
+}
+
+// read compares a blob with what the inventory says.
+func (v *verifying) read(ctx context.Context, c content) error {
+	key := blobKey(c.sum.SHA256, v.m.Encrypted)
+	got, err := v.Archive.Sum(ctx, key)
+	switch {
+	case errors.Is(err, objectstore.ErrNotFound):
+		v.isAbsent(key)
+	case err != nil:
+		return err
+	case got != c.stored && v.m.Encrypted:
+		v.isOther(key, got)
+	case got != c.stored:
+		v.isWrong(key)
+	}
+	return nil
 }

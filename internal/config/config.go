@@ -116,6 +116,8 @@ var (
 	BackupRetentionMinimum = Var{Name: "BACKUP_RETENTION_MINIMUM", Default: "7", Doc: "How many verified sets stay, whatever their age."}
 
 	BackupScrubRuns = Var{Name: "BACKUP_SCRUB_RUNS", Default: "30", Doc: "In how many runs `scrub` reads everything once; each reads at least 1 GiB."}
+
+	BackupDrillDatabaseURL = Var{Name: "BACKUP_DRILL_DATABASE_URL", Secret: true, Doc: "PostgreSQL URL of an empty database in which `drill` tries a set, and which it leaves empty; empty: it starts a PostgreSQL of its own."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
@@ -135,7 +137,7 @@ var BackupVars = []Var{
 	LogLevel, DatabaseURL, DatabaseDirectURL, S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
 	BackupBucket, BackupPrefix, BackupRegion, BackupEndpoint, BackupCA, BackupAccessKey, BackupSecretKey, BackupRemoverAccessKey, BackupRemoverSecretKey,
 	BackupRecipients, BackupIdentity, BackupSigningKey, BackupVerifyKey, BackupRetentionAll, BackupRetentionDaily, BackupRetentionMinimum,
-	BackupScrubRuns,
+	BackupScrubRuns, BackupDrillDatabaseURL,
 }
 
 // Bucket says where asset bytes live and with which credentials.
