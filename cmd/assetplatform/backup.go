@@ -41,7 +41,7 @@ Variables:
 	}
 	cmd.PersistentFlags().StringVarP(&b.output, "output", "o", "text", "text, or json for the result as JSON")
 	cmd.PersistentFlags().StringVar(&b.platform, "platform", "", "NAMESPACE/NAME of the AssetPlatform")
-	cmd.AddCommand(b.create(), b.list(), b.verify(), b.prune(), b.restore())
+	cmd.AddCommand(b.create(), b.list(), b.verify(), b.prune(), b.restore(), b.scrub(), b.drill())
 	return cmd
 }
 
@@ -92,6 +92,10 @@ func summary(result any) config.BackupResult {
 		return config.BackupResult{OldestTime: r.Oldest, Sets: r.Kept, Held: r.Held}
 	case backup.Restored:
 		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, SafetySet: r.SafetySet}
+	case backup.Drilled:
+		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, Seconds: r.Seconds}
+	case backup.Scrubbed:
+		return config.BackupResult{Blobs: r.Blobs, Bytes: r.Bytes, Damaged: r.Damaged, DamagedSets: r.Sets[:min(len(r.Sets), mostSets)]}
 	}
 	return config.BackupResult{}
 }
@@ -207,7 +211,11 @@ func (b *backupCommand) list() *cobra.Command {
 				if err != nil {
 					return nil, "", err
 				}
-				return l, listText(l), nil
+				drilled, err := r.destination.LastDrill(ctx)
+				if errors.Is(err, backup.ErrNoSet) {
+					return listed{Listing: l}, listText(l), nil
+				}
+				return listed{l, &drilled}, listText(l) + "\n" + drillLine(drilled), err
 			})
 		},
 	}
@@ -349,13 +357,23 @@ func (r *backupRun) restoreOptions(ctx context.Context, set, before, overwrite s
 			return o, fmt.Errorf("--before: %q is no RFC 3339 time, such as %s", before, time.Now().UTC().Format(time.RFC3339))
 		}
 	}
-	if r.cfg.Identity != "" {
-		if o.Identities, err = age.ParseIdentities(strings.NewReader(r.cfg.Identity)); err != nil {
-			return o, &store.Problem{Code: config.CodeConfigInvalid, Message: config.BackupIdentity.Name + " is no age identity", Remedy: "age-keygen makes one"}
-		}
+	if o.Identities, err = r.identities(); err != nil {
+		return o, err
 	}
 	if !noSafetySet {
 		o.Safety = func(ctx context.Context) (backup.Set, error) { return backup.Create(ctx, create) }
 	}
 	return o, nil
+}
+
+// identities are those of the environment; none: nothing can be decrypted.
+func (r *backupRun) identities() ([]age.Identity, error) {
+	if r.cfg.Identity == "" {
+		return nil, nil
+	}
+	identities, err := age.ParseIdentities(strings.NewReader(r.cfg.Identity))
+	if err != nil {
+		return nil, &store.Problem{Code: config.CodeConfigInvalid, Message: config.BackupIdentity.Name + " is no age identity", Remedy: "age-keygen makes one"}
+	}
+	return identities, nil
 }

@@ -29,7 +29,13 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(victimVariable); text != "" {
 		victim(text)
 	}
-	os.Exit(services.Main(m))
+	var err error
+	if programDir, err = os.MkdirTemp("", "assetplatform-test-program-"); err != nil {
+		panic(err)
+	}
+	code := services.Main(m)
+	os.RemoveAll(programDir)
+	os.Exit(code)
 }
 
 // platform is a database and a bucket, with users whose assets have bytes.

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,11 +21,13 @@ const victimVariable = "BACKUP_TEST_VICTIM"
 
 // victimWork is what a victim does.
 type victimWork struct {
-	Kind        string // create, prune or restore
+	Kind        string // create, prune, restore, scrub or drill
 	DatabaseURL string
 	Bucket      config.Bucket
 	Destination config.Bucket
 	Set         string
+	Program     string // of a drill
+	TempDir     string
 	KillAt      int // the step, from 1 on, in which it ends
 }
 
@@ -57,6 +60,14 @@ func victim(text string) {
 		_, err = Create(ctx, CreateOptions{DatabaseURL: w.DatabaseURL, Bucket: bucket, Destination: d, Tool: "test", Log: discard, Workers: 1, step: step})
 	case "prune":
 		_, err = d.Prune(ctx, PruneOptions{Retention: Retention{Minimum: 1}, Log: discard, delay: -1, step: step})
+	case "drill":
+		_, err = Drill(ctx, DrillOptions{Destination: d, DatabaseURL: w.DatabaseURL, Program: w.Program, Log: discard, Workers: 1, step: step})
+	case "scrub":
+		o := ScrubOptions{Log: discard, step: step}
+		small(&o)
+		if _, err = d.Scrub(ctx, o); errors.Is(err, ErrDamaged) {
+			err = nil
+		}
 	case "restore":
 		_, err = Restore(ctx, RestoreOptions{Destination: d, Set: w.Set, DatabaseURL: w.DatabaseURL, Bucket: bucket, Name: "studio", ID: "one", Log: discard, Workers: 1, step: step})
 	}
@@ -76,6 +87,9 @@ func (w victimWork) killed(t *testing.T) string {
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), victimVariable+"="+string(text))
+	if w.TempDir != "" {
+		cmd.Env = append(cmd.Env, "TMPDIR="+w.TempDir)
+	}
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return ""

@@ -88,8 +88,8 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 		return done, err
 	}
 	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
-	if r.set.Encrypted && len(o.Identities) == 0 {
-		return done, &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("set %s is encrypted", r.set.ID), Remedy: "set BACKUP_IDENTITY to the identity of one of its recipients"}
+	if err := r.needIdentity(); err != nil {
+		return done, err
 	}
 	target, err := store.OpenTarget(ctx, o.DatabaseURL)
 	if err != nil {
@@ -112,12 +112,12 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 			return done, err
 		}
 		r.step("database")
-		if err := r.restoreDatabase(ctx); err != nil {
+		if err := r.restoreDatabase(ctx, store.RestoreEpilogue(r.set.ID, r.ID)); err != nil {
 			return done, err
 		}
 		r.step("restored")
 	}
-	done.Rows, err = target.Finish(ctx, r.set.Database.Rows)
+	done.Rows, err = target.Finish(ctx, r.set.Database.SchemaRange, r.set.Database.Rows)
 	r.step("done")
 	return done, err
 }
@@ -128,6 +128,14 @@ type restoration struct {
 	set    Set
 	target *store.Target
 	copied atomic.Int64
+}
+
+// needIdentity refuses an encrypted set without one.
+func (r *restoration) needIdentity() error {
+	if r.set.Encrypted && len(r.Identities) == 0 {
+		return &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("set %s is encrypted", r.set.ID), Remedy: "set BACKUP_IDENTITY to the identity of one of its recipients"}
+	}
+	return nil
 }
 
 // admit refuses to overwrite what is there unless asked to, and keeps a copy of it.
@@ -243,53 +251,48 @@ func (r *restoration) restoreBlob(ctx context.Context, c content, key string) er
 }
 
 func (r *restoration) putBlob(ctx context.Context, source, key string, c content) error {
-	body, _, err := r.Destination.Archive.Get(ctx, source)
+	plain, err := r.openBlob(ctx, source, c)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	plain, err := r.decrypted(body)
-	if err != nil {
-		return err
-	}
-	return r.Bucket.Put(ctx, key, objectstore.Verified(plain, c.sum))
+	defer plain.Close()
+	return r.Bucket.Put(ctx, key, plain)
 }
 
-func (r *restoration) decrypted(body io.Reader) (io.Reader, error) {
-	if !r.set.Encrypted {
-		return body, nil
-	}
-	plain, err := age.Decrypt(body, r.Identities...)
-	if err != nil {
-		return nil, fmt.Errorf("decrypt: %w", err)
-	}
-	return plain, nil
-}
+// errUnreadable means that a dump is not there, or cannot be read as one.
+var errUnreadable = errors.New("the dump cannot be read")
 
 // restoreDatabase replaces the database, or leaves it as it is.
-func (r *restoration) restoreDatabase(ctx context.Context) error {
+func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) error {
 	file, ok := r.set.file(dumpFile)
 	if !ok {
-		return fmt.Errorf("%w: set %s has no dump", ErrDamaged, r.set.ID)
+		return fmt.Errorf("%w: set %s has none", errUnreadable, r.set.ID)
 	}
 	sum, err := file.sum()
 	if err != nil {
 		return err
 	}
 	body, size, err := r.Destination.Archive.Get(ctx, setKey(r.set.ID, file.Name))
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	counted := &counting{from: body, report: func(n int64) { r.Report(Progress{Step: "database", Done: n, Total: size, Unit: "bytes"}) }}
+	fetched := &noting{from: body}
+	counted := &counting{from: fetched, report: func(n int64) { r.Report(Progress{Step: "database", Done: n, Total: size, Unit: "bytes"}) }}
 	verified := objectstore.Verified(counted, sum)
 	plain, err := r.decrypted(verified)
-	if err != nil {
-		return err
+	if err == nil {
+		// Of an encrypted file what is behind its end counts too.
+		whole := io.MultiReader(plain, rest{verified})
+		err = r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), epilogue)
 	}
-	// Of an encrypted file what is behind its end counts too.
-	whole := io.MultiReader(plain, rest{verified})
-	return r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), store.RestoreEpilogue(r.set.ID, r.ID))
+	if err != nil && fetched.failed != nil {
+		return fmt.Errorf("%w: read %s: %w", objectstore.ErrUnavailable, file.Name, fetched.failed)
+	}
+	return err
 }
 
 // rest reads another reader to its end, and hands on nothing of it but an error.
@@ -346,7 +349,7 @@ func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.R
 	case said.Len() > 0: // the cause of whatever else went wrong
 		return fmt.Errorf("restore the database: psql: %s", firstLines(said.String()))
 	case unread != nil:
-		return fmt.Errorf("read the dump: %w: %s", unread, firstLines(restoreSaid.String()))
+		return fmt.Errorf("%w: %w: %s", errUnreadable, unread, firstLines(restoreSaid.String()))
 	case failed != nil:
 		return fmt.Errorf("restore the database: psql: %w", failed)
 	}

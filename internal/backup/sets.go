@@ -14,6 +14,8 @@
 //	blobs/sha256/<2 digits>/<SHA-256> the bytes of the bucket's objects, each content once
 //	damage/<ULID>.json               blobs that were found damaged, or that a set has replaced
 //	collections/mark-<ULID>.json     blobs that no set needed at that time
+//	scrub/<ULID>.json                how far a scrub has come
+//	drills/<ULID>.json               what a drill found
 //
 // Of an encrypted set the dump, the inventory, what belongs to the platform and the blobs are files of age (age-encryption.org), and end in
 // .age. Sets only ever add: a key that is there is not written again, but for a blob that is known to be damaged.
@@ -88,6 +90,8 @@ type Manifest struct {
 	Files        []File    `json:"files"`
 	Encrypted    bool      `json:"encrypted,omitempty"`
 	Tool         string    `json:"tool"` // version of assetplatform
+
+	sha256 string // of its text, hexadecimal
 }
 
 // Platform says whose a set is.
@@ -175,10 +179,17 @@ type Set struct {
 	Damage []string `json:"damage,omitempty"`
 
 	written time.Time // by the destination's clock
+	read    time.Time // when all of it was last read, and found right but for Damage
 }
 
 // Verified tells whether the set, as far as is known, brings everything back.
 func (s Set) Verified() bool { return !s.VerifiedTime.IsZero() && len(s.Blobs.Missing) == 0 }
+
+// lacking tells whether the set has all but blobs that were found damaged, which may be replaced.
+func (s Set) lacking() bool {
+	inFiles := func(key string) bool { return strings.HasPrefix(key, setsFolder) }
+	return len(s.Damage) > 0 && !s.read.IsZero() && len(s.Blobs.Missing) == 0 && !slices.ContainsFunc(s.Damage, inFiles)
+}
 
 // Listing is what a destination has.
 type Listing struct {
@@ -254,6 +265,8 @@ func (d Destination) Manifest(ctx context.Context, id string) (m Manifest, err e
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("read manifest of set %s: %w", id, err)
 	}
+	sum := sha256.Sum256(text)
+	m.sha256 = hex.EncodeToString(sum[:])
 	if m.Version != manifestVersion || m.ID != id {
 		return m, fmt.Errorf("manifest of set %s is of version %d and of set %s: a newer assetplatform may know it", id, m.Version, m.ID)
 	}
@@ -262,9 +275,10 @@ func (d Destination) Manifest(ctx context.Context, id string) (m Manifest, err e
 
 // verification is what a file verified-<ULID>.json holds.
 type verification struct {
-	Time   time.Time `json:"time"`
-	Damage []string  `json:"damage,omitempty"` // keys, without what is in front of all
-	Tool   string    `json:"tool"`
+	Time     time.Time `json:"time"`               // when all of the set was read; of a note that a scrub leaves, as in the one before
+	Damage   []string  `json:"damage,omitempty"`   // keys, without what is in front of all
+	Manifest string    `json:"manifest,omitempty"` // SHA-256 of the manifest, hexadecimal
+	Tool     string    `json:"tool"`
 }
 
 // set reads a manifest and what the newest verification found.
@@ -291,7 +305,10 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 	if err := d.readJSON(ctx, newest, &v); err != nil {
 		return s, err
 	}
-	if s.Damage = v.Damage; len(v.Damage) == 0 {
+	if v.Manifest != "" && v.Manifest != s.sha256 {
+		return s, fmt.Errorf("%w: the manifest of %s is not what it was when the set was verified", ErrDamaged, id)
+	}
+	if s.Damage, s.read = v.Damage, v.Time; len(v.Damage) == 0 {
 		s.VerifiedTime = v.Time
 	}
 	return s, nil

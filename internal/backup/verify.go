@@ -32,18 +32,22 @@ func (d Destination) Verify(ctx context.Context, id string, o VerifyOptions) (Se
 	if o.Report == nil {
 		o.Report = func(Progress) {}
 	}
-	m, err := d.Manifest(ctx, id)
+	known, err := d.set(ctx, id)
 	if err != nil {
 		return Set{}, err
 	}
-	v := &verifying{Destination: d, VerifyOptions: o, m: m}
+	m := known.Manifest
+	v := &verifying{Destination: d, VerifyOptions: o, m: m, others: map[string]objectstore.Sum{}}
 	if err := v.files(ctx); err != nil {
 		return Set{}, err
 	}
 	if err := v.blobs(ctx); err != nil {
 		return Set{}, err
 	}
-	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged()}
+	if err := v.judgeOthers(ctx); err != nil {
+		return Set{}, err
+	}
+	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged(), Manifest: m.sha256}
 	if err := d.note(ctx, id, note, v.wrong); err != nil {
 		return Set{}, err
 	}
@@ -74,6 +78,8 @@ type verifying struct {
 	mu     sync.Mutex
 	absent []string // keys of what is not there, or of files of the set
 	wrong  []string // keys of blobs that are there, and wrong
+	// others are encrypted blobs, by their keys, that are not those of the inventory: one that was damaged is encrypted anew.
+	others map[string]objectstore.Sum
 }
 
 func (v *verifying) damaged() []string {
@@ -92,6 +98,49 @@ func (v *verifying) isWrong(key string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.wrong = append(v.wrong, key)
+}
+
+func (v *verifying) isOther(key string, is objectstore.Sum) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.others[key] = is
+}
+
+// judgeOthers finds wrong those of the others that no set has put there: who encrypted them had compared the bytes.
+func (v *verifying) judgeOthers(ctx context.Context) error {
+	if len(v.others) == 0 {
+		return nil
+	}
+	l, err := v.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range l.Sets {
+		if !s.Encrypted || s.ID == v.m.ID {
+			continue
+		}
+		known := map[string]bool{}
+		whole := true
+		for c, err := range v.inventory(ctx, s.Manifest) {
+			if err != nil {
+				whole = false
+				break
+			}
+			key := blobKey(c.sum.SHA256, true)
+			if is, ok := v.others[key]; ok && is == c.stored {
+				known[key] = true
+			}
+		}
+		for key := range known {
+			if whole {
+				delete(v.others, key)
+			}
+		}
+	}
+	for key := range v.others {
+		v.isWrong(key)
+	}
+	return ctx.Err()
 }
 
 // files reads the set's files; the inventory is read with the blobs.
@@ -127,16 +176,12 @@ func (v *verifying) blobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	type look struct {
-		content
-		object objectstore.Object
-	}
 	workers := v.Workers
 	if workers == 0 {
 		workers = defaultWorkers
 	}
 	all, ctx := errgroup.WithContext(ctx)
-	work := make(chan look, workers)
+	work := make(chan content, workers)
 	all.Go(func() error {
 		defer close(work)
 		there := newCursor(v.destined(ctx, v.m.Encrypted), func(o objectstore.Object) string { return o.Key })
@@ -155,11 +200,11 @@ func (v *verifying) blobs(ctx context.Context) error {
 				return err
 			case !found:
 				v.isAbsent(key)
-			case o.Size != c.stored.Size || v.trusted && len(known[key]) > 0:
+			case o.Size != c.stored.Size && (v.trusted || !v.m.Encrypted), v.trusted && len(known[key]) > 0:
 				v.isWrong(key)
 			case !v.trusted:
 				select {
-				case work <- look{c, o}:
+				case work <- c:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
@@ -172,19 +217,30 @@ func (v *verifying) blobs(ctx context.Context) error {
 	})
 	for range workers {
 		all.Go(func() error {
-			for l := range work {
-				got, err := v.Archive.Sum(ctx, l.object.Key)
-				switch {
-				case errors.Is(err, objectstore.ErrNotFound):
-					v.isAbsent(l.object.Key)
-				case err != nil:
+			for c := range work {
+				if err := v.read(ctx, c); err != nil {
 					return err
-				case got != l.stored:
-					v.isWrong(l.object.Key)
 				}
 			}
 			return nil
 		})
 	}
 	return all.Wait()
+}
+
+// read compares a blob with what the inventory says.
+func (v *verifying) read(ctx context.Context, c content) error {
+	key := blobKey(c.sum.SHA256, v.m.Encrypted)
+	got, err := v.Archive.Sum(ctx, key)
+	switch {
+	case errors.Is(err, objectstore.ErrNotFound):
+		v.isAbsent(key)
+	case err != nil:
+		return err
+	case got != c.stored && v.m.Encrypted:
+		v.isOther(key, got)
+	case got != c.stored:
+		v.isWrong(key)
+	}
+	return nil
 }

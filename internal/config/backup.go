@@ -22,7 +22,9 @@ type Backup struct {
 	SigningKey                         ed25519.PrivateKey // nil: manifests are not signed
 	VerifyKey                          ed25519.PublicKey  // nil: nobody's signature is asked for
 	Retention                          BackupRetention
-	DrillDatabaseURL                   string // empty: the drill runs a PostgreSQL of its own
+	ScrubRuns                          int      // in so many everything is read once
+	DrillDatabaseURL                   string   // empty: a drill starts a server of its own
+	LiveDatabaseURLs                   []string // those that are set, whether they are wanted or not: no drill touches them
 }
 
 // BackupRetention says which sets stay.
@@ -42,8 +44,15 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 			Endpoint: l.url(BackupEndpoint, "http", "https"), CA: l.certificates(BackupCA), AccessKey: l.text(BackupAccessKey), SecretKey: l.text(BackupSecretKey),
 		},
 		RemoverAccessKey: l.text(BackupRemoverAccessKey), RemoverSecretKey: l.text(BackupRemoverSecretKey),
-		DrillDatabaseURL: l.text(BackupDrillDatabaseURL), Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
-		Retention: BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
+		Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
+		Retention:        BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
+		ScrubRuns:        int(l.integer(BackupScrubRuns, 1)),
+		DrillDatabaseURL: l.url(BackupDrillDatabaseURL, "postgres", "postgresql"),
+	}
+	for _, v := range []Var{DatabaseURL, DatabaseDirectURL} {
+		if live := getenv(v.Name); live != "" {
+			b.LiveDatabaseURLs = append(b.LiveDatabaseURLs, live)
+		}
 	}
 	l.both(BackupAccessKey, BackupSecretKey)
 	l.both(BackupRemoverAccessKey, BackupRemoverSecretKey)

@@ -24,6 +24,9 @@ func TestLoadBackup(t *testing.T) {
 	if err != nil || b.Destination.Name != "backups" || b.Bucket.Name != "assets" || b.Retention != (BackupRetention{All: 48 * 3600 * 1e9, Daily: 30, Minimum: 7}) {
 		t.Errorf("%+v, %v", b, err)
 	}
+	if b, err := load(false); err != nil || len(b.LiveDatabaseURLs) != 1 || b.DatabaseURL != "" {
+		t.Errorf("a drill knows what is the platform's: %+v, %v", b.LiveDatabaseURLs, err)
+	}
 	if b, err := load(false, "DATABASE_URL", "", "S3_BUCKET_NAME", ""); err != nil || b.DatabaseURL != "" {
 		t.Errorf("without a source: %v", err)
 	}
@@ -32,6 +35,8 @@ func TestLoadBackup(t *testing.T) {
 		"BACKUP_ACCESS_KEY":         {"BACKUP_SECRET_KEY", ""},
 		"BACKUP_REMOVER_ACCESS_KEY": {"BACKUP_REMOVER_ACCESS_KEY", "c"},
 		"BACKUP_SIGNING_KEY":        {"BACKUP_SIGNING_KEY", "secret of the signer"},
+		"BACKUP_SCRUB_RUNS":         {"BACKUP_SCRUB_RUNS", "0"},
+		"BACKUP_DRILL_DATABASE_URL": {"BACKUP_DRILL_DATABASE_URL", "mysql://u:secret of the drill@db/x"},
 		"BACKUP_RETENTION_MINIMUM":  {"BACKUP_RETENTION_MINIMUM", "-1"},
 		"DATABASE_URL":              {"DATABASE_URL", ""},
 	} {

@@ -106,15 +106,18 @@ var (
 	BackupRemoverAccessKey = Var{Name: "BACKUP_REMOVER_ACCESS_KEY", Secret: true, Doc: "Access key id of who removes them; empty together with BACKUP_REMOVER_SECRET_KEY: who writes them."}
 	BackupRemoverSecretKey = Var{Name: "BACKUP_REMOVER_SECRET_KEY", Secret: true, Doc: "Secret access key."}
 
-	BackupRecipients       = Var{Name: "BACKUP_RECIPIENTS", Doc: "Comma list of age recipients (age1…) who may decrypt the backups; empty: they are not encrypted."}
-	BackupIdentity         = Var{Name: "BACKUP_IDENTITY", Secret: true, Doc: "age identity (AGE-SECRET-KEY-1…) with which restore and drill decrypt."}
-	BackupDrillDatabaseURL = Var{Name: "BACKUP_DRILL_DATABASE_URL", Secret: true, Doc: "URL of an empty PostgreSQL database into which the drill restores; empty: it runs a PostgreSQL of its own."}
-	BackupSigningKey       = Var{Name: "BACKUP_SIGNING_KEY", Secret: true, Doc: "Ed25519 private key (PEM, PKCS #8) that signs the manifests; empty: they are not signed."}
-	BackupVerifyKey        = Var{Name: "BACKUP_VERIFY_KEY", Doc: "Ed25519 public key (PEM) that must have signed a manifest that is read; empty: that of BACKUP_SIGNING_KEY."}
+	BackupRecipients = Var{Name: "BACKUP_RECIPIENTS", Doc: "Comma list of age recipients (age1…) who may decrypt the backups; empty: they are not encrypted."}
+	BackupIdentity   = Var{Name: "BACKUP_IDENTITY", Secret: true, Doc: "age identity (AGE-SECRET-KEY-1…) with which restore and drill decrypt."}
+	BackupSigningKey = Var{Name: "BACKUP_SIGNING_KEY", Secret: true, Doc: "Ed25519 private key (PEM, PKCS #8) that signs the manifests; empty: they are not signed."}
+	BackupVerifyKey  = Var{Name: "BACKUP_VERIFY_KEY", Doc: "Ed25519 public key (PEM) that must have signed a manifest that is read; empty: that of BACKUP_SIGNING_KEY."}
 
 	BackupRetentionAll     = Var{Name: "BACKUP_RETENTION_ALL", Default: "48h", Doc: "How long every set stays; a Go duration."}
 	BackupRetentionDaily   = Var{Name: "BACKUP_RETENTION_DAILY", Default: "30", Doc: "For how many days one set of each day stays."}
 	BackupRetentionMinimum = Var{Name: "BACKUP_RETENTION_MINIMUM", Default: "7", Doc: "How many verified sets stay, whatever their age."}
+
+	BackupScrubRuns = Var{Name: "BACKUP_SCRUB_RUNS", Default: "30", Doc: "In how many runs `scrub` reads everything once; each reads at least 1 GiB."}
+
+	BackupDrillDatabaseURL = Var{Name: "BACKUP_DRILL_DATABASE_URL", Secret: true, Doc: "PostgreSQL URL of an empty database in which `drill` tries a set, and which it leaves empty; empty: it starts a PostgreSQL of its own."}
 )
 
 // ServerVars are the variables that `assetplatform server` reads, in the order of the documentation.
@@ -134,6 +137,7 @@ var BackupVars = []Var{
 	LogLevel, DatabaseURL, DatabaseDirectURL, S3Bucket, S3Prefix, S3Region, S3Endpoint, S3CA, S3AccessKey, S3SecretKey,
 	BackupBucket, BackupPrefix, BackupRegion, BackupEndpoint, BackupCA, BackupAccessKey, BackupSecretKey, BackupRemoverAccessKey, BackupRemoverSecretKey,
 	BackupRecipients, BackupIdentity, BackupSigningKey, BackupVerifyKey, BackupRetentionAll, BackupRetentionDaily, BackupRetentionMinimum,
+	BackupScrubRuns, BackupDrillDatabaseURL,
 }
 
 // Bucket says where asset bytes live and with which credentials.

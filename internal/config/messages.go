@@ -39,6 +39,19 @@ const (
 	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says
 	CodeTargetNotEmpty         Code = "TARGET_NOT_EMPTY"        // a restore would overwrite something, and was not told to
 	CodeBackupFailed           Code = "BACKUP_FAILED"           // any other reason
+
+	// Of a drill: what of the set it has shown to be wrong.
+	CodeDrillDumpUnreadable Code = "DRILL_DUMP_UNREADABLE" // the dump is not there, not what the manifest says, or no whole dump
+	CodeDrillRestoreFailed  Code = "DRILL_RESTORE_FAILED"  // the database refused what is in the dump
+	CodeDrillSchema         Code = "DRILL_SCHEMA"          // another schema than the manifest's, or one that this binary cannot serve
+	CodeDrillRows           Code = "DRILL_ROWS"            // other counts of rows than the manifest's
+	CodeDrillReferences     Code = "DRILL_REFERENCES"      // foreign keys that may not hold
+	CodeDrillBlobMissing    Code = "DRILL_BLOB_MISSING"    // rows refer to bytes that the set does not have
+	CodeDrillBlobDamaged    Code = "DRILL_BLOB_DAMAGED"    // it has others
+	CodeDrillServeFailed    Code = "DRILL_SERVE_FAILED"    // the server does not start, or does not serve what was restored
+
+	CodeDrillPostgresMissing Code = "DRILL_POSTGRES_MISSING" // there are no server programs of PostgreSQL, or only older ones than the set's
+	CodeDrillDatabaseLive    Code = "DRILL_DATABASE_LIVE"    // the database of the drill is the platform's
 )
 
 // Termination is the message that a short-lived pod (migrate, backup,
@@ -67,7 +80,7 @@ type BackupResult struct {
 	Damaged     int64    `json:"damaged,omitempty"`     // objects that a scrub found damaged
 	DamagedSets []string `json:"damagedSets,omitempty"` // sets that need them, at most ten
 
-	Seconds float64 `json:"seconds,omitempty"` // from the beginning to a platform that serves, of a drill
+	Seconds float64 `json:"seconds,omitempty"` // from the beginning to a platform that serves, of a drill that succeeded
 }
 
 // SchemaRange is what `migrate --check` prints and what a successful migration reports.

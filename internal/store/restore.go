@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -78,6 +76,9 @@ func (t *Target) Leases() bool { return t.leases }
 // Empty tells whether nothing is lost with what is there.
 func (t *Target) Empty() bool { return t.users == 0 && t.assets == 0 }
 
+// Unused tells whether nothing is there at all, or what a restore with this id has left.
+func (t *Target) Unused(id string) bool { return t.tables == 0 || t.restoreID == id }
+
 // Contents tells what is there, for people.
 func (t *Target) Contents() string { return fmt.Sprintf("%d users, %d assets", t.users, t.assets) }
 
@@ -120,44 +121,35 @@ $$;`
 // somebody may find that they were needed. Sessions end: one that was revoked since the backup must not come back to life. Thumbnails, which
 // no backup has, are to be made anew. id is that of the restore, empty if it has none.
 func RestoreEpilogue(set, id string) string {
-	return fmt.Sprintf(`insert into public.object_intents (object_key, user_id, delete_after)
+	return `insert into public.object_intents (object_key, user_id, delete_after)
 select distinct on (object_key) object_key, user_id, now() + interval '7 days' from pg_temp.left_objects l
 where not exists (select from public.blobs b where b.object_key = l.object_key);
 delete from public.sessions;
 update public.blobs set reread = true where metadata ? 'width';
-update public.%s set restoring_set = %s, restore_id = nullif(%s, '');`, markerTable, literal(set), literal(id))
+` + RestoredMark(set, id)
+}
+
+// RestoredMark notes in a database of which set it is.
+func RestoredMark(set, id string) string {
+	return fmt.Sprintf("update public.%s set restoring_set = %s, restore_id = nullif(%s, '');", markerTable, literal(set), literal(id))
 }
 
 // literal is a text as SQL.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-// notCompared are tables that change as soon as the database is there.
-func notCompared(table string) bool {
-	return table == "sessions" || table == "refresh_tokens" || strings.HasPrefix(table, "river_")
-}
-
-// Finish compares the rows with those that the set has by its manifest, and counts them: then it is restored. The servers have not started
-// yet.
-func (t *Target) Finish(ctx context.Context, want map[string]int64) (total int64, err error) {
+// Finish compares the database with what the set has by its manifest, and counts the rows: then it is restored. The servers have not started
+// yet. What is wrong is a *Problem.
+func (t *Target) Finish(ctx context.Context, schema config.SchemaRange, rows map[string]int64) (total int64, err error) {
 	err = pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
-		got, err := countTables(ctx, tx)
-		if err != nil {
+		if total, err = compare(ctx, tx, schema, rows); err != nil {
 			return err
-		}
-		var wrong []string
-		for _, table := range slices.Sorted(maps.Keys(want)) {
-			if total += got[table]; got[table] != want[table] && !notCompared(table) {
-				wrong = append(wrong, fmt.Sprintf("%s has %d rows of %d", table, got[table], want[table]))
-			}
-		}
-		if len(wrong) > 0 {
-			return &Problem{config.CodeSetDamaged, "what was restored is not what the set has: " + strings.Join(wrong, ", "), "restore it once more, or another set"}
 		}
 		_, err = tx.Exec(ctx, "update public."+markerTable+" set restoring_set = null")
 		return err
 	})
-	if err != nil && !errors.As(err, new(*Problem)) {
-		err = fail("compare", err)
+	var problem *Problem
+	if err = compared(err); errors.As(err, &problem) {
+		problem.Code = config.CodeSetDamaged
 	}
 	return total, err
 }

@@ -85,9 +85,16 @@ type BlobRow struct {
 }
 
 // Blobs are those of the snapshot, in the order of their hashes and keys.
-func (s *Snapshot) Blobs(ctx context.Context) iter.Seq2[BlobRow, error] {
+func (s *Snapshot) Blobs(ctx context.Context) iter.Seq2[BlobRow, error] { return blobRows(ctx, s.tx) }
+
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func blobRows(ctx context.Context, from querier) iter.Seq2[BlobRow, error] {
 	return func(yield func(BlobRow, error) bool) {
-		rows, err := s.tx.Query(ctx, "select sha256, size, object_key from blobs order by sha256, object_key")
+		rows, err := from.Query(ctx, "select sha256, size, object_key from blobs order by sha256, object_key")
 		if err != nil {
 			yield(BlobRow{}, fail("list blobs", err))
 			return
