@@ -38,7 +38,7 @@ const (
 var throwawaySettings = []string{
 	"listen_addresses=127.0.0.1", "unix_socket_directories=", "password_encryption=scram-sha-256",
 	"fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "checkpoint_timeout=1h",
-	"autovacuum=off", "jit=off", "shared_buffers=128MB", "maintenance_work_mem=128MB", "max_connections=50",
+	"autovacuum=off", "jit=off", "shared_buffers=128MB", "maintenance_work_mem=256MB", "max_connections=50",
 }
 
 // throwaway is a PostgreSQL server for one drill. It ends with this process, and nothing of it stays.

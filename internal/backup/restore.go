@@ -260,7 +260,7 @@ func (r *restoration) putBlob(ctx context.Context, source, key string, c content
 }
 
 // errUnreadable means that a dump is not there, or cannot be read as one.
-var errUnreadable = errors.New("the dump cannot be read")
+var errUnreadable = fmt.Errorf("%w: the dump cannot be read", ErrDamaged)
 
 // restoreDatabase replaces the database, or leaves it as it is.
 func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) error {
