@@ -278,7 +278,7 @@ func (d destination) cronJob(c Component, schedule, image string, identity bool,
 	}
 	last := len(containers) - 1
 	template := podTemplate(d.ap, c, corev1.Container{})
-	template.Spec.InitContainers, template.Spec.Containers = containers[:last], containers[last:]
+	template.Spec.InitContainers, template.Spec.Containers = slices.Clone(containers[:last]), containers[last:]
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	template.Labels[LabelDestination] = d.spec.Name
 	if identity {

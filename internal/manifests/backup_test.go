@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ func TestBackupContract(t *testing.T) {
 	t.Parallel()
 	ap := samples(t)["full"]
 	f, public := backupFacts(t, ap)
+	f.Backup.DrillDatabaseURL = "" // so that the drill's pod has a server
 	objects := Backups(ap, f)
 	seen := map[string]bool{}
 	for _, o := range objects {
@@ -88,7 +90,7 @@ func TestBackupContract(t *testing.T) {
 			case string(ComponentDrill):
 				want.Identity = "AGE-SECRET-KEY-1"
 			}
-			got.LogLevel, got.DrillDatabaseURL = want.LogLevel, want.DrillDatabaseURL
+			got.LogLevel, got.DrillDatabaseURL, got.ScrubRuns, got.LiveDatabaseURLs = want.LogLevel, want.DrillDatabaseURL, want.ScrubRuns, want.LiveDatabaseURLs
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s reads\n%+v, want\n%+v", c.Name, got, want)
 			}
@@ -100,8 +102,8 @@ func TestBackupContract(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 4 {
-		t.Errorf("containers %v", seen)
+	if got := slices.Sorted(maps.Keys(seen)); !slices.Equal(got, []string{"backup", "drill", "postgres", "prune", "scrub"}) {
+		t.Errorf("containers %v", got)
 	}
 }
 
