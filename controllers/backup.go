@@ -390,6 +390,7 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 			d.LastSet, d.LastSetTime, d.LastVerifiedTime = "", nil, nil
 		}
 	case manifests.ContainerPrune:
+		run.Message = cmp.Or(run.Message, own(result.Held))
 		if !result.OldestTime.IsZero() {
 			d.OldestRecoverableTime = timeOf(result.OldestTime)
 		}

@@ -39,6 +39,11 @@ func backupVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		v = waiting(assetv1.ReasonBackupWaiting, "No verified set yet in "+listed(lacking, "and")+": the schedule makes one, or, at once, a new value of the annotation "+assetv1.AnnotationBackupNow)
 	default:
 		v = yes(assetv1.ReasonBackupVerified, fmt.Sprintf("Set %s of %s is verified; the oldest moment that can be brought back is %s", s.LastSet, moment(s.LastSetTime.Time), moment(s.OldestRecoverableTime.Time)))
+		for _, d := range s.Destinations {
+			if d.LastPrune != nil && d.LastPrune.Message != "" {
+				v.message += fmt.Sprintf("; nothing was removed in %s: %s", d.Name, d.LastPrune.Message)
+			}
+		}
 	}
 	return &v
 }

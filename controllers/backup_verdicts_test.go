@@ -60,6 +60,13 @@ func TestBackupVerdicts(t *testing.T) {
 				ap.Status.Backup.Destinations[0].LastPrune = &assetv1.BackupRun{Job: "run"}
 			}, "BackupFailed", assetv1.ReasonWithinObjective, assetv1.ReasonProven, []string{"removal of old sets in near failed: read the log"},
 		},
+		"a prune holds back": {
+			func(ap *assetv1.AssetPlatform, _ *observed) {
+				run := ran(time.Second)
+				run.Message = "allow the collection 3/40"
+				ap.Status.Backup.Destinations[1].LastPrune = run
+			}, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonProven, []string{"nothing was removed in far: allow the collection 3/40"},
+		},
 		"too old": {
 			func(_ *assetv1.AssetPlatform, o *observed) { o.backup.tooOld = true }, assetv1.ReasonBackupVerified, assetv1.ReasonTooOld, assetv1.ReasonProven, []string{"is of 2026-03-01T03:00:00Z, more than 1h ago"},
 		},

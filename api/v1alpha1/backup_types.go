@@ -225,7 +225,7 @@ type BackupRun struct {
 	Duration metav1.Duration `json:"duration,omitzero"`
 	// Succeeded says whether it did what it should.
 	Succeeded bool `json:"succeeded"`
-	// Code, Message and Remedy are its own words about what went wrong.
+	// Code, Message and Remedy are its own words about what went wrong, or about why nothing was removed.
 	// +optional
 	Code string `json:"code,omitempty"`
 	// +optional

@@ -110,7 +110,7 @@ func (d Destination) sweep(ctx context.Context, sets []Set, m mark, o PruneOptio
 	}
 	// What the sets need is most of what there is, unless the source lost it.
 	if counts := fmt.Sprintf("%d/%d", kept, len(remove)); int64(len(remove)) > kept && o.AllowCollection != counts {
-		return 0, fmt.Sprintf("%d blobs that no set needs any more are to be removed, and only %d stay: if the bucket did not lose them, allow the collection %s", len(remove), kept, counts), nil
+		return 0, fmt.Sprintf("%d blobs that no set needs any more are to be removed, and only %d stay: if the bucket did not lose them, allow the collection %s (the annotation assetplatform.io/allow-collection, or --allow-collection)", len(remove), kept, counts), nil
 	}
 	for _, key := range remove {
 		o.step("collect")
