@@ -47,7 +47,7 @@ func madeSet(t *testing.T, id string, snapshot time.Time) controlplane.Image {
 }
 
 func failed(t *testing.T, code config.Code, message, remedy string) controlplane.Image {
-	return controlplane.Image{Exits: true, ExitCode: 1, Message: says(t, code, message, remedy, config.BackupResult{})}
+	return controlplane.Image{Exits: true, ExitCode: config.ExitFinal, Message: says(t, code, message, remedy, config.BackupResult{})}
 }
 
 // backedUpPlatform is a platform with backups to one destination, whose pods run images of the test's own; image names that of a component.
@@ -186,7 +186,7 @@ func TestScrubAndDrill(t *testing.T) {
 		}
 		return nil
 	})
-	image("backup", controlplane.Image{Exits: true, InitFails: true, InitMessage: says(t, config.CodeSetDamaged, "1 blob is damaged", "make a set", config.BackupResult{Damaged: 1, DamagedSets: []string{firstSet}})})
+	image("backup", controlplane.Image{Exits: true, InitFails: true, ExitCode: config.ExitFinal, InitMessage: says(t, config.CodeSetDamaged, "1 blob is damaged", "make a set", config.BackupResult{Damaged: 1, DamagedSets: []string{firstSet}})})
 	runNow(t, ap, "scrub", "scrub-2")
 	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSetDamaged)
 	if d := ap.Status.Backup.Destinations[0]; !strings.Contains(c.Message, "1 blob is damaged): make a set") || d.LastSet != "" || d.LastPrune.Job != "scrub-1" || !d.LastPrune.Succeeded {

@@ -34,7 +34,8 @@ func newBackupCommand() *cobra.Command {
 		Use:   config.CommandBackup,
 		Short: "Keep verified copies of database and bucket together, and bring them back",
 		Long: `Keep verified copies of database and bucket together, in another bucket, and bring them back. All settings come from
-environment variables: the server's, and those of the other bucket. Exit status 0 means a verified success.
+environment variables: the server's, and those of the other bucket. Exit status 0 means a verified success, 3 a failure that
+another try would meet again, such as a damaged set.
 
 Variables:
 ` + describe(config.BackupVars),
@@ -61,7 +62,9 @@ func (b *backupCommand) run(cmd *cobra.Command, source bool, work func(ctx conte
 	result, text, err := b.begin(ctx, cmd, source, work)
 	termination := config.Termination{Code: config.CodeOK, Message: firstLine(text)}
 	if err != nil {
-		termination = terminationOf(err)
+		if termination = terminationOf(err); termination.Code.Final() {
+			err = finalError{err}
+		}
 	}
 	if encoded, marshalled := json.Marshal(summary(result)); marshalled == nil {
 		termination.Result = encoded

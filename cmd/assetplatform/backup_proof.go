@@ -22,7 +22,7 @@ func (b *backupCommand) scrub() *cobra.Command {
 		Use:   "scrub",
 		Short: "Read a share of what sets need, and find what is damaged",
 		Long: `Read a share of what sets need, where the last run has ended, and find what is damaged. It needs no identity. Sets that need what is
-damaged count as verified no more; the next backup replaces damaged blobs, and the scrub after it finds those sets whole. Exit status 1: some
+damaged count as verified no more; the next backup replaces damaged blobs, and the scrub after it finds those sets whole. Exit status 3: some
 set is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // version is set by the linker; see the Makefile.
@@ -15,9 +18,17 @@ var version = "dev"
 func main() {
 	if err := rootCommand().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
+		if errors.As(err, new(finalError)) {
+			os.Exit(config.ExitFinal)
+		}
 		os.Exit(1)
 	}
 }
+
+// finalError is one with which another try would end, too.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -54,6 +54,20 @@ const (
 	CodeDrillDatabaseLive    Code = "DRILL_DATABASE_LIVE"    // the database of the drill is the platform's
 )
 
+// ExitFinal is the exit status of a short-lived pod whose failure is Final.
+const ExitFinal = 3
+
+// Final says whether another try would end the same: nothing but time may have passed until then.
+func (c Code) Final() bool {
+	switch c {
+	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeTargetNotEmpty,
+		CodeDrillDumpUnreadable, CodeDrillRestoreFailed, CodeDrillSchema, CodeDrillRows, CodeDrillReferences, CodeDrillBlobMissing, CodeDrillBlobDamaged, CodeDrillServeFailed,
+		CodeDrillPostgresMissing, CodeDrillDatabaseLive:
+		return true
+	}
+	return false
+}
+
 // Termination is the message that a short-lived pod (migrate, backup,
 // drill, restore) leaves for the operator, which has no database or bucket client of its own.
 type Termination struct {

@@ -298,7 +298,7 @@ func (d destination) cronJob(c Component, schedule, image string, identity bool,
 			JobTemplate: batchv1.JobTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: batchv1.JobSpec{
-					BackoffLimit: ptr.To[int32](2), ActiveDeadlineSeconds: ptr.To[int64](24 * 3600), PodReplacementPolicy: ptr.To(batchv1.Failed), Template: template,
+					BackoffLimit: ptr.To[int32](2), ActiveDeadlineSeconds: ptr.To[int64](24 * 3600), PodReplacementPolicy: ptr.To(batchv1.Failed), PodFailurePolicy: failFast(), Template: template,
 				},
 			},
 		},

@@ -3,6 +3,7 @@ package manifests
 import (
 	"maps"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	assetv1 "github.com/assetplatform/assetplatform/api/v1alpha1"
+	"github.com/assetplatform/assetplatform/internal/config"
 )
 
 // userID is the user and group of every pod; the images have it in /etc/passwd.
@@ -52,6 +54,14 @@ func restricted(container corev1.Container) corev1.Container {
 	}
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/tmp"})
 	return container
+}
+
+// failFast ends a Job at once whose pod has failed for good, and does not hold against it what was done to its pods.
+func failFast() *batchv1.PodFailurePolicy {
+	return &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{config.ExitFinal}}},
+	}}
 }
 
 // resources are requests and limits; an empty cpuLimit leaves the CPU unlimited.

@@ -71,7 +71,7 @@ func RestoreJob(ap *assetv1.AssetPlatform, f Facts) *batchv1.Job {
 		TypeMeta:   typeMeta(batchv1.SchemeGroupVersion, "Job"),
 		ObjectMeta: meta(ap, ComponentRestore, RestoreJobName(ap, r.Object)),
 		Spec: batchv1.JobSpec{
-			BackoffLimit: ptr.To[int32](3), ActiveDeadlineSeconds: ptr.To[int64](48 * 3600), PodReplacementPolicy: ptr.To(batchv1.Failed), Template: pod,
+			BackoffLimit: ptr.To[int32](3), ActiveDeadlineSeconds: ptr.To[int64](48 * 3600), PodReplacementPolicy: ptr.To(batchv1.Failed), PodFailurePolicy: failFast(), Template: pod,
 		},
 	}
 	job.OwnerReferences = []metav1.OwnerReference{*owner}

@@ -211,7 +211,7 @@ func status(pod *corev1.Pod, image Image, ip string) *corev1.PodStatus {
 	for _, init := range pod.Spec.InitContainers {
 		ended := &corev1.ContainerStateTerminated{Message: image.InitMessage, Reason: "Completed", StartedAt: *s.StartTime, FinishedAt: metav1.Now()}
 		if image.InitFails {
-			ended.ExitCode, ended.Reason = 1, "Error"
+			ended.ExitCode, ended.Reason = max(image.ExitCode, 1), "Error"
 		}
 		s.InitContainerStatuses = append(s.InitContainerStatuses, corev1.ContainerStatus{Name: init.Name, Image: init.Image, State: corev1.ContainerState{Terminated: ended}})
 	}
