@@ -104,7 +104,7 @@ func newNamespace(t *testing.T, name string) string {
 			return
 		}
 		// Not waited for: Kubernetes looks again only after half of the pods' grace period.
-		if err := cluster.Delete(ctx, ns); err != nil {
+		if err := cluster.Delete(ctx, ns); client.IgnoreNotFound(err) != nil {
 			t.Error(err)
 		}
 	})
