@@ -242,11 +242,10 @@ func TestBackupSettings(t *testing.T) {
 	}
 
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Schedule = "61 2 * * *" })
-	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, "")
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Backup.Destinations[0].CredentialsSecretRef = &assetv1.S3CredentialsRef{Name: "backend-secrets"}
 	})
-	c = waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule)
+	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule)
 	if !strings.Contains(c.Message, "spec.backup.schedule") {
 		t.Error(c.Message)
 	}

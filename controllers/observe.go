@@ -91,7 +91,7 @@ func (s managedState) runs(image string) bool {
 func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err error) {
 	o := &observed{
 		secretsProblems: p.secretsProblems, applyProblems: p.applyProblems, facts: p.facts, rotation: p.rotation,
-		operatorImages: r.Images, databaseUp: p.databaseStarted,
+		operatorImages: r.Images, databaseUp: p.databaseStarted, restoreProblem: p.restoreProblem,
 	}
 	if o.server, err = child(ctx, r, p, manifests.ServerName(p.ap), &appsv1.Deployment{}); err != nil {
 		return nil, err
@@ -115,12 +115,6 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) (_ *observed, err err
 	}
 	if o.backup, err = r.observeBackups(ctx, p); err != nil {
 		return nil, err
-	}
-	if o.restoreProblem, err = r.observeRestoreFrom(ctx, p); err != nil {
-		return nil, err
-	}
-	if o.restoreProblem == nil {
-		o.restoreProblem = p.restoreProblem
 	}
 	serverPods, managedPods, err := r.ownPods(ctx, p, o)
 	if err != nil {

@@ -28,7 +28,11 @@ import (
 func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 	from := waitsForRestore(p.ap)
 	if from {
+		var err error
 		p.facts.Restoring = true // also while its AssetRestore is not there yet
+		if p.restoreProblem, err = r.failedRestoreFrom(ctx, p.ap); err != nil {
+			return err
+		}
 	}
 	restores, err := r.restoresOf(ctx, p.ap)
 	if err != nil {
@@ -261,13 +265,10 @@ func (r *Reconciler) serverEnded(ctx context.Context, p *pass) (bool, error) {
 	return settled && ptr.Deref(server.Spec.Replicas, 1) == 0 && server.Status.Replicas == 0 && !running, nil
 }
 
-// observeRestoreFrom reads why a new platform is not restored yet.
-func (r *Reconciler) observeRestoreFrom(ctx context.Context, p *pass) (*finding, error) {
-	if !waitsForRestore(p.ap) {
-		return nil, nil
-	}
+// failedRestoreFrom is why a new platform has not got the set that it is to begin with; nil if nothing is known.
+func (r *Reconciler) failedRestoreFrom(ctx context.Context, ap *assetv1.AssetPlatform) (*finding, error) {
 	restore := &assetv1.AssetRestore{}
-	err := r.Get(ctx, client.ObjectKey{Namespace: p.ap.Namespace, Name: manifests.RestoreFromName(p.ap)}, restore)
+	err := r.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.RestoreFromName(ap)}, restore)
 	if err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
