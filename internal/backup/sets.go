@@ -351,7 +351,7 @@ func (d Destination) read(ctx context.Context, key string) ([]byte, error) {
 	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, maxDocument))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w: %w", key, objectstore.ErrUnavailable, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	return text, nil
 }
