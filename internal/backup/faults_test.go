@@ -137,7 +137,21 @@ func fakePgDump(t *testing.T, script string) programs {
 func behind(t *testing.T, settings config.Bucket, see func(http.ResponseWriter, *http.Request) bool) Destination {
 	t.Helper()
 	settings.Endpoint = services.Front(t, settings.Endpoint, see)
-	return destination(t, settings)
+	return impatient(t, settings, 10*time.Second)
+}
+
+// impatient is a destination that is asked again at once, and may stand still only so long.
+func impatient(t *testing.T, settings config.Bucket, still time.Duration) Destination {
+	t.Helper()
+	a, err := objectstore.NewArchiveWith(context.Background(), settings, patience(still))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Destination{Archive: a, Remover: a}
+}
+
+func patience(still time.Duration) objectstore.Patience {
+	return objectstore.Patience{Write: still, Answer: still, Read: still, Rate: 16 << 10, Attempts: 5, Backoff: 50 * time.Millisecond}
 }
 
 // A part that does not arrive leaves no set, and the next run makes one.
@@ -411,7 +425,7 @@ func TestF13DestinationAway(t *testing.T) {
 	settings, d := archive(t)
 	away := settings
 	away.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", services.FreePort(t))
-	_, err := Create(t.Context(), p.options(destination(t, away)))
+	_, err := Create(t.Context(), p.options(impatient(t, away, 10*time.Second)))
 	var problem *store.Problem
 	if !errors.As(err, &problem) || problem.Code != config.CodeDestinationUnavailable {
 		t.Errorf("away: %v", err)

@@ -229,6 +229,20 @@ func (d Destination) ids(ctx context.Context) ([]string, error) {
 	}), err
 }
 
+// idAfter is an id of now that is greater than others, which are in their order: a clock that went back must not make what is new look old.
+func idAfter(ids []string) (string, error) {
+	now := ulid.Timestamp(time.Now())
+	if len(ids) > 0 {
+		last, err := ulid.ParseStrict(ids[len(ids)-1])
+		if err != nil {
+			return "", err
+		}
+		now = max(now, last.Time()+1)
+	}
+	id, err := ulid.New(now, ulid.DefaultEntropy())
+	return id.String(), err
+}
+
 // Manifest reads a set's manifest. ErrNoSet, ErrTampered.
 func (d Destination) Manifest(ctx context.Context, id string) (m Manifest, err error) {
 	text, err := d.read(ctx, setKey(id, manifestFile))

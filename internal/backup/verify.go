@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
@@ -62,7 +62,18 @@ func (d Destination) note(ctx context.Context, id string, v verification, wrong 
 			return err
 		}
 	}
-	return d.writeJSON(ctx, setKey(id, verifiedPrefix+ulid.Make().String()+".json"), v)
+	var notes []string
+	for o, err := range d.Archive.List(ctx, setKey(id, verifiedPrefix), "") {
+		if err != nil {
+			return err
+		}
+		notes = append(notes, strings.TrimSuffix(strings.TrimPrefix(o.Key, setKey(id, verifiedPrefix)), ".json"))
+	}
+	noteID, err := idAfter(notes)
+	if err != nil {
+		return err
+	}
+	return d.writeJSON(ctx, setKey(id, verifiedPrefix+noteID+".json"), v)
 }
 
 // verifying is one run of Verify.

@@ -28,6 +28,8 @@ var (
 	ErrExists = errors.New("there are other bytes under this key")
 	// ErrWrongBytes means that bytes do not have the SHA-256 by which they are known.
 	ErrWrongBytes = errors.New("the bytes do not have their SHA-256")
+	// ErrLocked means that an object may not be removed: not yet, or not by who asks.
+	ErrLocked = errors.New("the object is locked, or its removal is not granted")
 	// ErrArchiveUnavailable is ErrUnavailable of an Archive.
 	ErrArchiveUnavailable = fmt.Errorf("backups: %w", ErrUnavailable)
 )
@@ -84,8 +86,8 @@ func NewRemover(ctx context.Context, c config.Bucket, accessKey, secretKey strin
 	return a, err
 }
 
-// Check reports whether the bucket answers, like Bucket.Check.
-func (a *Archive) Check(ctx context.Context) error { return a.answers(ctx) }
+// Check reports whether the bucket answers, like Bucket.Check, but asks again: there is no next round.
+func (a *Archive) Check(ctx context.Context) error { return a.answers(ctx, smallCall) }
 
 // Put stores what body holds under a new key, and tells what it was. The same bytes may be there already, as after an answer that was lost.
 // ErrExists, ErrUnavailable; an error of body is returned as it is, and then there is no object.
@@ -349,11 +351,17 @@ func (a *Archive) list(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.List
 	return page, nil
 }
 
-// Delete removes an object; one that does not exist is no error.
+// Delete removes an object; one that does not exist is no error. Where the bucket has versions the object is one of them from then on. ErrLocked,
+// ErrUnavailable.
 func (a *Archive) Delete(ctx context.Context, key string) error {
 	call, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
-	if _, err := a.client.DeleteObject(call, &s3.DeleteObjectInput{Bucket: &a.name, Key: a.key(key)}); err != nil {
+	_, err := a.client.DeleteObject(call, &s3.DeleteObjectInput{Bucket: &a.name, Key: a.key(key)})
+	switch codeOf(err) {
+	case "AccessDenied", "ObjectLocked": // S3's for both, and MinIO's
+		return fmt.Errorf("delete %s: %w: %w", key, ErrLocked, err)
+	}
+	if err != nil {
 		return fmt.Errorf("delete %s: %w", key, a.translate(err))
 	}
 	return nil

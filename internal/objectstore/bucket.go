@@ -81,10 +81,11 @@ type Bucket struct {
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
 // told of every call: its operation is put, compose, get, delete or check.
 func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
-	return newBucket(ctx, c, observe, usualPatience)
+	return NewWith(ctx, c, observe, usualPatience)
 }
 
-func newBucket(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits Patience) (*Bucket, error) {
+// NewWith is New with another patience.
+func NewWith(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits Patience) (*Bucket, error) {
 	s, err := newService(ctx, c, "S3_", limits)
 	if err != nil {
 		return nil, err

@@ -170,7 +170,7 @@ func TestObserve(t *testing.T) {
 func openImpatient(t *testing.T, c config.Bucket) (*Bucket, Patience) {
 	t.Helper()
 	limits := Patience{Write: time.Second, Answer: 2 * time.Second, Read: 3 * time.Second}
-	b, err := newBucket(t.Context(), c, nil, limits)
+	b, err := NewWith(t.Context(), c, nil, limits)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,20 +37,20 @@ func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
 // platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
-	return b.answers(ctx)
+	return b.answers(ctx, checkCall, once)
 }
 
 // answers is Check.
-func (s *service) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkCall)
+func (s *service) answers(ctx context.Context, within time.Duration, options ...func(*s3.Options)) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.name}, once)
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.name}, options...)
 	if err == nil {
 		return nil
 	}
 	if slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, statusOf(err)) {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
-		_, err = s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.name, MaxKeys: aws.Int32(1)}, once)
+		_, err = s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.name, MaxKeys: aws.Int32(1)}, options...)
 		if err == nil {
 			return nil
 		}
