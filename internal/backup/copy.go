@@ -148,15 +148,9 @@ func (c *creation) knownContents(ctx context.Context) iter.Seq2[content, error] 
 // bring sees to it that the destination has a content, right.
 func (c *creation) bring(ctx context.Context, b *blob) error {
 	c.step("blob")
-	if b.found.Key != "" && !b.damaged {
-		// A set that died has left it: only reading tells what it is. Who encrypts cannot tell; the service takes a file as a whole or not at all.
-		stored, err := c.Destination.Archive.Sum(ctx, b.key)
-		if err != nil {
+	if b.found.Key != "" && !b.damaged { // a set that died has left it
+		if right, err := c.isRight(ctx, b); right || err != nil {
 			return err
-		}
-		if b.damaged = !c.m.Encrypted && stored != b.sum; !b.damaged {
-			b.stored = stored
-			return nil
 		}
 	}
 	var failed error
@@ -168,7 +162,12 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 				c.copied.Add(1)
 				return nil
 			}
-			failed = err
+			if failed = err; errors.Is(err, objectstore.ErrExists) { // another backup was quicker
+				if right, err := c.isRight(ctx, b); right || err != nil {
+					return err
+				}
+				continue
+			}
 			if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) || ctx.Err() != nil {
 				break
 			}
@@ -180,6 +179,19 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 		return nil
 	}
 	return failed
+}
+
+// isRight reads what the destination has for a content of which this set knows nothing: only that tells what it is. Who encrypts cannot tell;
+// the service takes a file as a whole or not at all.
+func (c *creation) isRight(ctx context.Context, b *blob) (bool, error) {
+	stored, err := c.Destination.Archive.Sum(ctx, b.key)
+	if err != nil {
+		return false, err
+	}
+	if b.damaged = !c.m.Encrypted && stored != b.sum; !b.damaged {
+		b.stored = stored
+	}
+	return !b.damaged, nil
 }
 
 // bringFrom copies a content from an object of the bucket.
