@@ -188,7 +188,7 @@ func (c *creation) takeDatabase(ctx context.Context) error {
 		return err
 	}
 	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {
-		return err
+		return noRoom(err)
 	}
 	if err := os.Remove(c.blobs.Name()); err != nil { // it goes with the process
 		return err
@@ -225,6 +225,11 @@ func (c *creation) putFile(ctx context.Context, name string, body io.Reader) (er
 	return nil
 }
 
+// noRoom is why the inventory could not be kept on this machine.
+func noRoom(err error) error {
+	return &store.Problem{Code: config.CodeBackupFailed, Message: "keep the list of blobs: " + err.Error(), Remedy: "make room in " + os.TempDir() + ", or set TMPDIR to where there is some"}
+}
+
 // listBlobs notes what rows refer to.
 func (c *creation) listBlobs(ctx context.Context, snapshot *store.Snapshot) error {
 	w := newInventoryWriter(c.blobs)
@@ -234,12 +239,12 @@ func (c *creation) listBlobs(ctx context.Context, snapshot *store.Snapshot) erro
 		}
 		sum := objectstore.Sum{Size: b.Size, SHA256: b.SHA256}
 		if err := w.write(content{sum, sum, []string{b.ObjectKey}}); err != nil {
-			return err
+			return noRoom(err)
 		}
 		c.m.Blobs.Objects++
 	}
 	if err := w.close(); err != nil {
-		return err
+		return noRoom(err)
 	}
 	if want := c.m.Database.Rows["blobs"]; c.m.Blobs.Objects != want {
 		return fmt.Errorf("the database has %d blobs and lists %d", want, c.m.Blobs.Objects)
