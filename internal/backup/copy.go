@@ -185,6 +185,10 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 // the service takes a file as a whole or not at all.
 func (c *creation) isRight(ctx context.Context, b *blob) (bool, error) {
 	stored, err := c.Destination.Archive.Sum(ctx, b.key)
+	if errors.Is(err, objectstore.ErrNotFound) { // a mark of its removal is there
+		b.damaged = true
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

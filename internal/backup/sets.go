@@ -220,13 +220,19 @@ func (d Destination) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
-// ids are those of sets and of what was to become one, the oldest first.
-func (d Destination) ids(ctx context.Context) ([]string, error) {
-	folders, err := d.Archive.Folders(ctx, setsFolder)
-	return slices.DeleteFunc(folders, func(name string) bool {
-		_, err := ulid.ParseStrict(name)
-		return err != nil // not ours
-	}), err
+// ids are those of sets and of what was to become one, the oldest first. Services that keep old versions may list folders in which nothing is
+// left, so that only objects count.
+func (d Destination) ids(ctx context.Context) (ids []string, err error) {
+	for o, err := range d.Archive.List(ctx, setsFolder, "") {
+		if err != nil {
+			return nil, err
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(o.Key, setsFolder), "/")
+		if _, err := ulid.ParseStrict(id); err == nil && !slices.Contains(ids[max(0, len(ids)-1):], id) { // others are not ours
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // idAfter is an id of now that is greater than others, which are in their order: a clock that went back must not make what is new look old.

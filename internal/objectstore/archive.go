@@ -107,7 +107,7 @@ func (a *Archive) Put(ctx context.Context, key string, body io.Reader) (Sum, err
 		return sum, fmt.Errorf("%w: the service knows no If-None-Match", errors.ErrUnsupported)
 	case statusOf(err) == http.StatusPreconditionFailed || statusOf(err) == http.StatusConflict:
 		there, err := a.Sum(ctx, key)
-		if err == nil && there != sum {
+		if err == nil && there != sum || errors.Is(err, ErrNotFound) { // versitygw counts the mark of a removal as an object
 			err = fmt.Errorf("%w: %s", ErrExists, key)
 		}
 		return sum, err
@@ -319,25 +319,6 @@ func (a *Archive) List(ctx context.Context, prefix, after string) iter.Seq2[Obje
 			}
 			in.ContinuationToken = page.NextContinuationToken
 		}
-	}
-}
-
-// Folders are the parts of keys between a prefix and the next slash, each once, in their order.
-func (a *Archive) Folders(ctx context.Context, prefix string) ([]string, error) {
-	var folders []string
-	in := &s3.ListObjectsV2Input{Bucket: &a.name, Prefix: a.key(prefix), Delimiter: aws.String("/")}
-	for {
-		page, err := a.list(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range page.CommonPrefixes {
-			folders = append(folders, strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), a.prefix+prefix), "/"))
-		}
-		if !aws.ToBool(page.IsTruncated) {
-			return folders, nil
-		}
-		in.ContinuationToken = page.NextContinuationToken
 	}
 }
 
