@@ -30,6 +30,7 @@ type PruneOptions struct {
 	Report          func(Progress)
 
 	delay time.Duration // tests have less of it than collectionDelay
+	dead  time.Duration // after how long what is no set counts as dead; as delay
 	step  func(name string)
 }
 
@@ -54,6 +55,9 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 	}
 	if o.delay == 0 {
 		o.delay = collectionDelay
+	}
+	if o.dead == 0 {
+		o.dead = o.delay
 	}
 	now, err := d.now(ctx)
 	if err != nil {
@@ -85,7 +89,7 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 		o.Log.Info("set removed", "set", s.ID, "snapshot", s.SnapshotTime)
 	}
 	for _, id := range l.Unfinished {
-		if err := d.clear(ctx, r, id, now.Add(-o.delay)); err != nil {
+		if err := d.clear(ctx, r, id, now.Add(-o.dead)); err != nil {
 			return p, err
 		}
 	}

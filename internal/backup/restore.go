@@ -289,7 +289,12 @@ func (r *restoration) restoreDatabase(ctx context.Context) error {
 	}
 	// Of an encrypted file what is behind its end counts too.
 	whole := io.MultiReader(plain, rest{verified})
-	return r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), store.RestoreEpilogue(r.set.ID, r.ID))
+	before := store.RestoreLock(r.target.Empty()) + store.RestorePrologue()
+	err = r.programs.restoreDump(ctx, r.DatabaseURL, whole, before, store.RestoreEpilogue(r.set.ID, r.ID))
+	if err != nil && strings.Contains(err.Error(), store.Filled) {
+		return &store.Problem{Code: config.CodeTargetNotEmpty, Message: store.Filled + " meanwhile", Remedy: "look at what it has brought; to put another set in its place, say that it is to be overwritten: " + r.Name}
+	}
+	return err
 }
 
 // rest reads another reader to its end, and hands on nothing of it but an error.
