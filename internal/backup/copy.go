@@ -33,6 +33,7 @@ type blob struct {
 	key     string             // in the destination
 	found   objectstore.Object // there; without a key: nothing
 	damaged bool               // what was found is wrong
+	lost    bool               // the newest set had it
 	done    chan struct{}      // closed once the rest is known
 	missing bool
 	err     error
@@ -119,9 +120,13 @@ func (c *creation) compare(ctx context.Context, damaged damage, inOrder, work ch
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		b.lost = isKnown && !isThere
+		if c.m.Encrypted && len(damaged.replaced[b.key]) > 0 {
+			isKnown = false // the newest set may be older than what is there now
+		}
 		if isThere {
 			b.found = o
-			b.damaged = isKnown && o.Size != k.stored.Size || len(damaged[b.key]) > 0
+			b.damaged = isKnown && o.Size != k.stored.Size || len(damaged.reports[b.key]) > 0
 		}
 		if isThere && isKnown && !b.damaged {
 			b.stored = k.stored
@@ -245,7 +250,7 @@ func (c *creation) putInventory(ctx context.Context, contents <-chan *blob, dama
 
 func (c *creation) writeContents(w *inventoryWriter, contents <-chan *blob, damaged damage) error {
 	var objects int64
-	c.replaced = map[string][]string{}
+	c.replaced = map[string]replacement{}
 	for b := range contents {
 		<-b.done
 		if b.err != nil {
@@ -259,8 +264,8 @@ func (c *creation) writeContents(w *inventoryWriter, contents <-chan *blob, dama
 			}
 			continue
 		}
-		if reports := damaged[b.key]; len(reports) > 0 {
-			c.replaced[b.key] = reports
+		if reports := damaged.reports[b.key]; b.damaged || b.lost || len(reports) > 0 {
+			c.replaced[b.key] = replacement{reports, b.stored.Size, hex.EncodeToString(b.stored.SHA256[:])}
 		}
 		c.m.Blobs.Count++
 		c.m.Blobs.Bytes += b.sum.Size

@@ -64,8 +64,8 @@ type creation struct {
 	// cleaning up.
 	blobs  *os.File
 	copied atomic.Int64 // contents
-	// replaced are blobs that were known to be damaged, with the reports of that.
-	replaced map[string][]string
+	// replaced are blobs, by their keys, that were damaged.
+	replaced map[string]replacement
 }
 
 // Create makes a set and verifies it. Whatever happens to it, a set that has a manifest is whole, and what is in the destination stays. An

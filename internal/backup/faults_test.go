@@ -254,6 +254,39 @@ func TestF07BitRot(t *testing.T) {
 	}
 }
 
+// An encrypted blob that is replaced, or brought again, has other bytes than those that older sets know, and is right for them too.
+func TestF07BitRotSealed(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.upload(p.users[0], bytes.Repeat([]byte("rots"), 1000))
+	settings, d := archive(t)
+	identity, another := newIdentity(t), newIdentity(t)
+	sealed := func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient()) }
+	both := func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient(), another.Recipient()) } // makes it longer
+	all := []Set{p.backUp(d, sealed)}
+	for i, edit := range []func(*CreateOptions){sealed, both, sealed} {
+		blob := blobOf(t, settings, 500)
+		services.SharedS3(t).Damage(t, settings.Name, blob)
+		if i == 2 {
+			if err := d.Archive.Delete(t.Context(), blob); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := d.Verify(t.Context(), all[0].ID, VerifyOptions{}); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%v", err)
+		}
+		all = append(all, p.backUp(d, edit))
+		if next := p.backUp(d, edit); next.Blobs.Copied != 0 {
+			t.Errorf("%+v", next.Blobs)
+		}
+		for i, s := range all {
+			if _, err := d.Verify(t.Context(), s.ID, VerifyOptions{}); err != nil {
+				t.Errorf("set %d of %d: %v", i+1, len(all), err)
+			}
+		}
+	}
+}
+
 // blobOf is the key of a blob of at least so many bytes.
 func blobOf(t *testing.T, settings config.Bucket, least int64) string {
 	t.Helper()

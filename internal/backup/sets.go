@@ -320,39 +320,57 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 // damageReport is what a file of damageFolder holds: blobs that somebody found damaged, or that a set has replaced. Times would not tell
 // which was first: those of objects are whole seconds.
 type damageReport struct {
-	Time     time.Time           `json:"time"`
-	Damaged  []string            `json:"damaged,omitempty"`  // keys
-	Replaced map[string][]string `json:"replaced,omitempty"` // by key, the reports that this answers
+	Time     time.Time              `json:"time"`
+	Damaged  []string               `json:"damaged,omitempty"`  // keys
+	Replaced map[string]replacement `json:"replaced,omitempty"` // by key
 }
 
-// damage are the reports of each blob, by its key, that nobody has answered yet.
-type damage map[string][]string
+// replacement is what a set has put in the place of a damaged blob. An encrypted one has other bytes than those that older sets know.
+type replacement struct {
+	Answers []string `json:"answers,omitempty"` // the reports of its damage
+	Size    int64    `json:"size"`
+	SHA256  string   `json:"sha256"`
+}
+
+// damage is what is known of blobs that were found damaged.
+type damage struct {
+	reports  map[string][]string          // of each blob, by its key, those that nobody has answered yet
+	replaced map[string][]objectstore.Sum // what was put in the place of others
+}
+
+// isRight tells whether a blob is what a set has stored, or what was put in the place of that.
+func (d damage) isRight(key string, stored, got objectstore.Sum) bool {
+	return got == stored || slices.Contains(d.replaced[key], got)
+}
 
 // damaged reads what is known to be damaged.
-func (d Destination) damaged(ctx context.Context) (damage, error) {
-	all, answered := damage{}, map[string]bool{}
+func (d Destination) damaged(ctx context.Context) (all damage, err error) {
+	all = damage{map[string][]string{}, map[string][]objectstore.Sum{}}
+	answered := map[string]bool{}
 	for o, err := range d.Archive.List(ctx, damageFolder, "") {
 		if err != nil {
-			return nil, err
+			return all, err
 		}
 		var r damageReport
 		if err := d.readJSON(ctx, o.Key, &r); err != nil {
-			return nil, err
+			return all, err
 		}
 		for _, key := range r.Damaged {
-			all[key] = append(all[key], o.Key)
+			all.reports[key] = append(all.reports[key], o.Key)
 		}
-		for key, reports := range r.Replaced {
-			for _, report := range reports {
+		for key, with := range r.Replaced {
+			sha, err := parseSHA256(with.SHA256)
+			if err != nil {
+				return all, fmt.Errorf("read %s: %w", o.Key, err)
+			}
+			all.replaced[key] = append(all.replaced[key], objectstore.Sum{Size: with.Size, SHA256: sha})
+			for _, report := range with.Answers {
 				answered[key+report] = true
 			}
 		}
 	}
-	for key, reports := range all {
-		all[key] = slices.DeleteFunc(reports, func(report string) bool { return answered[key+report] })
-		if len(all[key]) == 0 {
-			delete(all, key)
-		}
+	for key, reports := range all.reports {
+		all.reports[key] = slices.DeleteFunc(reports, func(report string) bool { return answered[key+report] })
 	}
 	return all, nil
 }

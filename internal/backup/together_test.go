@@ -27,7 +27,7 @@ func TestTwoBackupsAtOnce(t *testing.T) {
 				o.Recipients = append(o.Recipients, identity.Recipient())
 			}
 			var gone []store.Asset
-			for range 10 {
+			for range 5 { // of each kind
 				gone = append(gone, p.upload(p.users[0], fmt.Appendf(nil, "%d %s", p.made, strings.Repeat("gone", 100))))
 				for range 5 {
 					p.upload(p.users[1], fmt.Appendf(nil, "%d %s", p.made, strings.Repeat("stays", 10_000)))
@@ -110,7 +110,7 @@ func TestTwoRestoresAtOnce(t *testing.T) {
 	p.fill(5)
 	_, d := archive(t)
 	set := p.backUp(d)
-	for range 5 {
+	for range 3 {
 		pg := services.SharedPostgres(t)
 		q := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
 		var all sync.WaitGroup

@@ -166,7 +166,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 				return err
 			case !found:
 				v.isAbsent(key)
-			case o.Size != c.stored.Size || v.trusted && len(known[key]) > 0:
+			case v.trusted && (o.Size != c.stored.Size || len(known.reports[key]) > 0):
 				v.isWrong(key)
 			case !v.trusted:
 				select {
@@ -190,7 +190,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 					v.isAbsent(l.object.Key)
 				case err != nil:
 					return err
-				case got != l.stored:
+				case !known.isRight(l.object.Key, l.stored, got):
 					v.isWrong(l.object.Key)
 				}
 			}
