@@ -112,8 +112,10 @@ func terminationOf(err error) config.Termination {
 		t = config.Termination{Code: problem.Code, Message: problem.Message, Remedy: problem.Remedy}
 	case errors.Is(err, backup.ErrDamaged):
 		t.Code, t.Remedy = config.CodeSetDamaged, "the next backup replaces damaged blobs while the bucket has them; restore from another set"
+	case errors.Is(err, objectstore.ErrArchiveUnavailable):
+		t.Code, t.Remedy = config.CodeDestinationUnavailable, "check the bucket of the backups and its credentials (BACKUP_…), and run it again"
 	case errors.Is(err, objectstore.ErrUnavailable):
-		t.Code, t.Remedy = config.CodeDestinationUnavailable, "check the buckets and their credentials"
+		t.Code, t.Remedy = config.CodeBucketUnavailable, "check the bucket of the assets and its credentials (S3_…), and run it again"
 	}
 	return t
 }
@@ -133,9 +135,7 @@ func (b *backupCommand) begin(ctx context.Context, cmd *cobra.Command, source bo
 	}
 	r.destination.VerifyKey, r.destination.Remover = cfg.VerifyKey, r.destination.Archive
 	if cfg.RemoverAccessKey != "" {
-		remover := cfg.Destination
-		remover.AccessKey, remover.SecretKey = cfg.RemoverAccessKey, cfg.RemoverSecretKey
-		if r.destination.Remover, err = objectstore.NewArchive(ctx, remover); err != nil {
+		if r.destination.Remover, err = objectstore.NewRemover(ctx, cfg.Destination, cfg.RemoverAccessKey, cfg.RemoverSecretKey); err != nil {
 			return nil, "", err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -35,7 +36,7 @@ type mark struct {
 }
 
 // collect removes blobs that no set has needed for long, or marks what none needs. waiting are those that are marked.
-func (d Destination) collect(ctx context.Context, sets []Set, now time.Time, o PruneOptions) (collected, waiting int64, held string, err error) {
+func (d Destination) collect(ctx context.Context, r *removal, sets []Set, now time.Time, o PruneOptions) (collected, waiting int64, held string, err error) {
 	var oldest objectstore.Object
 	for m, err := range d.Archive.List(ctx, markPrefix, "") {
 		if err != nil {
@@ -55,11 +56,12 @@ func (d Destination) collect(ctx context.Context, sets []Set, now time.Time, o P
 	if now.Sub(oldest.Modified) < o.delay {
 		return 0, int64(len(m.Blobs)), "", nil
 	}
-	collected, held, err = d.sweep(ctx, sets, m, o)
+	collected, held, err = d.sweep(ctx, r, sets, m, o)
 	if err != nil || held != "" {
 		return collected, int64(len(m.Blobs)), held, err
 	}
-	return collected, 0, "", d.Remover.Delete(ctx, oldest.Key)
+	_, err = r.delete(ctx, oldest.Key)
+	return collected, 0, "", err
 }
 
 func (d Destination) markUnneeded(ctx context.Context, sets []Set, o PruneOptions) (collected, waiting int64, held string, err error) {
@@ -78,7 +80,7 @@ func (d Destination) markUnneeded(ctx context.Context, sets []Set, o PruneOption
 }
 
 // sweep removes what is marked and still not needed.
-func (d Destination) sweep(ctx context.Context, sets []Set, m mark, o PruneOptions) (collected int64, held string, err error) {
+func (d Destination) sweep(ctx context.Context, r *removal, sets []Set, m mark, o PruneOptions) (collected int64, held string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
 	sweeping := sweepPrefix + ulid.Make().String() + ".json"
@@ -86,14 +88,17 @@ func (d Destination) sweep(ctx context.Context, sets []Set, m mark, o PruneOptio
 		return 0, "", err
 	}
 	defer func() {
-		err = errors.Join(err, d.Remover.Delete(context.WithoutCancel(ctx), sweeping))
+		_, failed := r.delete(context.WithoutCancel(ctx), sweeping)
+		err = errors.Join(err, failed)
 	}()
 	ids, err := d.ids(ctx)
 	if err != nil {
 		return 0, "", err
 	}
-	if newest := sets[len(sets)-1].ID; ids[len(ids)-1] > newest {
-		return 0, fmt.Sprintf("set %s is being made", ids[len(ids)-1]), nil
+	for _, id := range ids {
+		if !slices.ContainsFunc(sets, func(s Set) bool { return s.ID == id }) {
+			return 0, fmt.Sprintf("set %s is being made, or what is left of it is young", id), nil
+		}
 	}
 	marked := map[string]bool{}
 	for _, key := range m.Blobs {
@@ -114,23 +119,31 @@ func (d Destination) sweep(ctx context.Context, sets []Set, m mark, o PruneOptio
 	}
 	for _, key := range remove {
 		o.step("collect")
-		if err := d.Remover.Delete(ctx, key); err != nil {
+		gone, err := r.delete(ctx, key)
+		if err != nil {
 			return collected, "", err
 		}
-		collected++
+		if gone {
+			collected++
+		}
 	}
 	return collected, "", nil
 }
 
-// awaitSweep waits until no blobs are removed.
-func (d Destination) awaitSweep(ctx context.Context) error {
+// awaitSweep waits until no blobs are removed. key was just written, and so tells the time by the destination's clock.
+func (d Destination) awaitSweep(ctx context.Context, key string) error {
+	now, err := d.written(ctx, key)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
 	for {
 		active := ""
 		for o, err := range d.Archive.List(ctx, sweepPrefix, "") {
 			if err != nil {
 				return err
 			}
-			if time.Since(o.Modified) < sweepLost { // by our clock: to wait too short a time needs one that is ten minutes ahead
+			if now.Add(time.Since(began)).Sub(o.Modified) < sweepLost {
 				active = o.Key
 			}
 		}

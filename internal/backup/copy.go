@@ -33,6 +33,7 @@ type blob struct {
 	key     string             // in the destination
 	found   objectstore.Object // there; without a key: nothing
 	damaged bool               // what was found is wrong
+	lost    bool               // the newest set had it
 	done    chan struct{}      // closed once the rest is known
 	missing bool
 	err     error
@@ -119,9 +120,13 @@ func (c *creation) compare(ctx context.Context, damaged damage, inOrder, work ch
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		b.lost = isKnown && !isThere
+		if c.m.Encrypted && len(damaged.replaced[b.key]) > 0 {
+			isKnown = false // the newest set may be older than what is there now
+		}
 		if isThere {
 			b.found = o
-			b.damaged = isKnown && o.Size != k.stored.Size || len(damaged[b.key]) > 0
+			b.damaged = isKnown && o.Size != k.stored.Size || len(damaged.reports[b.key]) > 0
 		}
 		if isThere && isKnown && !b.damaged {
 			b.stored = k.stored
@@ -148,15 +153,9 @@ func (c *creation) knownContents(ctx context.Context) iter.Seq2[content, error] 
 // bring sees to it that the destination has a content, right.
 func (c *creation) bring(ctx context.Context, b *blob) error {
 	c.step("blob")
-	if b.found.Key != "" && !b.damaged {
-		// A set that died has left it: only reading tells what it is. Who encrypts cannot tell; the service takes a file as a whole or not at all.
-		stored, err := c.Destination.Archive.Sum(ctx, b.key)
-		if err != nil {
+	if b.found.Key != "" && !b.damaged { // a set that died has left it
+		if right, err := c.isRight(ctx, b); right || err != nil {
 			return err
-		}
-		if b.damaged = !c.m.Encrypted && stored != b.sum; !b.damaged {
-			b.stored = stored
-			return nil
 		}
 	}
 	var failed error
@@ -168,7 +167,12 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 				c.copied.Add(1)
 				return nil
 			}
-			failed = err
+			if failed = err; errors.Is(err, objectstore.ErrExists) { // another backup was quicker
+				if right, err := c.isRight(ctx, b); right || err != nil {
+					return err
+				}
+				continue
+			}
 			if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) || ctx.Err() != nil {
 				break
 			}
@@ -180,6 +184,23 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 		return nil
 	}
 	return failed
+}
+
+// isRight reads what the destination has for a content of which this set knows nothing: only that tells what it is. Who encrypts cannot tell;
+// the service takes a file as a whole or not at all.
+func (c *creation) isRight(ctx context.Context, b *blob) (bool, error) {
+	stored, err := c.Destination.Archive.Sum(ctx, b.key)
+	if errors.Is(err, objectstore.ErrNotFound) { // a mark of its removal is there
+		b.damaged = true
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if b.damaged = !c.m.Encrypted && stored != b.sum; !b.damaged {
+		b.stored = stored
+	}
+	return !b.damaged, nil
 }
 
 // bringFrom copies a content from an object of the bucket.
@@ -229,7 +250,7 @@ func (c *creation) putInventory(ctx context.Context, contents <-chan *blob, dama
 
 func (c *creation) writeContents(w *inventoryWriter, contents <-chan *blob, damaged damage) error {
 	var objects int64
-	c.replaced = map[string][]string{}
+	c.replaced = map[string]replacement{}
 	for b := range contents {
 		<-b.done
 		if b.err != nil {
@@ -243,8 +264,8 @@ func (c *creation) writeContents(w *inventoryWriter, contents <-chan *blob, dama
 			}
 			continue
 		}
-		if reports := damaged[b.key]; len(reports) > 0 {
-			c.replaced[b.key] = reports
+		if reports := damaged.reports[b.key]; b.damaged || b.lost || len(reports) > 0 {
+			c.replaced[b.key] = replacement{reports, b.stored.Size, hex.EncodeToString(b.stored.SHA256[:])}
 		}
 		c.m.Blobs.Count++
 		c.m.Blobs.Bytes += b.sum.Size

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -65,8 +64,8 @@ type creation struct {
 	// cleaning up.
 	blobs  *os.File
 	copied atomic.Int64 // contents
-	// replaced are blobs that were known to be damaged, with the reports of that.
-	replaced map[string][]string
+	// replaced are blobs, by their keys, that were damaged.
+	replaced map[string]replacement
 }
 
 // Create makes a set and verifies it. Whatever happens to it, a set that has a manifest is whole, and what is in the destination stays. An
@@ -79,12 +78,11 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 	if c.Report == nil {
 		c.Report = func(Progress) {}
 	}
-	now := time.Now().UTC()
 	c.m = Manifest{
-		Version: manifestVersion, ID: ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), Tool: o.Tool,
+		Version: manifestVersion, Tool: o.Tool,
 		Platform: Platform{Namespace: o.Namespace, Name: o.Name}, Encrypted: len(o.Recipients) > 0,
 	}
-	if err := c.prepare(ctx, now); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return Set{}, err
 	}
 	release, err := holdObjects(ctx, c.DatabaseURL, "backup "+c.m.ID)
@@ -122,15 +120,22 @@ type started struct {
 }
 
 // prepare looks for the newest set, and leaves a note that another one is being made.
-func (c *creation) prepare(ctx context.Context, now time.Time) error {
+func (c *creation) prepare(ctx context.Context) error {
 	c.step("prepare")
 	archive := c.Destination.Archive
 	if err := archive.Check(ctx); err != nil {
 		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
 	}
+	ids, err := c.Destination.ids(ctx)
+	if err != nil {
+		return err
+	}
+	if c.m.ID, err = idAfter(ids); err != nil {
+		return err
+	}
 	host, _ := os.Hostname()
-	note := started{now, host, c.Tool}
-	err := c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
+	note := started{time.Now().UTC(), host, c.Tool}
+	err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
 	if errors.Is(err, errors.ErrUnsupported) { // as it knows now
 		c.Log.Warn("the destination's service does not know If-None-Match: a second backup with the same id would not be kept from writing")
 		err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
@@ -138,7 +143,7 @@ func (c *creation) prepare(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Destination.awaitSweep(ctx); err != nil {
+	if err := c.Destination.awaitSweep(ctx, setKey(c.m.ID, startedFile)); err != nil {
 		return err
 	}
 	l, err := c.Destination.List(ctx)
@@ -183,7 +188,7 @@ func (c *creation) takeDatabase(ctx context.Context) error {
 		return err
 	}
 	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {
-		return err
+		return noRoom(err)
 	}
 	if err := os.Remove(c.blobs.Name()); err != nil { // it goes with the process
 		return err
@@ -220,6 +225,11 @@ func (c *creation) putFile(ctx context.Context, name string, body io.Reader) (er
 	return nil
 }
 
+// noRoom is why the inventory could not be kept on this machine.
+func noRoom(err error) error {
+	return &store.Problem{Code: config.CodeBackupFailed, Message: "keep the list of blobs: " + err.Error(), Remedy: "make room in " + os.TempDir() + ", or set TMPDIR to where there is some"}
+}
+
 // listBlobs notes what rows refer to.
 func (c *creation) listBlobs(ctx context.Context, snapshot *store.Snapshot) error {
 	w := newInventoryWriter(c.blobs)
@@ -229,12 +239,12 @@ func (c *creation) listBlobs(ctx context.Context, snapshot *store.Snapshot) erro
 		}
 		sum := objectstore.Sum{Size: b.Size, SHA256: b.SHA256}
 		if err := w.write(content{sum, sum, []string{b.ObjectKey}}); err != nil {
-			return err
+			return noRoom(err)
 		}
 		c.m.Blobs.Objects++
 	}
 	if err := w.close(); err != nil {
-		return err
+		return noRoom(err)
 	}
 	if want := c.m.Database.Rows["blobs"]; c.m.Blobs.Objects != want {
 		return fmt.Errorf("the database has %d blobs and lists %d", want, c.m.Blobs.Objects)

@@ -137,7 +137,21 @@ func fakePgDump(t *testing.T, script string) programs {
 func behind(t *testing.T, settings config.Bucket, see func(http.ResponseWriter, *http.Request) bool) Destination {
 	t.Helper()
 	settings.Endpoint = services.Front(t, settings.Endpoint, see)
-	return destination(t, settings)
+	return impatient(t, settings, 10*time.Second)
+}
+
+// impatient is a destination that is asked again at once, and may stand still only so long.
+func impatient(t *testing.T, settings config.Bucket, still time.Duration) Destination {
+	t.Helper()
+	a, err := objectstore.NewArchiveWith(context.Background(), settings, patience(still))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Destination{Archive: a, Remover: a}
+}
+
+func patience(still time.Duration) objectstore.Patience {
+	return objectstore.Patience{Write: still, Answer: still, Read: still, Rate: 16 << 10, Attempts: 5, Backoff: 50 * time.Millisecond}
 }
 
 // A part that does not arrive leaves no set, and the next run makes one.
@@ -237,6 +251,39 @@ func TestF07BitRot(t *testing.T) {
 	}
 	if again, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil || !again.Verified() {
 		t.Errorf("%v, %v", again.Damage, err)
+	}
+}
+
+// An encrypted blob that is replaced, or brought again, has other bytes than those that older sets know, and is right for them too.
+func TestF07BitRotSealed(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.upload(p.users[0], bytes.Repeat([]byte("rots"), 1000))
+	settings, d := archive(t)
+	identity, another := newIdentity(t), newIdentity(t)
+	sealed := func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient()) }
+	both := func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient(), another.Recipient()) } // makes it longer
+	all := []Set{p.backUp(d, sealed)}
+	for i, edit := range []func(*CreateOptions){sealed, both, sealed} {
+		blob := blobOf(t, settings, 500)
+		services.SharedS3(t).Damage(t, settings.Name, blob)
+		if i == 2 {
+			if err := d.Archive.Delete(t.Context(), blob); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := d.Verify(t.Context(), all[0].ID, VerifyOptions{}); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%v", err)
+		}
+		all = append(all, p.backUp(d, edit))
+		if next := p.backUp(d, edit); next.Blobs.Copied != 0 {
+			t.Errorf("%+v", next.Blobs)
+		}
+		for i, s := range all {
+			if _, err := d.Verify(t.Context(), s.ID, VerifyOptions{}); err != nil {
+				t.Errorf("set %d of %d: %v", i+1, len(all), err)
+			}
+		}
 	}
 }
 
@@ -411,7 +458,7 @@ func TestF13DestinationAway(t *testing.T) {
 	settings, d := archive(t)
 	away := settings
 	away.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", services.FreePort(t))
-	_, err := Create(t.Context(), p.options(destination(t, away)))
+	_, err := Create(t.Context(), p.options(impatient(t, away, 10*time.Second)))
 	var problem *store.Problem
 	if !errors.As(err, &problem) || problem.Code != config.CodeDestinationUnavailable {
 		t.Errorf("away: %v", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,7 @@ type victimWork struct {
 	Program     string // of a drill
 	TempDir     string
 	KillAt      int // the step, from 1 on, in which it ends
+	NoFiles     bool
 }
 
 // victim does the work, and ends the process.
@@ -36,6 +38,12 @@ func victim(text string) {
 	var w victimWork
 	if err := json.Unmarshal([]byte(text), &w); err != nil {
 		panic(err)
+	}
+	if w.NoFiles { // as if its disk were full
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {
+			panic(err)
+		}
 	}
 	ctx := context.Background()
 	steps := 0
@@ -78,8 +86,8 @@ func victim(text string) {
 	os.Exit(0)
 }
 
-// killed runs a victim, and tells where it ended; empty: it did all of its work.
-func (w victimWork) killed(t *testing.T) string {
+// run runs a victim, and tells what it said.
+func (w victimWork) run(t *testing.T) (out []byte, err error) {
 	t.Helper()
 	text, err := json.Marshal(w)
 	if err != nil {
@@ -90,7 +98,13 @@ func (w victimWork) killed(t *testing.T) string {
 	if w.TempDir != "" {
 		cmd.Env = append(cmd.Env, "TMPDIR="+w.TempDir)
 	}
-	out, err := cmd.CombinedOutput()
+	return cmd.CombinedOutput()
+}
+
+// killed runs a victim, and tells where it ended; empty: it did all of its work.
+func (w victimWork) killed(t *testing.T) string {
+	t.Helper()
+	out, err := w.run(t)
 	if err == nil {
 		return ""
 	}

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
@@ -28,6 +30,7 @@ type PruneOptions struct {
 	Report          func(Progress)
 
 	delay time.Duration // tests have less of it than collectionDelay
+	dead  time.Duration // after how long what is no set counts as dead; as delay
 	step  func(name string)
 }
 
@@ -37,7 +40,7 @@ type Pruned struct {
 	Kept      int      `json:"kept"`           // sets
 	Collected int64    `json:"collected"`      // blobs
 	Waiting   int64    `json:"waiting"`        // blobs that no set needs, and that go later
-	Held      string   `json:"held,omitempty"` // why nothing was removed
+	Held      string   `json:"held,omitempty"` // why nothing was removed, or less than was to be
 	// Oldest is the snapshot of the oldest verified set that stays; zero: there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
 }
@@ -53,6 +56,9 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 	if o.delay == 0 {
 		o.delay = collectionDelay
 	}
+	if o.dead == 0 {
+		o.dead = o.delay
+	}
 	now, err := d.now(ctx)
 	if err != nil {
 		return p, err
@@ -65,30 +71,68 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 		p.Kept, p.Oldest = len(l.Sets), oldest(l.Sets)
 		return p, nil
 	}
+	r := &removal{Archive: d.Remover, step: o.step}
 	keep := o.Retention.keep(l.Sets, now)
 	var kept []Set
 	for _, s := range l.Sets {
-		if keep[s.ID] {
+		gone := false
+		if !keep[s.ID] {
+			if gone, err = d.remove(ctx, r, s.ID); err != nil {
+				return p, err
+			}
+		}
+		if !gone {
 			kept = append(kept, s)
 			continue
-		}
-		if err := d.remove(ctx, s.ID, o.step); err != nil {
-			return p, err
 		}
 		p.Removed = append(p.Removed, s.ID)
 		o.Log.Info("set removed", "set", s.ID, "snapshot", s.SnapshotTime)
 	}
-	newest, _ := l.Newest()
-	for _, id := range l.Unfinished { // older than a verified set, as held has seen: nobody works on it
-		if id < newest.ID {
-			if err := d.remove(ctx, id, o.step); err != nil {
-				return p, err
-			}
+	for _, id := range l.Unfinished {
+		if err := d.clear(ctx, r, id, now.Add(-o.dead)); err != nil {
+			return p, err
 		}
 	}
 	p.Kept, p.Oldest = len(kept), oldest(kept)
-	p.Collected, p.Waiting, p.Held, err = d.collect(ctx, kept, now, o)
+	p.Collected, p.Waiting, p.Held, err = d.collect(ctx, r, kept, now, o)
+	if p.Held == "" {
+		p.Held = r.held()
+	}
 	return p, err
+}
+
+// removal is what one run of Prune removes with.
+type removal struct {
+	*objectstore.Archive
+	step   func(string)
+	locked []string // keys of what is to go and may not
+}
+
+// delete removes an object, if it may.
+func (r *removal) delete(ctx context.Context, key string) (gone bool, err error) {
+	err = r.Delete(ctx, key)
+	if errors.Is(err, objectstore.ErrLocked) {
+		r.locked = append(r.locked, key)
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (r *removal) held() string {
+	if len(r.locked) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d objects may not be removed, such as %s: they are locked still, or the credentials lack the right s3:DeleteObject", len(r.locked), r.locked[0])
+}
+
+// clear removes what is no set and was last touched before a time: of two that are begun together one ends first, and the other one is then
+// older than a verified set, and alive.
+func (d Destination) clear(ctx context.Context, r *removal, id string, before time.Time) error {
+	last, err := d.modified(ctx, setKey(id, ""))
+	if err == nil && last.Before(before) {
+		_, err = d.remove(ctx, r, id)
+	}
+	return err
 }
 
 // oldest is the snapshot's time of the oldest verified set.
@@ -127,41 +171,62 @@ func (d Destination) now(ctx context.Context) (now time.Time, err error) {
 	if _, err := d.Remover.Put(ctx, key, bytes.NewReader(nil)); err != nil {
 		return now, err
 	}
-	for o, err := range d.Archive.List(ctx, key, "") { // whose times are finer than those of one object
-		if err != nil {
-			return now, err
-		}
-		now = o.Modified
+	if now, err = d.written(ctx, key); err != nil {
+		return now, err
 	}
-	if now.IsZero() {
-		return now, fmt.Errorf("%s is not there although it was just written", key)
+	if err := d.Remover.Delete(ctx, key); !errors.Is(err, objectstore.ErrLocked) {
+		return now, err
 	}
-	return now, d.Remover.Delete(ctx, key)
+	return now, nil
 }
 
-// remove removes a set: its manifest first, so that what is left if this ends is none.
-func (d Destination) remove(ctx context.Context, id string, step func(string)) error {
-	step("remove")
-	if err := d.Remover.Delete(ctx, setKey(id, manifestFile)); err != nil {
-		return err
+// written is when an object was written that must be there, by the destination's clock.
+func (d Destination) written(ctx context.Context, key string) (time.Time, error) {
+	at, err := d.modified(ctx, key)
+	if err == nil && at.IsZero() {
+		err = fmt.Errorf("%s is not there although it was just written", key)
 	}
-	step("removed manifest")
-	var last string
+	return at, err
+}
+
+// modified is when the newest of the objects whose keys begin so was written, by the destination's clock; zero: there is none.
+func (d Destination) modified(ctx context.Context, prefix string) (newest time.Time, err error) {
+	for o, err := range d.Archive.List(ctx, prefix, "") { // whose times are finer than those of one object
+		if err != nil {
+			return newest, err
+		}
+		if o.Modified.After(newest) {
+			newest = o.Modified
+		}
+	}
+	return newest, nil
+}
+
+// remove removes a set: its manifest first, so that what is left if this ends is none. It is gone even if a part of it may not go yet.
+func (d Destination) remove(ctx context.Context, r *removal, id string) (gone bool, err error) {
+	r.step("remove")
+	if gone, err = r.delete(ctx, setKey(id, manifestFile)); !gone {
+		return false, err
+	}
+	r.step("removed manifest")
+	last, all := "", true
 	for o, err := range d.Archive.List(ctx, setKey(id, ""), "") {
 		if err != nil {
-			return err
+			return true, err
 		}
 		if strings.HasSuffix(o.Key, "/"+startedFile) {
 			last = o.Key // as long as it is there, somebody cares for the rest
 			continue
 		}
-		if err := d.Remover.Delete(ctx, o.Key); err != nil {
-			return err
+		gone, err := r.delete(ctx, o.Key)
+		if err != nil {
+			return true, err
 		}
-		step("removed file")
+		all = all && gone
+		r.step("removed file")
 	}
-	if last == "" {
-		return nil
+	if last != "" && all {
+		_, err = r.delete(ctx, last)
 	}
-	return d.Remover.Delete(ctx, last)
+	return true, err
 }

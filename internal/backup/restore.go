@@ -287,7 +287,14 @@ func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) erro
 	if err == nil {
 		// Of an encrypted file what is behind its end counts too.
 		whole := io.MultiReader(plain, rest{verified})
-		err = r.programs.restoreDump(ctx, r.DatabaseURL, whole, store.RestorePrologue(), epilogue)
+		before := store.RestorePrologue()
+		if r.target != nil {
+			before = store.RestoreLock(r.target.Empty()) + before
+		}
+		err = r.programs.restoreDump(ctx, r.DatabaseURL, whole, before, epilogue)
+	}
+	if err != nil && strings.Contains(err.Error(), store.Filled) {
+		return &store.Problem{Code: config.CodeTargetNotEmpty, Message: store.Filled + " meanwhile", Remedy: "look at what it has brought; to put another set in its place, say that it is to be overwritten: " + r.Name}
 	}
 	if err != nil && fetched.failed != nil {
 		return fmt.Errorf("%w: read %s: %w", objectstore.ErrUnavailable, file.Name, fetched.failed)
@@ -316,7 +323,8 @@ func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.R
 	defer stop()
 	var said, restoreSaid bytes.Buffer
 	script := p.command(ctx, environment, "pg_restore", "--file=-", "--no-owner", "--no-privileges", "--no-comments")
-	script.Stdin, script.Stderr = dump, &restoreSaid
+	from := &broken{from: dump}
+	script.Stdin, script.Stderr = from, &restoreSaid
 	statements, err := script.StdoutPipe()
 	if err != nil {
 		return err
@@ -346,6 +354,8 @@ func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.R
 	err = errors.Join(err, in.Close())
 	failed := psql.Wait()
 	switch {
+	case from.err != nil:
+		return fmt.Errorf("read the dump: %w", from.err)
 	case said.Len() > 0: // the cause of whatever else went wrong
 		return fmt.Errorf("restore the database: psql: %s", firstLines(said.String()))
 	case unread != nil:
@@ -354,6 +364,20 @@ func (p programs) restoreDump(ctx context.Context, databaseURL string, dump io.R
 		return fmt.Errorf("restore the database: psql: %w", failed)
 	}
 	return err
+}
+
+// broken remembers the error that ended another reader: who reads may say only that it is too short.
+type broken struct {
+	from io.Reader
+	err  error
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
 }
 
 func firstLines(text string) string {

@@ -269,7 +269,7 @@ func (s *scrubbing) isRight(ctx context.Context, one *item) (bool, error) {
 	for range 2 { // it may have been the way
 		sum, err := s.Archive.Sum(ctx, one.key)
 		switch {
-		case err == nil && slices.Contains(one.sums, sum):
+		case err == nil && (slices.Contains(one.sums, sum) || slices.Contains(s.reported.replaced[one.key], sum)):
 			return true, nil
 		case err != nil && !errors.Is(err, objectstore.ErrNotFound):
 			return false, err

@@ -35,7 +35,7 @@ func (s *scrubbing) note(ctx context.Context, items []*item) error {
 			if !s.wrong[one.key] {
 				continue
 			}
-			if strings.HasPrefix(one.key, blobsFolder) && !s.told[one.key] && len(s.reported[one.key]) == 0 {
+			if strings.HasPrefix(one.key, blobsFolder) && !s.told[one.key] && len(s.reported.reports[one.key]) == 0 {
 				unreported = append(unreported, one.key)
 			}
 			s.tell(one.key, set.ID)

@@ -231,13 +231,33 @@ func (d Destination) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
-// ids are those of sets and of what was to become one, the oldest first.
-func (d Destination) ids(ctx context.Context) ([]string, error) {
-	folders, err := d.Archive.Folders(ctx, setsFolder)
-	return slices.DeleteFunc(folders, func(name string) bool {
-		_, err := ulid.ParseStrict(name)
-		return err != nil // not ours
-	}), err
+// ids are those of sets and of what was to become one, the oldest first. Services that keep old versions may list folders in which nothing is
+// left, so that only objects count.
+func (d Destination) ids(ctx context.Context) (ids []string, err error) {
+	for o, err := range d.Archive.List(ctx, setsFolder, "") {
+		if err != nil {
+			return nil, err
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(o.Key, setsFolder), "/")
+		if _, err := ulid.ParseStrict(id); err == nil && !slices.Contains(ids[max(0, len(ids)-1):], id) { // others are not ours
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// idAfter is an id of now that is greater than others, which are in their order: a clock that went back must not make what is new look old.
+func idAfter(ids []string) (string, error) {
+	now := ulid.Timestamp(time.Now())
+	if len(ids) > 0 {
+		last, err := ulid.ParseStrict(ids[len(ids)-1])
+		if err != nil {
+			return "", err
+		}
+		now = max(now, last.Time()+1)
+	}
+	id, err := ulid.New(now, ulid.DefaultEntropy())
+	return id.String(), err
 }
 
 // Manifest reads a set's manifest. ErrNoSet, ErrTampered.
@@ -317,39 +337,57 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 // damageReport is what a file of damageFolder holds: blobs that somebody found damaged, or that a set has replaced. Times would not tell
 // which was first: those of objects are whole seconds.
 type damageReport struct {
-	Time     time.Time           `json:"time"`
-	Damaged  []string            `json:"damaged,omitempty"`  // keys
-	Replaced map[string][]string `json:"replaced,omitempty"` // by key, the reports that this answers
+	Time     time.Time              `json:"time"`
+	Damaged  []string               `json:"damaged,omitempty"`  // keys
+	Replaced map[string]replacement `json:"replaced,omitempty"` // by key
 }
 
-// damage are the reports of each blob, by its key, that nobody has answered yet.
-type damage map[string][]string
+// replacement is what a set has put in the place of a damaged blob. An encrypted one has other bytes than those that older sets know.
+type replacement struct {
+	Answers []string `json:"answers,omitempty"` // the reports of its damage
+	Size    int64    `json:"size"`
+	SHA256  string   `json:"sha256"`
+}
+
+// damage is what is known of blobs that were found damaged.
+type damage struct {
+	reports  map[string][]string          // of each blob, by its key, those that nobody has answered yet
+	replaced map[string][]objectstore.Sum // what was put in the place of others
+}
+
+// isRight tells whether a blob is what a set has stored, or what was put in the place of that.
+func (d damage) isRight(key string, stored, got objectstore.Sum) bool {
+	return got == stored || slices.Contains(d.replaced[key], got)
+}
 
 // damaged reads what is known to be damaged.
-func (d Destination) damaged(ctx context.Context) (damage, error) {
-	all, answered := damage{}, map[string]bool{}
+func (d Destination) damaged(ctx context.Context) (all damage, err error) {
+	all = damage{map[string][]string{}, map[string][]objectstore.Sum{}}
+	answered := map[string]bool{}
 	for o, err := range d.Archive.List(ctx, damageFolder, "") {
 		if err != nil {
-			return nil, err
+			return all, err
 		}
 		var r damageReport
 		if err := d.readJSON(ctx, o.Key, &r); err != nil {
-			return nil, err
+			return all, err
 		}
 		for _, key := range r.Damaged {
-			all[key] = append(all[key], o.Key)
+			all.reports[key] = append(all.reports[key], o.Key)
 		}
-		for key, reports := range r.Replaced {
-			for _, report := range reports {
+		for key, with := range r.Replaced {
+			sha, err := parseSHA256(with.SHA256)
+			if err != nil {
+				return all, fmt.Errorf("read %s: %w", o.Key, err)
+			}
+			all.replaced[key] = append(all.replaced[key], objectstore.Sum{Size: with.Size, SHA256: sha})
+			for _, report := range with.Answers {
 				answered[key+report] = true
 			}
 		}
 	}
-	for key, reports := range all {
-		all[key] = slices.DeleteFunc(reports, func(report string) bool { return answered[key+report] })
-		if len(all[key]) == 0 {
-			delete(all, key)
-		}
+	for key, reports := range all.reports {
+		all.reports[key] = slices.DeleteFunc(reports, func(report string) bool { return answered[key+report] })
 	}
 	return all, nil
 }
@@ -368,7 +406,7 @@ func (d Destination) read(ctx context.Context, key string) ([]byte, error) {
 	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, maxDocument))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w: %w", key, objectstore.ErrUnavailable, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	return text, nil
 }

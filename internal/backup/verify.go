@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
@@ -37,14 +37,11 @@ func (d Destination) Verify(ctx context.Context, id string, o VerifyOptions) (Se
 		return Set{}, err
 	}
 	m := known.Manifest
-	v := &verifying{Destination: d, VerifyOptions: o, m: m, others: map[string]objectstore.Sum{}}
+	v := &verifying{Destination: d, VerifyOptions: o, m: m}
 	if err := v.files(ctx); err != nil {
 		return Set{}, err
 	}
 	if err := v.blobs(ctx); err != nil {
-		return Set{}, err
-	}
-	if err := v.judgeOthers(ctx); err != nil {
 		return Set{}, err
 	}
 	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged(), Manifest: m.sha256}
@@ -66,7 +63,18 @@ func (d Destination) note(ctx context.Context, id string, v verification, wrong 
 			return err
 		}
 	}
-	return d.writeJSON(ctx, setKey(id, verifiedPrefix+ulid.Make().String()+".json"), v)
+	var notes []string
+	for o, err := range d.Archive.List(ctx, setKey(id, verifiedPrefix), "") {
+		if err != nil {
+			return err
+		}
+		notes = append(notes, strings.TrimSuffix(strings.TrimPrefix(o.Key, setKey(id, verifiedPrefix)), ".json"))
+	}
+	noteID, err := idAfter(notes)
+	if err != nil {
+		return err
+	}
+	return d.writeJSON(ctx, setKey(id, verifiedPrefix+noteID+".json"), v)
 }
 
 // verifying is one run of Verify.
@@ -78,8 +86,6 @@ type verifying struct {
 	mu     sync.Mutex
 	absent []string // keys of what is not there, or of files of the set
 	wrong  []string // keys of blobs that are there, and wrong
-	// others are encrypted blobs, by their keys, that are not those of the inventory: one that was damaged is encrypted anew.
-	others map[string]objectstore.Sum
 }
 
 func (v *verifying) damaged() []string {
@@ -98,49 +104,6 @@ func (v *verifying) isWrong(key string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.wrong = append(v.wrong, key)
-}
-
-func (v *verifying) isOther(key string, is objectstore.Sum) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.others[key] = is
-}
-
-// judgeOthers finds wrong those of the others that no set has put there: who encrypted them had compared the bytes.
-func (v *verifying) judgeOthers(ctx context.Context) error {
-	if len(v.others) == 0 {
-		return nil
-	}
-	l, err := v.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range l.Sets {
-		if !s.Encrypted || s.ID == v.m.ID {
-			continue
-		}
-		known := map[string]bool{}
-		whole := true
-		for c, err := range v.inventory(ctx, s.Manifest) {
-			if err != nil {
-				whole = false
-				break
-			}
-			key := blobKey(c.sum.SHA256, true)
-			if is, ok := v.others[key]; ok && is == c.stored {
-				known[key] = true
-			}
-		}
-		for key := range known {
-			if whole {
-				delete(v.others, key)
-			}
-		}
-	}
-	for key := range v.others {
-		v.isWrong(key)
-	}
-	return ctx.Err()
 }
 
 // files reads the set's files; the inventory is read with the blobs.
@@ -200,7 +163,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 				return err
 			case !found:
 				v.isAbsent(key)
-			case o.Size != c.stored.Size && (v.trusted || !v.m.Encrypted), v.trusted && len(known[key]) > 0:
+			case v.trusted && (o.Size != c.stored.Size || len(known.reports[key]) > 0):
 				v.isWrong(key)
 			case !v.trusted:
 				select {
@@ -218,7 +181,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 	for range workers {
 		all.Go(func() error {
 			for c := range work {
-				if err := v.read(ctx, c); err != nil {
+				if err := v.read(ctx, c, known); err != nil {
 					return err
 				}
 			}
@@ -229,7 +192,7 @@ func (v *verifying) blobs(ctx context.Context) error {
 }
 
 // read compares a blob with what the inventory says.
-func (v *verifying) read(ctx context.Context, c content) error {
+func (v *verifying) read(ctx context.Context, c content, known damage) error {
 	key := blobKey(c.sum.SHA256, v.m.Encrypted)
 	got, err := v.Archive.Sum(ctx, key)
 	switch {
@@ -237,9 +200,7 @@ func (v *verifying) read(ctx context.Context, c content) error {
 		v.isAbsent(key)
 	case err != nil:
 		return err
-	case got != c.stored && v.m.Encrypted:
-		v.isOther(key, got)
-	case got != c.stored:
+	case !known.isRight(key, c.stored, got):
 		v.isWrong(key)
 	}
 	return nil

@@ -34,6 +34,7 @@ const (
 	CodePgDumpMissing          Code = "PG_DUMP_MISSING"         // the image has no client programs of PostgreSQL
 	CodePgDumpTooOld           Code = "PG_DUMP_TOO_OLD"         // they are older than the server
 	CodeDestinationUnavailable Code = "DESTINATION_UNAVAILABLE" // the backups' bucket does not answer, or refuses
+	CodeBucketUnavailable      Code = "BUCKET_UNAVAILABLE"      // that of the assets does not
 	CodeSourceEmptied          Code = "SOURCE_EMPTIED"          // the database has nothing, and had something at the last backup
 	CodeSourceDamaged          Code = "SOURCE_DAMAGED"          // the bucket lacks bytes to which rows refer
 	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says

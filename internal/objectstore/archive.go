@@ -28,6 +28,10 @@ var (
 	ErrExists = errors.New("there are other bytes under this key")
 	// ErrWrongBytes means that bytes do not have the SHA-256 by which they are known.
 	ErrWrongBytes = errors.New("the bytes do not have their SHA-256")
+	// ErrLocked means that an object may not be removed: not yet, or not by who asks.
+	ErrLocked = errors.New("the object is locked, or its removal is not granted")
+	// ErrArchiveUnavailable is ErrUnavailable of an Archive.
+	ErrArchiveUnavailable = fmt.Errorf("backups: %w", ErrUnavailable)
 )
 
 // Sum is what identifies bytes.
@@ -57,21 +61,33 @@ type Archive struct {
 
 // NewArchive returns the archive that c describes. It makes no request.
 func NewArchive(ctx context.Context, c config.Bucket) (*Archive, error) {
-	return newArchive(ctx, c, archivePatience)
+	return NewArchiveWith(ctx, c, archivePatience)
 }
 
-func newArchive(ctx context.Context, c config.Bucket, limits patience) (*Archive, error) {
+// NewArchiveWith is NewArchive with another patience.
+func NewArchiveWith(ctx context.Context, c config.Bucket, limits Patience) (*Archive, error) {
 	s, err := newService(ctx, c, "BACKUP_", limits, func(o *s3.Options) {
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // all bytes are compared with their SHA-256
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.unavailable = ErrArchiveUnavailable
 	return &Archive{service: s, buffers: newBuffers()}, nil
 }
 
-// Check reports whether the bucket answers, like Bucket.Check.
-func (a *Archive) Check(ctx context.Context) error { return a.answers(ctx) }
+// NewRemover is NewArchive for who removes.
+func NewRemover(ctx context.Context, c config.Bucket, accessKey, secretKey string) (*Archive, error) {
+	c.AccessKey, c.SecretKey = accessKey, secretKey
+	a, err := NewArchive(ctx, c)
+	if err == nil {
+		a.keys = "BACKUP_REMOVER_"
+	}
+	return a, err
+}
+
+// Check reports whether the bucket answers, like Bucket.Check, but asks again: there is no next round.
+func (a *Archive) Check(ctx context.Context) error { return a.answers(ctx, smallCall) }
 
 // Put stores what body holds under a new key, and tells what it was. The same bytes may be there already, as after an answer that was lost.
 // ErrExists, ErrUnavailable; an error of body is returned as it is, and then there is no object.
@@ -91,7 +107,7 @@ func (a *Archive) Put(ctx context.Context, key string, body io.Reader) (Sum, err
 		return sum, fmt.Errorf("%w: the service knows no If-None-Match", errors.ErrUnsupported)
 	case statusOf(err) == http.StatusPreconditionFailed || statusOf(err) == http.StatusConflict:
 		there, err := a.Sum(ctx, key)
-		if err == nil && there != sum {
+		if err == nil && there != sum || errors.Is(err, ErrNotFound) { // versitygw counts the mark of a removal as an object
 			err = fmt.Errorf("%w: %s", ErrExists, key)
 		}
 		return sum, err
@@ -143,7 +159,7 @@ func (a *Archive) put(ctx context.Context, key string, body io.Reader, ifNoneMat
 		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum.SHA256[:])),
 	}, signWith(sum.SHA256))
 	if err != nil {
-		err = fmt.Errorf("put %s: %w", key, translate(err))
+		err = fmt.Errorf("put %s: %w", key, a.translate(err))
 	}
 	return sum, err
 }
@@ -230,7 +246,7 @@ func (s *service) copyFrom(ctx context.Context, from *service, source, key strin
 		err == nil && (out.CopyObjectResult == nil || out.CopyObjectResult.ChecksumSHA256 == nil):
 		return errors.ErrUnsupported
 	case err != nil:
-		return fmt.Errorf("copy %s: %w", source, translate(err))
+		return fmt.Errorf("copy %s: %w", source, s.translate(err))
 	case *out.CopyObjectResult.ChecksumSHA256 != base64.StdEncoding.EncodeToString(sum.SHA256[:]):
 		return fmt.Errorf("%w: %s of bucket %s", ErrWrongBytes, *from.key(source), from.name)
 	}
@@ -241,9 +257,9 @@ func (s *service) copyFrom(ctx context.Context, from *service, source, key strin
 func (a *Archive) Get(ctx context.Context, key string) (body io.ReadCloser, size int64, err error) {
 	out, err := a.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &a.name, Key: a.key(key)})
 	if err != nil {
-		return nil, 0, fmt.Errorf("get %s: %w", key, translate(err))
+		return nil, 0, fmt.Errorf("get %s: %w", key, a.translate(err))
 	}
-	return out.Body, aws.ToInt64(out.ContentLength), nil
+	return &reading{ReadCloser: out.Body, service: &a.service}, aws.ToInt64(out.ContentLength), nil
 }
 
 // Sum reads an object. ErrNotFound, ErrUnavailable.
@@ -255,10 +271,10 @@ func (a *Archive) Sum(ctx context.Context, key string) (Sum, error) {
 	defer body.Close()
 	h := newHashing(body)
 	if _, err := io.Copy(io.Discard, h); err != nil {
-		return Sum{}, fmt.Errorf("read %s: %w", key, translate(err))
+		return Sum{}, fmt.Errorf("read %s: %w", key, err)
 	}
 	if h.size != size {
-		return Sum{}, fmt.Errorf("read %s: %w: %d of %d bytes came", key, ErrUnavailable, h.size, size)
+		return Sum{}, fmt.Errorf("read %s: %w: %d of %d bytes came", key, a.unavailable, h.size, size)
 	}
 	return h.sum(), nil
 }
@@ -274,7 +290,7 @@ func (s *service) stat(ctx context.Context, key string) (Object, error) {
 		return Object{}, ErrNotFound
 	}
 	if err != nil {
-		return Object{}, fmt.Errorf("look for %s: %w", key, translate(err))
+		return Object{}, fmt.Errorf("look for %s: %w", key, s.translate(err))
 	}
 	return Object{Key: key, Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified)}, nil
 }
@@ -306,41 +322,28 @@ func (a *Archive) List(ctx context.Context, prefix, after string) iter.Seq2[Obje
 	}
 }
 
-// Folders are the parts of keys between a prefix and the next slash, each once, in their order.
-func (a *Archive) Folders(ctx context.Context, prefix string) ([]string, error) {
-	var folders []string
-	in := &s3.ListObjectsV2Input{Bucket: &a.name, Prefix: a.key(prefix), Delimiter: aws.String("/")}
-	for {
-		page, err := a.list(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range page.CommonPrefixes {
-			folders = append(folders, strings.TrimSuffix(strings.TrimPrefix(aws.ToString(p.Prefix), a.prefix+prefix), "/"))
-		}
-		if !aws.ToBool(page.IsTruncated) {
-			return folders, nil
-		}
-		in.ContinuationToken = page.NextContinuationToken
-	}
-}
-
 func (a *Archive) list(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
 	call, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	page, err := a.client.ListObjectsV2(call, in)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", aws.ToString(in.Prefix), translate(err))
+		return nil, fmt.Errorf("list %s: %w", aws.ToString(in.Prefix), a.translate(err))
 	}
 	return page, nil
 }
 
-// Delete removes an object; one that does not exist is no error.
+// Delete removes an object; one that does not exist is no error. Where the bucket has versions the object is one of them from then on. ErrLocked,
+// ErrUnavailable.
 func (a *Archive) Delete(ctx context.Context, key string) error {
 	call, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
-	if _, err := a.client.DeleteObject(call, &s3.DeleteObjectInput{Bucket: &a.name, Key: a.key(key)}); err != nil {
-		return fmt.Errorf("delete %s: %w", key, translate(err))
+	_, err := a.client.DeleteObject(call, &s3.DeleteObjectInput{Bucket: &a.name, Key: a.key(key)})
+	switch codeOf(err) {
+	case "AccessDenied", "ObjectLocked": // S3's for both, and MinIO's
+		return fmt.Errorf("delete %s: %w: %w", key, ErrLocked, err)
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", key, a.translate(err))
 	}
 	return nil
 }

@@ -81,10 +81,11 @@ type Bucket struct {
 // New returns the bucket that c describes. It makes no request. observe, if not nil, is
 // told of every call: its operation is put, compose, get, delete or check.
 func New(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error)) (*Bucket, error) {
-	return newBucket(ctx, c, observe, usualPatience)
+	return NewWith(ctx, c, observe, usualPatience)
 }
 
-func newBucket(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits patience) (*Bucket, error) {
+// NewWith is New with another patience.
+func NewWith(ctx context.Context, c config.Bucket, observe func(operation string, took time.Duration, err error), limits Patience) (*Bucket, error) {
 	s, err := newService(ctx, c, "S3_", limits)
 	if err != nil {
 		return nil, err
@@ -111,9 +112,9 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (bod
 	}
 	out, err := b.client.GetObject(ctx, in) // the body lives beyond this call: no deadline but that for reading
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, translate(err))
+		return nil, fmt.Errorf("get %s: %w", key, b.translate(err))
 	}
-	return out.Body, nil
+	return &reading{ReadCloser: out.Body, service: &b.service}, nil
 }
 
 // Size is how many bytes an object has. ErrNotFound, ErrUnavailable.
@@ -131,7 +132,7 @@ func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
 	if _, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(key)}); err != nil {
-		return fmt.Errorf("delete %s: %w", key, translate(err))
+		return fmt.Errorf("delete %s: %w", key, b.translate(err))
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (b *Bucket) Discard(ctx context.Context, key string) error {
 	defer cancel()
 	uploads, err := b.client.ListMultipartUploads(list, &s3.ListMultipartUploadsInput{Bucket: &b.name, Prefix: b.key(key)})
 	if err != nil {
-		return fmt.Errorf("list uploads of %s: %w", key, translate(err))
+		return fmt.Errorf("list uploads of %s: %w", key, b.translate(err))
 	}
 	for _, upload := range uploads.Uploads {
 		if aws.ToString(upload.Key) != *b.key(key) {

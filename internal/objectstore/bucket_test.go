@@ -167,10 +167,10 @@ func TestObserve(t *testing.T) {
 }
 
 // openImpatient is open with limits that a test can wait for.
-func openImpatient(t *testing.T, c config.Bucket) (*Bucket, patience) {
+func openImpatient(t *testing.T, c config.Bucket) (*Bucket, Patience) {
 	t.Helper()
-	limits := patience{write: time.Second, answer: 2 * time.Second, read: 3 * time.Second}
-	b, err := newBucket(t.Context(), c, nil, limits)
+	limits := Patience{Write: time.Second, Answer: 2 * time.Second, Read: 3 * time.Second}
+	b, err := NewWith(t.Context(), c, nil, limits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestSlowLine(t *testing.T) {
 	if err := b.Put(t.Context(), "k", noise(1, 4<<20)); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took < 2*limits.read {
+	if took := time.Since(start); took < 2*limits.Read {
 		t.Errorf("took only %v", took)
 	}
 	if n := connections.Load(); n != 1 {
@@ -256,8 +256,8 @@ func TestIdleConnection(t *testing.T) {
 		body.Close()
 	}
 	get()
-	time.Sleep(limits.read - 400*time.Millisecond)
-	pause = limits.answer - 200*time.Millisecond
+	time.Sleep(limits.Read - 400*time.Millisecond)
+	pause = limits.Answer - 200*time.Millisecond
 	get()
 	if requests.Load() != 2 || connections.Load() != 1 {
 		t.Errorf("two calls made %d requests on %d connections", requests.Load(), connections.Load())

@@ -37,20 +37,20 @@ func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
 // platform: it names bucket and address, says what to do and holds no secrets.
 func (b *Bucket) Check(ctx context.Context) (err error) {
 	defer b.timed("check", time.Now(), &err)
-	return b.answers(ctx)
+	return b.answers(ctx, checkCall, once)
 }
 
 // answers is Check.
-func (s *service) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkCall)
+func (s *service) answers(ctx context.Context, within time.Duration, options ...func(*s3.Options)) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.name}, once)
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.name}, options...)
 	if err == nil {
 		return nil
 	}
 	if slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound}, statusOf(err)) {
 		// The answer to a HEAD has no body; the same refusal of a GET tells its cause.
-		_, err = s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.name, MaxKeys: aws.Int32(1)}, once)
+		_, err = s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.name, MaxKeys: aws.Int32(1)}, options...)
 		if err == nil {
 			return nil
 		}
@@ -136,18 +136,43 @@ func (s *service) explain(err error) error {
 	if status == 0 {
 		return s.explainSilence(err)
 	}
+	if why := s.refusal(err); why != nil {
+		return why
+	}
 	code := codeOf(err)
 	switch {
-	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "XAdminUserNotFound": // the last is versitygw's
-		return refused("%s refuses the credentials for bucket %s (%s): correct %sACCESS_KEY and %[4]sSECRET_KEY", s.address, s.name, code, s.variables)
 	case status == http.StatusNotFound:
-		return refused("bucket %s does not exist at %s: create it, or correct %sBUCKET_NAME", s.name, s.address, s.variables)
-	case status == http.StatusForbidden:
-		return refused("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct %sACCESS_KEY and %[3]sSECRET_KEY", s.name, s.address, s.variables)
+		return s.missing()
 	case status == http.StatusMovedPermanently, code == "AuthorizationHeaderMalformed": // AWS: signed for another region
 		return refused("bucket %s is not in the region of %s: correct %sREGION or %[3]sENDPOINT", s.name, s.address, s.variables)
 	}
 	return fmt.Errorf("%s answered %d %s for bucket %s: check that it is an S3 service in good health", s.address, status, code, s.name)
+}
+
+func (s *service) missing() error {
+	return refused("bucket %s does not exist at %s: create it, or correct %sBUCKET_NAME", s.name, s.address, s.variables)
+}
+
+// refusal says in words what an answer tells that will be the same until somebody changes something; nil: it is none of those.
+func (s *service) refusal(err error) error {
+	status, code := statusOf(err), codeOf(err)
+	switch code {
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "XAdminUserNotFound": // the last is versitygw's
+		return refused("%s refuses the credentials for bucket %s (%s): correct %sACCESS_KEY and %[4]sSECRET_KEY", s.address, s.name, code, s.keys)
+	case "RequestTimeTooSkewed":
+		return refused("the clocks here and at %s, where bucket %s is, tell times that are too far apart: set the one that is wrong", s.address, s.name)
+	case "QuotaExceeded", "XMinioStorageFull": // Ceph's and versitygw's, and MinIO's
+		return refused("there is no room in bucket %s at %s (%s): raise its quota, or make room", s.name, s.address, code)
+	case "NoSuchBucket":
+		return s.missing()
+	}
+	switch status {
+	case http.StatusForbidden:
+		return refused("access to bucket %s at %s is forbidden: grant these credentials s3:ListBucket and the rights on its objects, or correct %sACCESS_KEY and %[3]sSECRET_KEY", s.name, s.address, s.keys)
+	case http.StatusInsufficientStorage:
+		return refused("there is no room in bucket %s at %s (%d): make room", s.name, s.address, status)
+	}
+	return nil
 }
 
 func (s *service) explainSilence(err error) error {

@@ -117,7 +117,7 @@ func (b *Bucket) writeOwner(ctx context.Context, platform uuid.UUID, ifNoneMatch
 func (b *Bucket) readOwner(ctx context.Context) (string, error) {
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: b.key(ownerObject)}, once)
 	if err != nil {
-		return "", translate(err)
+		return "", b.translate(err)
 	}
 	defer out.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(out.Body, int64(len(uuid.Nil.String()))))

@@ -56,7 +56,7 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int3
 	case statusOf(err) == http.StatusNotImplemented || statusOf(err) == http.StatusMethodNotAllowed:
 		return types.CompletedPart{}, fmt.Errorf("copy %s: %w: %w", source, errors.ErrUnsupported, err)
 	case err != nil:
-		return types.CompletedPart{}, fmt.Errorf("copy %s into %s: %w", source, key, translate(err))
+		return types.CompletedPart{}, fmt.Errorf("copy %s into %s: %w", source, key, b.translate(err))
 	case out.CopyPartResult == nil: // it took the request for another one
 		return types.CompletedPart{}, fmt.Errorf("copy %s: %w", source, errors.ErrUnsupported)
 	}

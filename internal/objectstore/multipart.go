@@ -20,7 +20,7 @@ func (s *service) multipart(ctx context.Context, key string, on func(*s3.Complet
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject, // Get can verify no other type
 	})
 	if err != nil {
-		return fmt.Errorf("begin upload of %s: %w", key, translate(err))
+		return fmt.Errorf("begin upload of %s: %w", key, s.translate(err))
 	}
 	defer func() {
 		if err != nil { // even if ctx has ended
@@ -44,7 +44,7 @@ func (s *service) multipart(ctx context.Context, key string, on func(*s3.Complet
 	}
 	_, err = s.client.CompleteMultipartUpload(complete, in, s.patient)
 	if err != nil {
-		return fmt.Errorf("complete upload of %s: %w", key, translate(err))
+		return fmt.Errorf("complete upload of %s: %w", key, s.translate(err))
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (s *service) putPart(ctx context.Context, key, uploadID string, number int3
 		Body: bytes.NewReader(part), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
 	})
 	if err != nil {
-		return types.CompletedPart{}, fmt.Errorf("put part %d of %s: %w", number, key, translate(err))
+		return types.CompletedPart{}, fmt.Errorf("put part %d of %s: %w", number, key, s.translate(err))
 	}
 	return types.CompletedPart{PartNumber: &number, ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32}, nil
 }
@@ -70,7 +70,7 @@ func (s *service) abort(ctx context.Context, key, uploadID string) error {
 	})
 	var gone *types.NoSuchUpload
 	if err != nil && !errors.As(err, &gone) {
-		return fmt.Errorf("abort upload of %s: %w", key, translate(err))
+		return fmt.Errorf("abort upload of %s: %w", key, s.translate(err))
 	}
 	return nil
 }

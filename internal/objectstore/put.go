@@ -63,7 +63,7 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) (err error
 	}
 	_, err = b.client.PutObject(call, in, options...)
 	if err != nil {
-		return fmt.Errorf("put %s: %w", key, translate(err))
+		return fmt.Errorf("put %s: %w", key, b.translate(err))
 	}
 	return nil
 }

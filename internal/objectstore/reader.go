@@ -67,12 +67,12 @@ func (r *Reader) readAt(p []byte, at int64) (int, error) {
 		r.body, r.at = body, at
 	}
 	if _, err := io.CopyN(io.Discard, r.body, at-r.at); err != nil {
-		return 0, translate(err)
+		return 0, r.bucket.translate(err)
 	}
 	n, err := io.ReadFull(r.body, p)
 	r.at = at + int64(n)
 	if err != nil {
-		return n, translate(err)
+		return n, r.bucket.translate(err)
 	}
 	return n, nil
 }

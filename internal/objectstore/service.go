@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -20,19 +21,20 @@ import (
 	"github.com/assetplatform/assetplatform/internal/config"
 )
 
-// patience is how long a connection may stand still. Tests have less of it.
-type patience struct {
-	write  time.Duration // in which the service takes nothing of what is sent
-	answer time.Duration // from the end of a request to the first byte of its answer
-	read   time.Duration // without a single byte either way
+// Patience is how long a connection may stand still. Tests have less of it.
+type Patience struct {
+	Write  time.Duration // in which the service takes nothing of what is sent
+	Answer time.Duration // from the end of a request to the first byte of its answer
+	Read   time.Duration // without a single byte either way
+	Rate   int64         // bytes a second in which an object must come on average, after that; 0: as slowly as it will
 
-	attempts int           // of a request
-	backoff  time.Duration // between them, at most
+	Attempts int           // of a request
+	Backoff  time.Duration // between them, at most
 }
 
 var (
-	usualPatience   = patience{write: 8 * time.Second, answer: 8 * time.Second, read: 30 * time.Second, attempts: 3, backoff: time.Second} // a client is waiting
-	archivePatience = patience{write: 30 * time.Second, answer: 30 * time.Second, read: time.Minute, attempts: 5, backoff: 5 * time.Second}
+	usualPatience   = Patience{Write: 8 * time.Second, Answer: 8 * time.Second, Read: 30 * time.Second, Attempts: 3, Backoff: time.Second} // a client is waiting
+	archivePatience = Patience{Write: 30 * time.Second, Answer: 30 * time.Second, Read: time.Minute, Rate: 16 << 10, Attempts: 5, Backoff: 5 * time.Second}
 )
 
 // service is what Bucket and Archive share: a bucket's name and the way to it.
@@ -43,9 +45,13 @@ type service struct {
 	prefix    string
 	address   string // for messages
 	variables string // how those begin that describe it, for messages
+	keys      string // and those of its credentials
+
+	limits      Patience
+	unavailable error // what its failures are
 }
 
-func newService(ctx context.Context, c config.Bucket, variables string, limits patience, set ...func(*s3.Options)) (service, error) {
+func newService(ctx context.Context, c config.Bucket, variables string, limits Patience, set ...func(*s3.Options)) (service, error) {
 	authorities, err := authorities(c.CA)
 	if err != nil {
 		return service{}, err
@@ -54,17 +60,17 @@ func newService(ctx context.Context, c config.Bucket, variables string, limits p
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConnsPerHost, t.WriteBufferSize = uploadSlots, 32<<10
-			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = limits.answer, limits.answer
+			t.TLSHandshakeTimeout, t.ResponseHeaderTimeout = limits.Answer, limits.Answer
 			t.TLSClientConfig = &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}
 			t.DialContext = boundWrites(t.DialContext, limits)
 		}).
-		WithReadTimeout(limits.read)
+		WithReadTimeout(limits.Read)
 	patient := httpClient.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = completeCall })
 	options := s3.Options{
 		Region:     c.Region,
 		HTTPClient: httpClient,
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts, o.MaxBackoff = limits.attempts, limits.backoff
+			o.MaxAttempts, o.MaxBackoff = limits.Attempts, limits.Backoff
 			// versitygw's answer where the folder of a key goes at this moment, with its last object.
 			o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{"ExistingObjectIsDirectory": {}}})
 		}),
@@ -87,7 +93,8 @@ func newService(ctx context.Context, c config.Bucket, variables string, limits p
 		address = c.Endpoint
 	}
 	return service{
-		client: s3.New(options, set...), patient: func(o *s3.Options) { o.HTTPClient = patient }, name: c.Name, prefix: c.Prefix, address: address, variables: variables,
+		client: s3.New(options, set...), patient: func(o *s3.Options) { o.HTTPClient = patient }, name: c.Name, prefix: c.Prefix, address: address,
+		variables: variables, keys: variables, limits: limits, unavailable: ErrUnavailable,
 	}, nil
 }
 
@@ -111,7 +118,7 @@ type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // boundWrites limits how long each write on a connection may take. The transport itself
 // bounds only what comes after the last one.
-func boundWrites(next dial, limits patience) dial {
+func boundWrites(next dial, limits Patience) dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := next(ctx, network, address)
 		if err != nil {
@@ -129,7 +136,7 @@ func boundWrites(next dial, limits patience) dial {
 
 type boundConn struct {
 	net.Conn
-	limits patience
+	limits Patience
 }
 
 // Write also moves the deadline of reading on. The SDK sets it when the transport begins to
@@ -137,7 +144,7 @@ type boundConn struct {
 // send, and the first request after a pause.
 func (c boundConn) Write(p []byte) (int, error) {
 	now := time.Now()
-	if err := errors.Join(c.SetWriteDeadline(now.Add(c.limits.write)), c.SetReadDeadline(now.Add(c.limits.read))); err != nil {
+	if err := errors.Join(c.SetWriteDeadline(now.Add(c.limits.Write)), c.SetReadDeadline(now.Add(c.limits.Read))); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -146,12 +153,36 @@ func (c boundConn) Write(p []byte) (int, error) {
 func (s *service) key(key string) *string { return aws.String(s.prefix + key) }
 
 // translate maps what the SDK reports to the errors of this package.
-func translate(err error) error {
+func (s *service) translate(err error) error {
 	if codeOf(err) == "NoSuchKey" {
 		return ErrNotFound
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if why := s.refusal(err); why != nil {
+		return fmt.Errorf("%w: %w (%w)", s.unavailable, why, err)
+	}
+	return fmt.Errorf("%w: %w", s.unavailable, err)
+}
+
+// reading is what an object holds, as it comes.
+type reading struct {
+	io.ReadCloser
+	service *service
+	came    int64 // bytes
+	waited  time.Duration
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	began := time.Now()
+	n, err := r.ReadCloser.Read(p)
+	r.came, r.waited = r.came+int64(n), r.waited+time.Since(began)
+	switch limits := r.service.limits; {
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, r.service.translate(err)
+	case err == nil && limits.Rate > 0 && r.waited > limits.Read+time.Duration(r.came/limits.Rate)*time.Second:
+		return n, fmt.Errorf("%w: %d bytes came in %s", r.service.unavailable, r.came, r.waited.Round(time.Second))
+	}
+	return n, err
 }

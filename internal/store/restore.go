@@ -88,6 +88,33 @@ func (t *Target) Restoring(set string) bool { return t.restoring == set }
 // Restored tells whether a restore with this id came to Finish, and none after it.
 func (t *Target) Restored(id string) bool { return id != "" && t.restoreID == id && t.restoring == "" }
 
+// restoreLock is the key of the advisory lock that one restore of a database holds while it replaces what is there.
+const restoreLock = 0x726573746f7265 // "restore"
+
+// Filled is what the server says where a database that was empty is so no more.
+const Filled = "another restore has filled the database"
+
+// RestoreLock is what comes first in the transaction of a restore: of two at once one waits for the other's end. empty: the database was.
+func RestoreLock(empty bool) string {
+	lock := fmt.Sprintf("do $$ begin perform pg_advisory_xact_lock(%d); end $$;\n", int64(restoreLock))
+	if !empty {
+		return lock
+	}
+	return lock + `do $$
+declare
+    filled boolean := false;
+begin
+    if to_regclass('public.users') is not null then
+        execute 'select exists (select from public.users) or exists (select from public.assets)' into filled;
+    end if;
+    if filled then
+        raise exception '` + Filled + `';
+    end if;
+end
+$$;
+`
+}
+
 // RestorePrologue is what comes before a dump, in one transaction with it: what is there goes, and the keys of its objects are noted.
 func RestorePrologue() string {
 	return `set local client_min_messages = warning;

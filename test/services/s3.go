@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/test/checkout"
@@ -79,15 +80,15 @@ func startS3() (*S3, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, accounts := filepath.Join(dir, "data"), filepath.Join(dir, "accounts")
+	data, accounts, versions := filepath.Join(dir, "data"), filepath.Join(dir, "accounts"), filepath.Join(dir, "versions")
 	guest := fmt.Sprintf(`{"accessAccounts":{%[1]q:{"access":%[1]q,"secret":%[2]q,"role":"user"}}}`, GuestAccessKey, GuestSecretKey)
-	if err := errors.Join(os.Mkdir(data, 0o755), os.Mkdir(accounts, 0o755), os.WriteFile(filepath.Join(accounts, "users.json"), []byte(guest), 0o600)); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o755), os.Mkdir(accounts, 0o755), os.Mkdir(versions, 0o755), os.WriteFile(filepath.Join(accounts, "users.json"), []byte(guest), 0o600)); err != nil {
 		return nil, err
 	}
 	server := &S3{dir: dir, Server: Server{
 		name: "versitygw", Address: address,
 		command: func() *exec.Cmd {
-			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "--iam-dir", accounts, "posix", data)
+			cmd := exec.Command(program, "--port", address, "--quiet", "--keep-alive", "--access", AccessKey, "--secret", SecretKey, "--iam-dir", accounts, "posix", "--versioning-dir", versions, data)
 			cmd.Dir = dir
 			return cmd
 		},
@@ -110,6 +111,22 @@ func (s *S3) Bucket(t testing.TB) config.Bucket {
 	t.Helper()
 	name := fmt.Sprintf("bucket-%d", buckets.Add(1))
 	if _, err := s.client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
+		t.Fatal(err)
+	}
+	return config.Bucket{Name: name, Region: "us-east-1", Endpoint: "http://" + s.Address, AccessKey: AccessKey, SecretKey: SecretKey}
+}
+
+// LockedBucket makes a new bucket with Object Lock, and so with versions: what is written stays for a day, and nobody can shorten that.
+func (s *S3) LockedBucket(t testing.TB) config.Bucket {
+	t.Helper()
+	name := fmt.Sprintf("bucket-%d", buckets.Add(1))
+	if _, err := s.client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.PutObjectLockConfiguration(context.Background(), &s3.PutObjectLockConfigurationInput{Bucket: &name, ObjectLockConfiguration: &types.ObjectLockConfiguration{
+		ObjectLockEnabled: types.ObjectLockEnabledEnabled,
+		Rule:              &types.ObjectLockRule{DefaultRetention: &types.DefaultRetention{Mode: types.ObjectLockRetentionModeCompliance, Days: aws.Int32(1)}},
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	return config.Bucket{Name: name, Region: "us-east-1", Endpoint: "http://" + s.Address, AccessKey: AccessKey, SecretKey: SecretKey}
