@@ -57,6 +57,12 @@ func (d *drill) takeDatabase(ctx context.Context) (end func(), err error) {
 			Code: config.CodeTargetNotEmpty, Message: fmt.Sprintf("the database of the drill is not empty (%s)", target.Contents()), Remedy: "name an empty one with BACKUP_DRILL_DATABASE_URL",
 		}
 	}
+	if is, least := major(target.Server()), major(d.restoration.set.Database.Server); is < least {
+		return end, &store.Problem{
+			Code: config.CodeDrillPostgresMissing, Message: fmt.Sprintf("the database of the drill is of PostgreSQL %d, and the set of %d", is, least),
+			Remedy: fmt.Sprintf("name an empty database of PostgreSQL %d or later, in spec.backup.drill.databaseSecretRef or BACKUP_DRILL_DATABASE_URL", least),
+		}
+	}
 	return func() { d.clear(context.WithoutCancel(ctx)) }, nil
 }
 

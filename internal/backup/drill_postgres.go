@@ -52,12 +52,15 @@ type throwaway struct {
 
 var majorVersion = regexp.MustCompile(`\d+`)
 
+// major is the first number of a version of PostgreSQL; 0 if it has none.
+func major(version string) int {
+	n, _ := strconv.Atoi(majorVersion.FindString(version))
+	return n
+}
+
 // serverPrograms are those of the oldest PostgreSQL server here that is not older than a version.
 func (p programs) serverPrograms(ctx context.Context, version string) (programs, error) {
-	least, err := strconv.Atoi(majorVersion.FindString(version))
-	if err != nil {
-		return "", fmt.Errorf("%q is no version of PostgreSQL", version)
-	}
+	least := major(version)
 	directories := []string{string(p)}
 	if p == "" {
 		directories, _ = filepath.Glob(debianPostgres) // the pattern is right
@@ -71,9 +74,9 @@ func (p programs) serverPrograms(ctx context.Context, version string) (programs,
 		if err != nil {
 			continue
 		}
-		major, err := strconv.Atoi(majorVersion.FindString(string(out)))
-		if _, missing := os.Stat(filepath.Join(dir, "initdb")); err == nil && missing == nil && major >= least && (bestMajor == 0 || major < bestMajor) {
-			best, bestMajor = programs(dir), major
+		is := major(string(out))
+		if _, missing := os.Stat(filepath.Join(dir, "initdb")); missing == nil && is > 0 && is >= least && (bestMajor == 0 || is < bestMajor) {
+			best, bestMajor = programs(dir), is
 		}
 	}
 	if bestMajor == 0 {

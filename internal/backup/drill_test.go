@@ -35,14 +35,18 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// drilled tries the newest set, or what edit says.
+// ownServer has a drill start a PostgreSQL.
+func ownServer(o *DrillOptions) { o.DatabaseURL = "" }
+
+// drilled tries the newest set in a database of its own, or what edit says.
 func drilled(t *testing.T, d Destination, edit ...func(*DrillOptions)) (Drilled, error) {
 	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := DrillOptions{Destination: d, Sample: 200, Program: path, Log: discard}
+	pg := services.SharedPostgres(t)
+	o := DrillOptions{Destination: d, DatabaseURL: pg.URL(pg.Empty(t)), Sample: 200, Program: path, Log: discard}
 	for _, e := range edit {
 		e(&o)
 	}
@@ -74,7 +78,7 @@ func TestF12Drill(t *testing.T) {
 				}
 			})
 			keys := services.SharedS3(t).Keys(t, settings.Name)
-			done, err := drilled(t, d, func(o *DrillOptions) { o.Identities = []age.Identity{identity} })
+			done, err := drilled(t, d, ownServer, func(o *DrillOptions) { o.Identities = []age.Identity{identity} })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,6 +158,9 @@ func TestF12DrillFails(t *testing.T) {
 		d        Destination
 		set      Set
 	}
+	newerServer := func(t *testing.T, s tried) {
+		rewrite(t, s.d, s.set.ID, func(m *Manifest) { m.Database.Server = "99.1" })
+	}
 	for name, test := range map[string]struct {
 		code   config.Code
 		before func(p *platform)
@@ -188,14 +195,13 @@ func TestF12DrillFails(t *testing.T) {
 				t.Error(err)
 			}
 		}},
-		"blob damaged":   {code: config.CodeDrillBlobDamaged, after: func(t *testing.T, s tried) { services.SharedS3(t).Damage(t, s.settings.Name, blob) }},
-		"column renamed": {code: config.CodeDrillServeFailed, before: func(p *platform) { p.exec("alter table assets rename column original_name to name") }},
-		"no server":      {code: config.CodeDrillServeFailed, drill: func(o *DrillOptions) { o.Program = "/bin/false" }},
-		"no postgres":    {code: config.CodeDrillPostgresMissing, drill: func(o *DrillOptions) { o.programs = fakePgDump(t, "") }},
-		"newer PostgreSQL": {code: config.CodeDrillPostgresMissing, after: func(t *testing.T, s tried) {
-			rewrite(t, s.d, s.set.ID, func(m *Manifest) { m.Database.Server = "99.1" })
-		}},
-		"no identity": {code: config.CodeConfigInvalid, create: func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient()) }},
+		"blob damaged":                       {code: config.CodeDrillBlobDamaged, after: func(t *testing.T, s tried) { services.SharedS3(t).Damage(t, s.settings.Name, blob) }},
+		"column renamed":                     {code: config.CodeDrillServeFailed, before: func(p *platform) { p.exec("alter table assets rename column original_name to name") }},
+		"no server":                          {code: config.CodeDrillServeFailed, drill: func(o *DrillOptions) { o.Program = "/bin/false" }},
+		"no postgres":                        {code: config.CodeDrillPostgresMissing, drill: func(o *DrillOptions) { o.DatabaseURL, o.programs = "", fakePgDump(t, "") }},
+		"newer PostgreSQL":                   {code: config.CodeDrillPostgresMissing, drill: ownServer, after: newerServer},
+		"newer PostgreSQL than the database": {code: config.CodeDrillPostgresMissing, after: newerServer},
+		"no identity":                        {code: config.CodeConfigInvalid, create: func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient()) }},
 		"another identity": {
 			code: config.CodeConfigInvalid, create: func(o *CreateOptions) { o.Recipients = append(o.Recipients, identity.Recipient()) },
 			drill: func(o *DrillOptions) { o.Identities = append(o.Identities, newIdentity(t)) },
@@ -311,7 +317,11 @@ func TestF12DrillKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for at := 1; ; at++ {
+	every := 3 // steps
+	if os.Getenv("SOAK") != "" {
+		every = 1
+	}
+	for at := 2; ; at += every {
 		step := victimWork{Kind: "drill", Destination: settings, Program: path, TempDir: dir, KillAt: at}.killed(t)
 		for deadline := time.Now().Add(30 * time.Second); len(processesIn(t, dir)) > 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {

@@ -70,6 +70,9 @@ func (t *Target) Close() {
 	}
 }
 
+// Server is the version of PostgreSQL, such as 15.8.
+func (t *Target) Server() string { return t.conn.PgConn().ParameterStatus("server_version") }
+
 // Leases tells whether HoldObjects works there.
 func (t *Target) Leases() bool { return t.leases }
 
