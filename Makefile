@@ -90,5 +90,11 @@ fuzz: ## Every fuzz target of the asset half for a minute
 .PHONY: bench
 bench: ## Benchmarks, as ratios to limits and peers of the same run
 	@hack/deps tests bench
-	@hack/cluster/binaries api peers pocketbase tusd >/dev/null # here, where it shows its progress
+	@hack/cluster/binaries api peers pocketbase tusd s5cmd rclone >/dev/null # here, where it shows its progress
 	VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench . -benchtime 1x -timeout 90m ./bench/...
+
+.PHONY: bench-faults
+bench-faults: ## Write docs/backup-faults.md: what faults leave of a backup, with others' programs and with ours
+	@hack/deps tests bench
+	@hack/cluster/binaries s5cmd rclone >/dev/null
+	UPDATE_FAULTS=1 VERSITYGW=$$(hack/images/build s3-binary) go test -run '^$$' -bench BackupFaults -benchtime 1x ./bench

@@ -245,8 +245,25 @@ func blobMetadata(random *rand.Rand, kind string) (text string, width, height *i
 	return fmt.Sprintf(`{"width": %d, "height": %d, "format": "png", "hasAlpha": true, "palette": ["#000000", "#ffffff"], "frames": 1}`, w, h), &w, &h, nil
 }
 
-// fillLibrary makes so many assets of the users whom owner says, each with bytes of its own.
+// fillLibrary makes so many assets of the users whom owner says, each with bytes of its own, which no bucket has.
 func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UUID) {
+	b.Helper()
+	contents := make([]content, rows)
+	for i := range contents {
+		contents[i] = content{[32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i))), 1, strconv.Itoa(i)}
+	}
+	fillLibraryOf(b, env, rows, owner, contents)
+}
+
+// content is what a blob's row says of bytes in the bucket.
+type content struct {
+	sha256 [32]byte
+	size   int64
+	key    string
+}
+
+// fillLibraryOf makes so many assets of these contents, which several may have.
+func fillLibraryOf(b *testing.B, env []string, rows int, owner func(i int) uuid.UUID, contents []content) {
 	b.Helper()
 	db, err := store.Open(setting(env, config.DatabaseURL.Name))
 	if err != nil {
@@ -260,12 +277,12 @@ func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UU
 			b.Fatalf("%s: %v", sql, err)
 		}
 	}
-	sha := func(i int) []byte { return binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i)) }
 	next, random := assetRows(), rand.New(rand.NewPCG(3, 4))
 	_, err = pool.CopyFrom(ctx, pgx.Identifier{"blobs"}, []string{"user_id", "sha256", "size", "object_key", "metadata", "width", "height", "duration"},
-		pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
+		pgx.CopyFromSlice(len(contents), func(i int) ([]any, error) {
 			metadata, width, height, duration := blobMetadata(random, next(i).kind)
-			return []any{owner(i), sha(i), 1, strconv.Itoa(i), metadata, width, height, duration}, nil
+			c := contents[i]
+			return []any{owner(i), c.sha256[:], c.size, c.key, metadata, width, height, duration}, nil
 		}))
 	if err != nil {
 		b.Fatal(err)
@@ -274,8 +291,8 @@ func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UU
 	columns := []string{"id", "user_id", "sha256", "original_name", "file_type", "mime_type", "file_size", "tags", "category", "created_at", "updated_at"}
 	next = assetRows()
 	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
-		a := next(i)
-		return []any{uuid.Must(uuid.NewV7()), owner(i), sha(i), a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
+		a, c := next(i), contents[i%len(contents)]
+		return []any{uuid.Must(uuid.NewV7()), owner(i), c.sha256[:], a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
 	}))
 	if err != nil {
 		b.Fatal(err)

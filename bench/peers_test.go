@@ -83,7 +83,7 @@ func (o *operatorBench) helmInstall(b *testing.B, platforms [][]client.Object) t
 }
 
 // built is the path of a program of a group of hack/cluster/binaries.
-func built(b *testing.B, group, name string) string {
+func built(b testing.TB, group, name string) string {
 	b.Helper()
 	directory, err := exec.Command("../hack/cluster/binaries", group).Output()
 	if err != nil {

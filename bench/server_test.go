@@ -150,22 +150,26 @@ func awaitReady(t testing.TB, url string) {
 // memory reads a figure of /proc/PID/status in bytes.
 func memory(t testing.TB, pid int, name string) int64 {
 	t.Helper()
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	bytes, err := readMemory(pid, name)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return bytes
+}
+
+func readMemory(pid int, name string) (bytes int64, err error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
 	}
 	defer file.Close()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
 			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kilobytes << 10
+			return kilobytes << 10, err
 		}
 	}
-	t.Fatalf("no %s", name)
-	return 0
+	return 0, fmt.Errorf("no %s", name)
 }
 
 func median[T cmp.Ordered](values []T) T {

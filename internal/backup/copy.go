@@ -173,7 +173,8 @@ func (c *creation) bring(ctx context.Context, b *blob) error {
 				}
 				continue
 			}
-			if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) || ctx.Err() != nil {
+			// A service that hangs has had its time with the retries of the request.
+			if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 				break
 			}
 		}

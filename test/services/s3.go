@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -177,6 +178,16 @@ func (s *S3) Damage(t testing.TB, bucket, key string) {
 	}
 	defer file.Close()
 	if _, err := file.WriteAt([]byte{0xff}, 100); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Age moves the time of an object back, as a server's clock would that is slow.
+func (s *S3) Age(t testing.TB, bucket, key string, by time.Duration) {
+	t.Helper()
+	path := filepath.Join(s.dir, "data", bucket, filepath.FromSlash(key))
+	then := time.Now().Add(-by)
+	if err := os.Chtimes(path, then, then); err != nil {
 		t.Fatal(err)
 	}
 }
