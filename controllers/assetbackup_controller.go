@@ -15,7 +15,7 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// +kubebuilder:rbac:groups=assetplatform.io,resources=assetbackups,verbs=get;list;watch
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetbackups,verbs=list;watch
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetbackups/status,verbs=patch
 
 // reconcileBackup makes the Job of an AssetBackup, and tells what becomes of it. The status of its platform tells of the set as well.

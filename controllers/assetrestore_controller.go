@@ -13,7 +13,7 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores,verbs=list;watch;create
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores/status,verbs=patch
 
 // reconcileRestore tells what becomes of an AssetRestore. What it asks for is done by its platform's reconciliation.
@@ -61,6 +61,11 @@ func (r *Reconciler) observeRestoreObject(ctx context.Context, restore *assetv1.
 	job, err := r.restoreJob(ctx, ap, restore)
 	if err != nil {
 		return o, err
+	}
+	if job == nil && ap.Status.Restored == string(restore.UID) { // somebody has deleted it meanwhile
+		done := yes(assetv1.ReasonRestored, "A set is restored")
+		o.done = &done
+		return o, nil
 	}
 	if job == nil {
 		o.waits = fmt.Sprintf("Waiting until the API pods of AssetPlatform %s have ended and its database is there", ap.Name)

@@ -324,8 +324,8 @@ func runs(c manifests.Component, d *assetv1.DestinationStatus) map[string]**asse
 func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job) error {
 	outcome := finished(job)
 	last := runs(componentOf(job), d)[string(componentOf(job))]
-	if last == nil || *last != nil && ((*last).Job == job.Name || outcome.LastTransitionTime.Before(&(*last).Time)) {
-		return nil
+	if last == nil || *last != nil && cmp.Or(outcome.LastTransitionTime.Compare((*last).Time.Time), cmp.Compare(job.Name, (*last).Job)) <= 0 {
+		return nil // it is known, or was before what is known
 	}
 	// Past the cache, once for each Job: it may show the Job's end before its pods' last words.
 	pods, err := jobPods(ctx, r.APIReader, job)

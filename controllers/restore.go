@@ -40,6 +40,10 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 	}
 	for i := range restores {
 		restore := &restores[i]
+		if from && foundFull(restore) {
+			p.ap.Status.Restored, p.facts.Restoring, p.restoreProblem = string(restore.UID), false, nil
+			continue
+		}
 		if string(restore.UID) == p.ap.Status.Restored || hasEnded(restore) {
 			continue
 		}
@@ -54,14 +58,7 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 		if outcome == nil {
 			return r.beginRestore(ctx, p, restore)
 		}
-		done := outcome.Type == batchv1.JobComplete
-		if !done && from {
-			done, err = r.alreadyFull(ctx, job)
-			if err != nil {
-				return err
-			}
-		}
-		if done {
+		if outcome.Type == batchv1.JobComplete {
 			p.ap.Status.Restored = string(restore.UID)
 			p.facts.Restoring = false
 			// What was migrated is gone.
@@ -79,11 +76,10 @@ func waitsForRestore(ap *assetv1.AssetPlatform) bool {
 	return ap.Spec.RestoreFrom != nil && ap.Status.Restored == "" && (m == nil || m.Migrated == nil)
 }
 
-// alreadyFull says whether a restore was refused because the database is not empty: a new platform whose volumes were kept begins with them.
-func (r *Reconciler) alreadyFull(ctx context.Context, job *batchv1.Job) (bool, error) {
-	pods, err := jobPods(ctx, r.APIReader, job)
-	said, ok := containerWords(pods, string(manifests.ComponentRestore))
-	return ok && said.Code == config.CodeTargetNotEmpty, err
+// foundFull says whether a restore was refused because the database is not empty: a new platform whose volumes were kept begins with them.
+func foundFull(restore *assetv1.AssetRestore) bool {
+	c := meta.FindStatusCondition(restore.Status.Conditions, assetv1.ConditionStalled)
+	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == codeReason(config.CodeTargetNotEmpty)
 }
 
 // restoresOf are the platform's AssetRestores, the oldest first.
