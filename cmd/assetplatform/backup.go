@@ -238,6 +238,8 @@ func listText(l backup.Listing) string {
 			state = fmt.Sprintf("lacks %d blobs", len(s.Blobs.Missing))
 		case !s.Verified():
 			state = "not verified"
+		case s.Safety:
+			state = "verified, of what a restore has overwritten"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%v\n", s.ID, s.SnapshotTime.Format(time.RFC3339), state, s.Database.Rows["assets"], s.Blobs.Count, s.Blobs.Bytes, s.Encrypted)
 	}
@@ -364,6 +366,7 @@ func (r *backupRun) restoreOptions(ctx context.Context, set, before, overwrite s
 		return o, err
 	}
 	if !noSafetySet {
+		create.Safety, create.AllowShrunken = true, true // it may be why there is a restore
 		o.Safety = func(ctx context.Context) (backup.Set, error) { return backup.Create(ctx, create) }
 	}
 	return o, nil

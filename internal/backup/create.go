@@ -37,6 +37,8 @@ type CreateOptions struct {
 	SigningKey ed25519.PrivateKey // nil: it is not signed
 	// AllowShrunken makes a set of a database that is empty although the newest set's was not.
 	AllowShrunken bool
+	// Safety makes a set of what a restore is to overwrite.
+	Safety bool
 
 	Workers int // blobs that are copied at a time
 	Tool    string
@@ -79,7 +81,7 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 		c.Report = func(Progress) {}
 	}
 	c.m = Manifest{
-		Version: manifestVersion, Tool: o.Tool,
+		Version: manifestVersion, Tool: o.Tool, Safety: o.Safety,
 		Platform: Platform{Namespace: o.Namespace, Name: o.Name}, Encrypted: len(o.Recipients) > 0,
 	}
 	if err := c.prepare(ctx); err != nil {

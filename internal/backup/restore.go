@@ -64,7 +64,7 @@ func (d Destination) choose(ctx context.Context, id string, before time.Time) (S
 		return Set{}, err
 	}
 	for _, s := range slices.Backward(l.Sets) {
-		if s.Verified() && (before.IsZero() || !s.SnapshotTime.After(before)) {
+		if s.Verified() && !s.Safety && (before.IsZero() || !s.SnapshotTime.After(before)) {
 			return s, nil
 		}
 	}

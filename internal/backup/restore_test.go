@@ -42,6 +42,36 @@ func TestRestoreTwice(t *testing.T) {
 	}
 }
 
+// What a restore has overwritten is kept, whatever it is, and is not what the next one takes for the newest set.
+func TestRestoreAfterSafetySet(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	_, d := archive(t)
+	set := p.backUp(d)
+	p.exec("delete from assets")
+	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard}
+	o.Safety = func(ctx context.Context) (Set, error) {
+		create := p.options(d)
+		create.Safety, create.AllowShrunken = true, true
+		return Create(ctx, create)
+	}
+	for range 2 {
+		done, err := Restore(t.Context(), o)
+		if err != nil || done.Set != set.ID || done.SafetySet == "" {
+			t.Fatalf("%+v, %v", done, err)
+		}
+	}
+	l, err := d.List(t.Context())
+	if err != nil || len(l.Sets) != 3 || l.Sets[0].Safety || !l.Sets[1].Safety {
+		t.Fatalf("%+v, %v", l.Sets, err)
+	}
+	q, done := restored(t, d, func(o *RestoreOptions) { o.Set = l.Sets[1].ID })
+	if n := q.count("select count(*) from assets"); n != 0 || done.Set != l.Sets[1].ID {
+		t.Errorf("%d assets of set %s", n, done.Set)
+	}
+}
+
 // A restore that is known by its id is done once, however often it is asked for: what was changed since stays.
 func TestRestoreOfOneID(t *testing.T) {
 	t.Parallel()

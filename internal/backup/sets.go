@@ -89,7 +89,9 @@ type Manifest struct {
 	Blobs        Blobs     `json:"blobs"`
 	Files        []File    `json:"files"`
 	Encrypted    bool      `json:"encrypted,omitempty"`
-	Tool         string    `json:"tool"` // version of assetplatform
+	// Safety says that it is of what a restore was to overwrite: it is brought back only if it is named.
+	Safety bool   `json:"safety,omitempty"`
+	Tool   string `json:"tool"` // version of assetplatform
 
 	sha256 string // of its text, hexadecimal
 }
