@@ -181,16 +181,17 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 	if p.ap.Spec.Backup == nil || asked == "" || p.ap.Status.Backup != nil && p.ap.Status.Backup.Now == asked || !p.facts.Backup.Migrated || p.ap.Spec.Hibernate {
 		return nil
 	}
+	var crons []*batchv1.CronJob
 	for _, d := range p.ap.Spec.Backup.Destinations {
 		cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, manifests.ComponentBackup, d.Name), &batchv1.CronJob{})
-		if err != nil {
-			return err
+		if err != nil || cron == nil || p.unsettled[objectKeyOf(cron)] {
+			return err // its own event comes; where it cannot be made, BackupHealthy says why
 		}
-		if cron == nil || p.unsettled[objectKeyOf(cron)] {
-			p.requeueIn(time.Second)
-			return nil // when it is there
-		}
-		job := manifests.JobOf(cron, manifests.BackupNowName(p.ap, d.Name, asked), metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob")))
+		crons = append(crons, cron)
+	}
+	for _, cron := range crons {
+		name := manifests.BackupNowName(p.ap, cron.Labels[manifests.LabelDestination], asked)
+		job := manifests.JobOf(cron, name, metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob")))
 		if err := r.Create(ctx, job, client.FieldOwner(fieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
 			problem, ok := refusalOfObject(job, err)
 			if !ok {
@@ -276,9 +277,10 @@ func (r *Reconciler) past(p *pass, t time.Time) bool {
 // keptDestinations are those of the spec, in its order, with what is known of them.
 func keptDestinations(b *assetv1.BackupSpec, known []assetv1.DestinationStatus) (list []assetv1.DestinationStatus) {
 	for _, d := range b.Destinations {
-		i := slices.IndexFunc(known, func(k assetv1.DestinationStatus) bool { return k.Name == d.Name })
+		place := strings.TrimSuffix(fmt.Sprintf("%s/%s/%s", d.Endpoint, d.Bucket, d.Prefix), "/")
+		i := slices.IndexFunc(known, func(k assetv1.DestinationStatus) bool { return k.Name == d.Name && k.Place == place })
 		if i < 0 {
-			list = append(list, assetv1.DestinationStatus{Name: d.Name})
+			list = append(list, assetv1.DestinationStatus{Name: d.Name, Place: place})
 		} else {
 			list = append(list, known[i])
 		}
@@ -398,6 +400,9 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 		if result.Seconds > 0 {
 			run.Duration = metav1.Duration{Duration: time.Duration(result.Seconds * float64(time.Second)).Round(100 * time.Millisecond)}
 		}
+		if run.Succeeded {
+			d.LastProven = run
+		}
 	}
 }
 
@@ -413,7 +418,7 @@ func (r *Reconciler) diagnoseRun(ctx context.Context, job *batchv1.Job, s *backu
 
 // summarize tells of all destinations: the newest and the oldest moment that can be brought back, wherever it is kept.
 func summarize(s *assetv1.BackupStatus) {
-	*s = assetv1.BackupStatus{Destinations: s.Destinations, Now: s.Now, LastProvenTime: s.LastProvenTime, RestoreDuration: s.RestoreDuration}
+	*s = assetv1.BackupStatus{Destinations: s.Destinations, Now: s.Now}
 	for _, d := range s.Destinations {
 		if d.LastSetTime != nil && (s.LastSetTime == nil || s.LastSetTime.Before(d.LastSetTime)) {
 			s.LastSet, s.LastSetTime, s.LastVerifiedTime = d.LastSet, d.LastSetTime, d.LastVerifiedTime
@@ -421,8 +426,8 @@ func summarize(s *assetv1.BackupStatus) {
 		if oldest := d.OldestRecoverableTime; oldest != nil && (s.OldestRecoverableTime == nil || oldest.Before(s.OldestRecoverableTime)) {
 			s.OldestRecoverableTime = oldest
 		}
-		if drill := d.LastDrill; drill != nil && drill.Succeeded && (s.LastProvenTime == nil || s.LastProvenTime.Before(&drill.Time)) {
-			s.LastProvenTime, s.RestoreDuration = &drill.Time, &drill.Duration
+		if proven := d.LastProven; proven != nil && (s.LastProvenTime == nil || s.LastProvenTime.Before(&proven.Time)) {
+			s.LastProvenTime, s.RestoreDuration = &proven.Time, &proven.Duration
 		}
 	}
 }

@@ -26,7 +26,7 @@ func TestBackupVerdicts(t *testing.T) {
 			Objectives:   assetv1.BackupObjectives{RPO: duration(time.Hour), RTO: duration(time.Minute)}, Drill: &assetv1.BackupDrill{},
 		}}}
 		ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{
-			{Name: "near", LastSet: firstSet, LastSetTime: at(0), LastVerifiedTime: at(time.Minute), OldestRecoverableTime: at(-time.Hour), LastBackup: ran(time.Minute), LastDrill: ran(12 * time.Second)},
+			{Name: "near", LastSet: firstSet, LastSetTime: at(0), LastVerifiedTime: at(time.Minute), OldestRecoverableTime: at(-time.Hour), LastBackup: ran(time.Minute), LastDrill: ran(12 * time.Second), LastProven: ran(12 * time.Second)},
 			{Name: "far", LastSet: secondSet, LastSetTime: at(time.Hour), LastVerifiedTime: at(time.Hour), OldestRecoverableTime: at(0), LastBackup: ran(time.Minute)},
 		}}
 		summarize(ap.Status.Backup)

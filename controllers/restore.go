@@ -56,18 +56,18 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 			outcome = finished(job)
 		}
 		if outcome == nil {
-			return r.beginRestore(ctx, p, restore)
+			begun, err := r.beginRestore(ctx, p, restore, job != nil)
+			if begun || err != nil {
+				return err
+			}
+			continue // it waits for something; another one need not
 		}
 		if outcome.Type == batchv1.JobComplete {
 			p.ap.Status.Restored = string(restore.UID)
 			p.facts.Restoring = false
-			// What was migrated is gone.
-			next := nextAttempt(p.ap, p.facts)
-			next.Migrated = nil
-			p.ap.Status.Migration = next
 		}
 	}
-	return nil
+	return r.awaitRestorePods(ctx, p)
 }
 
 // waitsForRestore says whether a platform is to begin with a set, and has not yet.
@@ -115,18 +115,36 @@ func (r *Reconciler) restoreJob(ctx context.Context, ap *assetv1.AssetPlatform, 
 	return job, nil
 }
 
-// beginRestore gathers what the restore needs. While something of that is missing nothing is stopped for it.
-func (r *Reconciler) beginRestore(ctx context.Context, p *pass, restore *assetv1.AssetRestore) error {
+// beginRestore gathers what the restore needs. While something of that is missing nothing is stopped for it; but once its Job is there,
+// nothing serves, whatever becomes of the spec and of Secrets meanwhile.
+func (r *Reconciler) beginRestore(ctx context.Context, p *pass, restore *assetv1.AssetRestore, underWay bool) (begun bool, err error) {
 	facts, problems, err := r.restoreFacts(ctx, p, restore)
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return false, err
+	case len(problems) == 0:
+		p.facts.Restore, p.facts.Restoring = facts, true
+		return true, nil
+	case underWay:
+		p.facts.Restoring = true
+		p.refuse(problems[0], r.interval()) // so that what the Job's pods need stays
+		return true, nil
 	}
-	if len(problems) > 0 {
-		p.restoreProblem = problems[0]
-		p.requeueIn(r.interval())
-		return nil
+	p.restoreProblem = problems[0]
+	p.requeueIn(r.interval())
+	return false, nil
+}
+
+// awaitRestorePods lets nothing serve while a pod restores whose AssetRestore is gone: it may still do so.
+func (r *Reconciler) awaitRestorePods(ctx context.Context, p *pass) error {
+	var pods corev1.PodList
+	selector := client.MatchingLabels{manifests.LabelComponent: string(manifests.ComponentRestore)}
+	if err := r.List(ctx, &pods, append(cachedInPlatform(p.ap), selector)...); err != nil {
+		return fmt.Errorf("list restore pods: %w", err)
 	}
-	p.facts.Restore, p.facts.Restoring = facts, true
+	p.facts.Restoring = p.facts.Restoring || slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
+		return pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded && metav1.GetControllerOf(&pod) != nil
+	})
 	return nil
 }
 
@@ -146,6 +164,13 @@ func (r *Reconciler) restoreFacts(ctx context.Context, p *pass, restore *assetv1
 		}
 		destination, f.SigningKey = *named, p.facts.Backup.SigningKey
 	}
+	if restore.Spec.Overwrite != "" && !restore.Spec.NoSafetySet && !isOwnBucket(p.ap, destination.BackupBucket) {
+		return nil, []*finding{{
+			reason: assetv1.ReasonInvalidSpec, where: "AssetRestore " + restore.Name,
+			problem: "The set of what is overwritten would go among those of another platform, in bucket " + destination.Bucket,
+			remedy:  "make an AssetBackup of the platform first, and another AssetRestore with noSafetySet",
+		}}, nil
+	}
 	f.Bucket, f.Credentials = destination.BackupBucket, l.destination(&destination, "bucket")
 	if l.err != nil {
 		return nil, nil, l.err
@@ -155,6 +180,13 @@ func (r *Reconciler) restoreFacts(ctx context.Context, p *pass, restore *assetv1
 		problems = append(problems, lack.finding(p.ap.Namespace))
 	}
 	return f, problems, nil
+}
+
+// isOwnBucket says whether the platform keeps its own sets there.
+func isOwnBucket(ap *assetv1.AssetPlatform, b assetv1.BackupBucket) bool {
+	return ap.Spec.Backup != nil && slices.ContainsFunc(ap.Spec.Backup.Destinations, func(d assetv1.BackupDestination) bool {
+		return d.Bucket == b.Bucket && d.Prefix == b.Prefix && d.Endpoint == b.Endpoint
+	})
 }
 
 // restoreSecrets are the names of the Secrets that spec.restoreFrom names.
@@ -220,6 +252,10 @@ func (r *Reconciler) startRestore(ctx context.Context, p *pass) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create restore Job: %w", err)
 	}
+	// From now on nobody knows which schema the database has.
+	next := nextAttempt(p.ap, p.facts)
+	next.Migrated = nil
+	p.ap.Status.Migration = next
 	return nil
 }
 

@@ -138,13 +138,34 @@ func TestAssetRestore(t *testing.T) {
 		t.Error(c.Message)
 	}
 	waitReady(t, ap)
-	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 3 || ap.Status.Migration.Attempt != attempt {
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 3 || ap.Status.Migration.Attempt <= attempt {
 		t.Errorf("%d replicas, migration %+v", *d.Spec.Replicas, ap.Status.Migration)
 	}
 
 	restore = newRestore(t, ap, "nowhere", assetv1.RestoreSource{Destination: "nowhere"})
 	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonUnknownDestination)
+	foreign := assetv1.BackupBucket{Bucket: "others", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backend-secrets"}}
+	restore = newRestore(t, ap, "foreign", assetv1.RestoreSource{Bucket: &foreign})
+	if c := waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonInvalidSpec); !strings.Contains(c.Message, "noSafetySet") {
+		t.Error(c.Message)
+	}
 	waitReady(t, ap) // which nothing was stopped for
+
+	// Behind those that wait another one goes on; what becomes of the spec once its Job is there, or of itself, wakes nothing before its end.
+	image("backup", controlplane.Image{Hold: true})
+	restore = newRestore(t, ap, "once-more", assetv1.RestoreSource{Destination: "primary"})
+	name = manifests.RestoreJobName(ap, restore)
+	eventually(t, func() error {
+		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{})
+	})
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Destinations[0].Name = "renamed" })
+	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonUnknownDestination)
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 0 {
+		t.Errorf("%d replicas serve while a set is brought back", *d.Spec.Replicas)
+	}
+	image("backup", restoredSet(t, firstSet))
+	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored)
+	waitReady(t, ap)
 }
 
 // A platform that begins with a set is neither migrated nor served before that is restored; where that fails it says so, and tries again

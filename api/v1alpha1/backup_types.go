@@ -193,6 +193,9 @@ type BackupStatus struct {
 // DestinationStatus is what is known of the sets in one destination.
 type DestinationStatus struct {
 	Name string `json:"name"`
+	// Place is the endpoint, bucket and prefix of which this is known.
+	// +optional
+	Place string `json:"place,omitempty"`
 	// LastSet is the newest verified set, LastSetTime the moment that it is of, LastVerifiedTime when it was found right.
 	// +optional
 	LastSet string `json:"lastSet,omitempty"`
@@ -212,6 +215,9 @@ type DestinationStatus struct {
 	LastPrune *BackupRun `json:"lastPrune,omitempty"`
 	// +optional
 	LastDrill *BackupRun `json:"lastDrill,omitempty"`
+	// LastProven is the newest drill that succeeded.
+	// +optional
+	LastProven *BackupRun `json:"lastProven,omitempty"`
 }
 
 // BackupRun is one that ended.

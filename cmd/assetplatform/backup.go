@@ -98,7 +98,7 @@ func summary(result any) config.BackupResult {
 	case backup.Drilled:
 		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, Seconds: r.Seconds}
 	case backup.Scrubbed:
-		return config.BackupResult{Blobs: r.Blobs, Bytes: r.Bytes, Damaged: r.Damaged, DamagedSets: r.Sets[:min(len(r.Sets), mostSets)]}
+		return config.BackupResult{Blobs: r.Blobs, Bytes: r.Bytes, Damaged: r.Damaged, DamagedSets: r.Sets[max(0, len(r.Sets)-mostSets):]}
 	}
 	return config.BackupResult{}
 }

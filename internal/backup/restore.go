@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -84,42 +86,51 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 	if r.Report == nil {
 		r.Report = func(Progress) {}
 	}
-	if r.set, err = o.Destination.choose(ctx, o.Set, o.Before); err != nil {
-		return done, err
-	}
-	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
-	if err := r.needIdentity(); err != nil {
-		return done, err
-	}
 	target, err := store.OpenTarget(ctx, o.DatabaseURL)
 	if err != nil {
 		return done, err
 	}
 	defer target.Close()
+	// What was chosen once is what the restore goes on with, whatever sets have come since.
+	if r.set, err = o.Destination.choose(ctx, cmp.Or(target.SetOf(o.ID), o.Set), o.Before); err != nil {
+		return done, err
+	}
+	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
 	if target.Restored(o.ID) {
 		return done, nil
 	}
+	if err := r.needIdentity(); err != nil {
+		return done, err
+	}
 	if r.target = target; !target.Restoring(r.set.ID) {
-		if done.SafetySet, err = r.admit(ctx); err != nil {
+		if err := r.replace(ctx, &done); err != nil {
 			return done, err
 		}
-		release, err := r.hold(ctx)
-		if err != nil {
-			return done, err
-		}
-		defer release()
-		if done.Copied, err = r.restoreBlobs(ctx); err != nil {
-			return done, err
-		}
-		r.step("database")
-		if err := r.restoreDatabase(ctx, store.RestoreEpilogue(r.set.ID, r.ID)); err != nil {
-			return done, err
-		}
-		r.step("restored")
 	}
 	done.Rows, err = target.Finish(ctx, r.set.Database.SchemaRange, r.set.Database.Rows)
 	r.step("done")
 	return done, err
+}
+
+// replace puts what the set has in the place of what is there.
+func (r *restoration) replace(ctx context.Context, done *Restored) (err error) {
+	if done.SafetySet, err = r.admit(ctx); err != nil {
+		return err
+	}
+	release, err := r.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if done.Copied, err = r.restoreBlobs(ctx); err == nil {
+		r.step("database")
+		err = r.restoreDatabase(ctx, store.RestoreEpilogue(r.set.ID, r.ID))
+	}
+	if err != nil {
+		return errors.Join(err, r.giveBucketBack(context.WithoutCancel(ctx)))
+	}
+	r.step("restored")
+	return nil
 }
 
 // restoration is one run of Restore.
@@ -165,6 +176,22 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 // takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's.
 func (r *restoration) takeBucket(ctx context.Context) error {
 	return r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+}
+
+// giveBucketBack makes the bucket that of the platform again which it was before, if that is still what the database is.
+func (r *restoration) giveBucketBack(ctx context.Context) error {
+	was := r.target.PlatformID
+	if was == uuid.Nil || was == r.set.Platform.ID {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	now, err := store.OpenTarget(ctx, r.DatabaseURL)
+	if err != nil || now.PlatformID != was {
+		return nil //nolint:nilerr // who runs the restore again goes on with it
+	}
+	defer now.Close()
+	return r.Bucket.HandOver(ctx, r.set.Platform.ID, was)
 }
 
 // hold keeps what the bucket has, for of that nothing is copied.

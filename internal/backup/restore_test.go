@@ -72,6 +72,48 @@ func TestRestoreAfterSafetySet(t *testing.T) {
 	}
 }
 
+// A restore of another platform's set that fails leaves the platform its bucket.
+func TestFailedRestoreGivesTheBucketBack(t *testing.T) {
+	t.Parallel()
+	p, q := newPlatform(t), newPlatform(t)
+	p.fill(2)
+	_, d := archive(t)
+	set := p.backUp(d)
+	cutDump(t, d, set, false)
+	if _, err := Restore(t.Context(), RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Overwrite: "studio", Log: discard}); err == nil {
+		t.Fatal("it was restored")
+	}
+	q.open() // claims the bucket
+}
+
+// A restore that was interrupted goes on with the set that it has chosen, whatever sets have come since.
+func TestRestoreGoesOnWithItsSet(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(2)
+	settings, d := archive(t)
+	set := p.backUp(d)
+	pg := services.SharedPostgres(t)
+	q := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
+	w := victimWork{Kind: "restore", DatabaseURL: q.url, Bucket: q.settings, Destination: settings}
+	for w.KillAt = 1; ; w.KillAt++ {
+		if step := w.killed(t); step == "restored" {
+			break
+		} else if step == "" {
+			t.Fatal("it was not killed")
+		}
+	}
+	p.fill(2)
+	p.backUp(d)
+	if w.KillAt = 0; w.killed(t) != "" {
+		t.Error("it does not go on")
+	}
+	q.open()
+	if rows, wrong := q.check(); int64(rows) != set.Blobs.Objects || len(wrong) > 0 {
+		t.Errorf("%d rows of %d, %v", rows, set.Blobs.Objects, wrong)
+	}
+}
+
 // A restore that is known by its id is done once, however often it is asked for: what was changed since stays.
 func TestRestoreOfOneID(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ func (r Retention) keep(sets []Set, now time.Time) map[string]bool {
 	verified := 0
 	for _, s := range slices.Backward(sets) {
 		age := now.Sub(s.written)
-		day := s.written.UTC().Format(time.DateOnly)
+		day := s.SnapshotTime.UTC().Format(time.DateOnly) // also in a copy of the bucket
 		whole := s.Verified()
 		daily := age < time.Duration(r.Daily)*24*time.Hour && !days[whole][day]
 		switch {

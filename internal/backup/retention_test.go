@@ -12,7 +12,7 @@ func TestF05Retention(t *testing.T) {
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	var all []Set
 	for hours := 24 * 60; hours > 0; hours -= 6 {
-		s := Set{Manifest: Manifest{ID: fmt.Sprint(hours)}, written: now.Add(-time.Duration(hours) * time.Hour), VerifiedTime: now}
+		s := Set{Manifest: Manifest{ID: fmt.Sprint(hours), SnapshotTime: now.Add(-time.Duration(hours) * time.Hour)}, written: now.Add(-time.Duration(hours) * time.Hour), VerifiedTime: now}
 		if hours < 24*40 && hours%12 == 0 {
 			s.VerifiedTime = time.Time{}
 		}

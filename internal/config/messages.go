@@ -93,7 +93,7 @@ type BackupResult struct {
 	Held       string    `json:"held,omitempty"`      // why nothing was removed
 
 	Damaged     int64    `json:"damaged,omitempty"`     // objects that a scrub found damaged
-	DamagedSets []string `json:"damagedSets,omitempty"` // sets that need them, at most ten
+	DamagedSets []string `json:"damagedSets,omitempty"` // sets that need them, the newest ten
 
 	Seconds float64 `json:"seconds,omitempty"` // from the beginning to a platform that serves, of a drill that succeeded
 }

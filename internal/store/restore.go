@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type Target struct {
 	assets     int64
 	leases     bool      // its schema has them
 	restoring  string    // the set that it was restored from, until Finish
+	restored   string    // the set that it was restored from last, when that had come to Finish
 	restoreID  string    // of the last restore
 	PlatformID uuid.UUID // nil: it is no platform's yet
 }
@@ -56,7 +58,7 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 		return err
 	}
 	if t.leases { // and the rest of what backups need
-		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restore_id, '') from "+markerTable).Scan(&t.restoring, &t.restoreID); err != nil {
+		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restored_set, ''), coalesce(restore_id, '') from "+markerTable).Scan(&t.restoring, &t.restored, &t.restoreID); err != nil {
 			return err
 		}
 	}
@@ -90,6 +92,14 @@ func (t *Target) Restoring(set string) bool { return t.restoring == set }
 
 // Restored tells whether a restore with this id came to Finish, and none after it.
 func (t *Target) Restored(id string) bool { return id != "" && t.restoreID == id && t.restoring == "" }
+
+// SetOf is the set that a restore with this id has chosen; empty: it has brought none yet.
+func (t *Target) SetOf(id string) string {
+	if id == "" || t.restoreID != id {
+		return ""
+	}
+	return cmp.Or(t.restoring, t.restored)
+}
 
 // restoreLock is the key of the advisory lock that one restore of a database holds while it replaces what is there.
 const restoreLock = 0x726573746f7265 // "restore"
@@ -174,7 +184,7 @@ func (t *Target) Finish(ctx context.Context, schema config.SchemaRange, rows map
 		if total, err = compare(ctx, tx, schema, rows); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "update public."+markerTable+" set restoring_set = null")
+		_, err = tx.Exec(ctx, "update public."+markerTable+" set restored_set = restoring_set, restoring_set = null")
 		return err
 	})
 	var problem *Problem

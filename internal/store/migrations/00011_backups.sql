@@ -8,7 +8,7 @@ create table backup_leases (
 );
 
 -- The backup that the database was restored from, until what is there was compared with it, and the restore that did so last.
-alter table assetplatform_schema add column restoring_set text, add column restore_id text;
+alter table assetplatform_schema add column restoring_set text, add column restored_set text, add column restore_id text;
 
 -- Bytes whose thumbnails are not there although their metadata is: no backup has thumbnails.
 alter table blobs add column reread boolean not null default false;
