@@ -157,8 +157,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// What a scrub finds is told, and a damaged set does not count; where the scrub fails, nothing has been removed. The drill proves, or says
-// why not.
+// What a scrub finds is told, and a damaged set does not count; what is past its time is removed all the same, unless the scrub fails. The
+// drill proves, or says why not.
 func TestScrubAndDrill(t *testing.T) {
 	t.Parallel()
 	ap, image := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
@@ -186,11 +186,20 @@ func TestScrubAndDrill(t *testing.T) {
 		}
 		return nil
 	})
-	image("backup", controlplane.Image{Exits: true, InitFails: true, ExitCode: config.ExitFinal, InitMessage: says(t, config.CodeSetDamaged, "1 blob is damaged", "make a set", config.BackupResult{Damaged: 1, DamagedSets: []string{firstSet}})})
+	image("backup", controlplane.Image{
+		Exits: true, InitMessage: says(t, config.CodeSetDamaged, "1 blob is damaged", "make a set", config.BackupResult{Damaged: 1, DamagedSets: []string{firstSet}}),
+		Message: says(t, config.CodeOK, "2 sets stay", "", config.BackupResult{Sets: 2, OldestTime: oldest}),
+	})
 	runNow(t, ap, "scrub", "scrub-2")
 	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSetDamaged)
-	if d := ap.Status.Backup.Destinations[0]; !strings.Contains(c.Message, "1 blob is damaged): make a set") || d.LastSet != "" || d.LastPrune.Job != "scrub-1" || !d.LastPrune.Succeeded {
+	if d := ap.Status.Backup.Destinations[0]; !strings.Contains(c.Message, "1 blob is damaged): make a set") || d.LastSet != "" || d.LastPrune.Job != "scrub-2" || !d.LastPrune.Succeeded {
 		t.Errorf("%s; %+v", c.Message, d)
+	}
+	image("backup", controlplane.Image{Exits: true, InitFails: true, ExitCode: config.ExitFinal, InitMessage: says(t, config.CodeConfigInvalid, "there is no such bucket", "name another", config.BackupResult{})})
+	runNow(t, ap, "scrub", "scrub-3")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, "ConfigInvalid")
+	if d := ap.Status.Backup.Destinations[0]; d.LastPrune.Job != "scrub-2" || d.LastScrub.Job != "scrub-3" {
+		t.Errorf("%+v", d)
 	}
 
 	drilled := func(seconds float64) controlplane.Image {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,7 +18,7 @@ import (
 const mostSets = 10
 
 func (b *backupCommand) scrub() *cobra.Command {
-	var all bool
+	var all, goOn bool
 	cmd := &cobra.Command{
 		Use:   "scrub",
 		Short: "Read a share of what sets need, and find what is damaged",
@@ -26,15 +27,20 @@ damaged count as verified no more; the next backup replaces damaged blobs, and t
 set is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.run(cmd, false, func(ctx context.Context, r *backupRun) (any, string, error) {
+			err := b.run(cmd, false, func(ctx context.Context, r *backupRun) (any, string, error) {
 				s, err := r.destination.Scrub(ctx, backup.ScrubOptions{Runs: r.cfg.ScrubRuns, All: all, Tool: version, Log: r.progress.log, Report: r.progress.report})
 				if err != nil && s.Damaged == 0 {
 					return nil, "", err
 				}
 				return s, scrubText(s), err
 			})
+			if goOn && errors.Is(err, backup.ErrDamaged) {
+				return nil
+			}
+			return err
 		},
 	}
+	cmd.Flags().BoolVar(&goOn, "go-on", false, "exit status 0 also where damage was found: what comes next does not depend on it")
 	cmd.Flags().BoolVar(&all, "all", false, "read everything in this run")
 	return cmd
 }

@@ -17,7 +17,7 @@
 //	scrub/<ULID>.json                how far a scrub has come
 //	drills/<ULID>.json               what a drill found
 //
-// Of an encrypted set the dump, the inventory, what belongs to the platform and the blobs are files of age (age-encryption.org), and end in
+// Of an encrypted set the dump, what belongs to the platform and the blobs are files of age (age-encryption.org), and end in
 // .age. Sets only ever add: a key that is there is not written again, but for a blob that is known to be damaged.
 package backup
 

@@ -194,11 +194,11 @@ func (d destination) backup(object client.Object) []client.Object {
 	return []client.Object{w.secret, job}
 }
 
-// scrub reads again what is kept, and, if nothing is wrong with it, removes what is past its time: the container that may remove does
-// nothing else, and none of them knows the platform.
+// scrub reads again what is kept, and then removes what is past its time, also where something is damaged: that must not stay for ever, and
+// the newest set that is whole does. The container that may remove does nothing else, and none of them knows the platform.
 func (d destination) scrub() []client.Object {
 	b := d.ap.Spec.Backup
-	scrub := work{name: string(ComponentScrub), subcommand: "scrub", settings: d.signedBucket(), secret: d.secret(ComponentScrub, nil), resources: resources("50m", "64Mi", "", "256Mi")}
+	scrub := work{name: string(ComponentScrub), subcommand: "scrub", args: []string{"--go-on"}, settings: d.signedBucket(), secret: d.secret(ComponentScrub, nil), resources: resources("50m", "64Mi", "", "256Mi")}
 	settings := d.signedBucket()
 	if all := b.Retention.All; all != nil {
 		settings[config.BackupRetentionAll] = all.Duration.String()
