@@ -24,7 +24,7 @@ insert into thumbnails (user_id, sha256, size, object_key, mime_type, bytes) val
 -- name: UnreadBlobs :many
 (select b.user_id, b.sha256 from blobs b where b.metadata is null and b.created_at < sqlc.arg(before)::timestamptz order by b.created_at limit $1)
 union all
-(select b.user_id, b.sha256 from blobs b where b.reread and b.metadata is not null and b.created_at < sqlc.arg(before)::timestamptz order by b.created_at limit $1)
+(select b.user_id, b.sha256 from blobs b where b.reread and b.metadata is not null order by b.created_at limit $1)
 limit $1;
 
 -- name: Thumbnail :one

@@ -120,7 +120,7 @@ func (q *Queries) UnreadBlob(ctx context.Context, arg UnreadBlobParams) (UnreadB
 const unreadBlobs = `-- name: UnreadBlobs :many
 (select b.user_id, b.sha256 from blobs b where b.metadata is null and b.created_at < $2::timestamptz order by b.created_at limit $1)
 union all
-(select b.user_id, b.sha256 from blobs b where b.reread and b.metadata is not null and b.created_at < $2::timestamptz order by b.created_at limit $1)
+(select b.user_id, b.sha256 from blobs b where b.reread and b.metadata is not null order by b.created_at limit $1)
 limit $1
 `
 
