@@ -25,26 +25,32 @@ import (
 
 // vault is a bucket for backups, in another platform's S3 server.
 type vault struct {
-	store *s3.Client
-	keys  map[string][]byte
+	store    *s3.Client
+	endpoint string // as pods see it
+	keys     map[string][]byte
 }
 
-const (
-	vaultBucket   = "backups"
-	vaultEndpoint = "http://vault-s3.vault.svc:7070"
-)
+const vaultBucket = "backups"
 
-func newVault(t *testing.T) vault {
+// newVault makes one in a namespace of its own.
+func newVault(t *testing.T, namespace string) vault {
 	t.Helper()
-	ap := small(newNamespace(t, "vault"), "vault")
+	ap := small(newNamespace(t, namespace), "vault")
 	ap.Spec.Replicas = new(int32(0))                      // only its S3 server is of use here,
 	ap.Spec.Networking.NetworkPolicy.Enabled = new(false) // and to others
 	create(t, ap)
 	waitReady(t, ap)
-	v := vault{keys: secretOf(t, ap, "vault-s3")}
+	v := vault{keys: secretOf(t, ap, "vault-s3"), endpoint: "http://vault-s3." + namespace + ".svc:7070"}
 	v.store = bucketClient(t, ap, v.keys)
 	createBucket(t, v.store, vaultBucket)
 	return v
+}
+
+// destination is the vault, for a platform that has its secret.
+func (v vault) destination() assetv1.BackupDestination {
+	return assetv1.BackupDestination{Name: "primary", BackupBucket: assetv1.BackupBucket{
+		Bucket: vaultBucket, Endpoint: v.endpoint, CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backup-keys"},
+	}}
 }
 
 // secret is what opens the vault, for a namespace.
@@ -111,14 +117,12 @@ func backUp(t *testing.T, ap *assetv1.AssetPlatform, name string) string {
 // A studio loses everything but its backups, and follows the runbook: what was uploaded before the set is there again, in another namespace
 // on other storage, and what people knew there still opens it. Then the drill proves what can be restored, and finds what cannot.
 func TestDisaster(t *testing.T) {
-	vault := newVault(t)
+	vault := newVault(t, "vault")
 	ap := small(newNamespace(t, "doomed"), "studio")
 	ap.Spec.DeletionPolicy = assetv1.DeletionDelete
 	ap.Spec.Backup = &assetv1.BackupSpec{
-		Destinations: []assetv1.BackupDestination{{Name: "primary", BackupBucket: assetv1.BackupBucket{
-			Bucket: vaultBucket, Endpoint: vaultEndpoint, CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backup-keys"},
-		}}},
-		Drill: &assetv1.BackupDrill{},
+		Destinations: []assetv1.BackupDestination{vault.destination()},
+		Drill:        &assetv1.BackupDrill{},
 	}
 	create(t, vault.secret(ap.Namespace))
 	create(t, ap)
@@ -135,7 +139,7 @@ func TestDisaster(t *testing.T) {
 	if err := os.WriteFile(object, vault.get(t, "sets/"+set+"/platform.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	follow(t, "Everything is lost", "TARGET=rebuilt", "PLATFORM=studio", "PLATFORM_FILE="+object, "BACKUP_BUCKET="+vaultBucket, "BACKUP_ENDPOINT="+vaultEndpoint,
+	follow(t, "Everything is lost", "TARGET=rebuilt", "PLATFORM=studio", "PLATFORM_FILE="+object, "BACKUP_BUCKET="+vaultBucket, "BACKUP_ENDPOINT="+vault.endpoint,
 		"BACKUP_ACCESS_KEY="+string(vault.keys["s3-access-key"]), "BACKUP_SECRET_KEY="+string(vault.keys["s3-secret-key"]))
 	newNamespace(t, "rebuilt") // it is there: it is cleaned up
 	ap = small("rebuilt", "studio")

@@ -40,17 +40,15 @@ func TestMonitoring(t *testing.T) {
 		Data: map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key},
 	})
 	ap.Spec.Networking = assetv1.NetworkingSpec{Host: host, TLS: &assetv1.TLSSpec{SecretName: "own"}}
-	ap.Spec.Backup = &assetv1.BackupSpec{ // beside the assets: good enough to have something to measure
-		Destinations: []assetv1.BackupDestination{{Name: "near", BackupBucket: assetv1.BackupBucket{
-			Bucket: vaultBucket, Endpoint: "http://studio-s3.monitoring.svc:7070", CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "studio-s3"},
-		}}},
-		Objectives: assetv1.BackupObjectives{RPO: &metav1.Duration{Duration: 24 * time.Hour}},
+	vault := newVault(t, "measured")
+	create(t, vault.secret(ap.Namespace))
+	ap.Spec.Backup = &assetv1.BackupSpec{
+		Destinations: []assetv1.BackupDestination{vault.destination()}, Objectives: assetv1.BackupObjectives{RPO: &metav1.Duration{Duration: 24 * time.Hour}},
 	}
 	create(t, ap)
 	waitReady(t, ap)
-	createBucket(t, bucketClient(t, ap, secretOf(t, ap, "studio-s3")), vaultBucket)
-	backUp(t, ap, "first")
 	waitFor(t, ap, assetv1.ConditionMonitoringReady, metav1.ConditionTrue)
+	backUp(t, ap, "first")
 	p := startPrometheus(t)
 	u := register(t, ap, "artist")
 	content := picture(t)
