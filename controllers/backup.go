@@ -75,8 +75,14 @@ func (r *Reconciler) resolveBackup(ctx context.Context, p *pass) error {
 		f.SigningKey = l.key("spec.backup.encryption.signingKeySecretRef", e.SigningKeySecretRef)
 		if len(e.Recipients) > 0 {
 			f.Secrets = map[string]map[string][]byte{}
+			others := credentialLookup{ctx: ctx, reader: &r.secrets, platform: l.platform}
 			for _, name := range platformSecrets(p.ap) {
-				f.Secrets[name], _ = l.all("the spec", name)
+				if data, found := others.all("", name); found { // one that is missing goes with no set; others tell of it
+					f.Secrets[name] = data
+				}
+			}
+			if others.err != nil {
+				return others.err
 			}
 		}
 	}

@@ -295,7 +295,8 @@ func TestF05DamagedSetsStay(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	set := func(hours int, damage ...string) Set {
-		s := Set{Manifest: Manifest{ID: fmt.Sprint(hours)}, written: now.Add(-time.Duration(hours) * time.Hour), read: now, Damage: damage}
+		at := now.Add(-time.Duration(hours) * time.Hour)
+		s := Set{Manifest: Manifest{ID: fmt.Sprint(hours), SnapshotTime: at}, written: at, read: now, Damage: damage}
 		if len(damage) == 0 {
 			s.VerifiedTime = now
 		}
