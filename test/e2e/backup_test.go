@@ -108,6 +108,7 @@ func backUp(t *testing.T, ap *assetv1.AssetPlatform, name string) string {
 // A studio loses everything but its backups, and follows the runbook: what was uploaded before the set is there again, in another namespace
 // on other storage, and what people knew there still opens it. Then the drill proves what can be restored, and finds what cannot.
 func TestDisaster(t *testing.T) {
+	t.Parallel()
 	vault := newVault(t, "vault")
 	ap := small(newNamespace(t, "doomed"), "studio")
 	ap.Spec.DeletionPolicy = assetv1.DeletionDelete

@@ -21,6 +21,7 @@ import (
 // of its deployment guide. Everything that people get wrong is wrong at first, is
 // named by a condition, and is mended without touching the platform.
 func TestExternalServices(t *testing.T) {
+	t.Parallel()
 	services := small(newNamespace(t, "services"), "theirs")
 	services.Spec.Replicas = new(int32(0))                      // only its database, cache and S3 server are of use here,
 	services.Spec.Networking.NetworkPolicy.Enabled = new(false) // and to others

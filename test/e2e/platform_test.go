@@ -24,6 +24,7 @@ import (
 // One platform's life: it serves, it is hurt and repaired, it is given an image that
 // does not exist, another that does, and an operator that dies in the middle.
 func TestPlatform(t *testing.T) {
+	t.Parallel()
 	ap := small(newNamespace(t, "platform"), "studio")
 	create(t, ap)
 	waitReady(t, ap)
@@ -175,6 +176,7 @@ func TestPlatform(t *testing.T) {
 
 // A foreign object of a child's name is left as it is, and said so.
 func TestNameConflict(t *testing.T) {
+	t.Parallel()
 	ap := small(newNamespace(t, "conflict"), "studio")
 	foreign := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: "studio"},
@@ -194,6 +196,7 @@ func TestNameConflict(t *testing.T) {
 // What the cluster will not give is named with the field that asks for it, and what the
 // user or the cluster's admin mends is taken up without more ado. Old pods go on serving.
 func TestWhatTheClusterRefuses(t *testing.T) {
+	t.Parallel()
 	ap := small(newNamespace(t, "refusals"), "studio")
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ap.Namespace, Name: "few"},
@@ -246,6 +249,7 @@ func TestWhatTheClusterRefuses(t *testing.T) {
 
 // Retained data is taken back by a platform made again; deleted data is gone.
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	ap := small(newNamespace(t, "deletion"), "studio")
 	create(t, ap)
 	waitReady(t, ap)
