@@ -65,6 +65,10 @@ type RestoreSource struct {
 	// Before is a time: the newest verified set that is not younger.
 	// +optional
 	Before *metav1.Time `json:"before,omitempty"`
+	// RereadObjects has what the bucket holds in the right size read, and replaced where its bytes are wrong: after damage to the bucket itself.
+	// It takes as long as reading all of it.
+	// +optional
+	RereadObjects bool `json:"rereadObjects,omitempty"`
 	// IdentitySecretRef holds an identity of age (AGE-SECRET-KEY-1…) that can read the set, where that is encrypted.
 	// +optional
 	IdentitySecretRef *SecretKeyRef `json:"identitySecretRef,omitempty"`

@@ -169,7 +169,7 @@ func (b *backupCommand) create() *cobra.Command {
 					err = &store.Problem{
 						Code:    config.CodeSourceDamaged,
 						Message: fmt.Sprintf("set %s has all but %d blobs, which the bucket lacks or has damaged, such as %s", set.ID, len(set.Blobs.Missing), set.Blobs.Missing[0]),
-						Remedy:  "bring them back from an older set (backup restore), or delete the assets; until then the set counts as unverified",
+						Remedy:  "bring them back with an older set (backup restore --reread-objects), or delete the assets; until then the set counts as unverified",
 					}
 				}
 				if set.ID == "" {
@@ -315,7 +315,7 @@ func (b *backupCommand) prune() *cobra.Command {
 
 func (b *backupCommand) restore() *cobra.Command {
 	var set, before, overwrite, id string
-	var noSafetySet bool
+	var noSafetySet, reread bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Bring a set back, into the database and the bucket of the environment",
@@ -328,7 +328,7 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 				if err != nil {
 					return nil, "", err
 				}
-				o.ID = id
+				o.ID, o.RereadObjects = id, reread
 				done, err := backup.Restore(ctx, o)
 				if done.Set == "" {
 					return nil, "", err
@@ -341,6 +341,7 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 	cmd.Flags().StringVar(&before, "before", "", "RFC 3339 time: the newest verified set that is not younger")
 	cmd.Flags().StringVar(&overwrite, "overwrite", "", "name of the platform (--platform, else of the database) whose data is overwritten")
 	cmd.Flags().StringVar(&id, "id", "", "of this restore: run again with the same id, once it is done, it changes nothing")
+	cmd.Flags().BoolVar(&reread, "reread-objects", false, "read what the bucket has in the right size, and replace it where its bytes are wrong")
 	cmd.Flags().BoolVar(&noSafetySet, "no-safety-set", false, "make no set of what is overwritten first")
 	return cmd
 }

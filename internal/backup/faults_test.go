@@ -184,31 +184,40 @@ func TestF04PartNeverArrives(t *testing.T) {
 // Bytes to which rows refer and that the bucket does not have are told, and such a set does not count as verified.
 func TestF04SourceLacksBytes(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t)
-	p.fill(5)
-	a, b := p.upload(p.users[0], []byte(strings.Repeat("lost", 100))), p.upload(p.users[0], []byte(strings.Repeat("rotten", 100)))
-	key, err := p.store.ObjectKey(t.Context(), a)
-	if err == nil {
-		err = p.bucket.Delete(t.Context(), key)
-	}
-	if err == nil {
-		key, err = p.store.ObjectKey(t.Context(), b)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	services.SharedS3(t).Damage(t, p.settings.Name, key)
-	_, d := archive(t)
-	set, err := Create(t.Context(), p.options(d))
-	if err != nil || len(set.Blobs.Missing) != 2 || set.Verified() {
-		t.Errorf("%+v, %v", set.Blobs, err)
-	}
-	if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
-		t.Errorf("restored without being asked for: %v", err)
-	}
-	q, done := restored(t, d, func(o *RestoreOptions) { o.Set = set.ID })
-	if _, wrong := q.check(); len(wrong) != 2 || len(done.Missing) != 2 {
-		t.Errorf("%+v: %v", done, wrong)
+	for _, sealed := range []bool{false, true} { // sealed bytes come through this process, others are copied by the service
+		t.Run(fmt.Sprintf("sealed %t", sealed), func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			p.fill(5)
+			a, b := p.upload(p.users[0], []byte(strings.Repeat("lost", 100))), p.upload(p.users[0], []byte(strings.Repeat("rotten", 100)))
+			key, err := p.store.ObjectKey(t.Context(), a)
+			if err == nil {
+				err = p.bucket.Delete(t.Context(), key)
+			}
+			if err == nil {
+				key, err = p.store.ObjectKey(t.Context(), b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			services.SharedS3(t).Damage(t, p.settings.Name, key)
+			_, d := archive(t)
+			o, identity := p.options(d), newIdentity(t)
+			if sealed {
+				o.Recipients = append(o.Recipients, identity.Recipient())
+			}
+			set, err := Create(t.Context(), o)
+			if err != nil || len(set.Blobs.Missing) != 2 || set.Verified() {
+				t.Errorf("%+v, %v", set.Blobs, err)
+			}
+			if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
+				t.Errorf("restored without being asked for: %v", err)
+			}
+			q, done := restored(t, d, func(o *RestoreOptions) { o.Set, o.Identities = set.ID, append(o.Identities, identity) })
+			if _, wrong := q.check(); len(wrong) != 2 || len(done.Missing) != 2 {
+				t.Errorf("%+v: %v", done, wrong)
+			}
+		})
 	}
 }
 

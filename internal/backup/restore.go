@@ -35,6 +35,8 @@ type RestoreOptions struct {
 	Name, Overwrite string
 	// ID is that of this restore: run again, once it is done, it is done. Empty: each run is a restore of its own.
 	ID string
+	// RereadObjects: what the bucket has in the right size is read, and replaced where it is something else.
+	RereadObjects bool
 	// Safety makes a set of what is overwritten; nil: none is made.
 	Safety func(ctx context.Context) (Set, error)
 
@@ -44,6 +46,7 @@ type RestoreOptions struct {
 
 	programs programs
 	step     func(name string)
+	recheck  time.Duration // how often a bucket that may be in use is looked at; 0: every ten seconds
 }
 
 // Restored is what Restore did.
@@ -51,7 +54,7 @@ type Restored struct {
 	Set          string    `json:"set"`
 	SnapshotTime time.Time `json:"snapshotTime"`
 	SafetySet    string    `json:"safetySet,omitempty"` // of what was overwritten
-	Copied       int64     `json:"copied"`              // objects that the bucket lacked
+	Copied       int64     `json:"copied"`              // objects that the bucket lacked, or had damaged
 	Rows         int64     `json:"rows"`
 	Missing      []string  `json:"missing,omitempty"` // contents that the set does not have
 }
@@ -173,9 +176,32 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 	return set.ID, r.takeBucket(ctx)
 }
 
-// takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's.
+// takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's; or that platform's
+// already, if nobody serves from it: of two databases with one bucket each would delete what the other needs. That shows within minutes.
 func (r *restoration) takeBucket(ctx context.Context) error {
-	return r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+	var seen time.Time
+	for {
+		err := r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+		var used *objectstore.InUse
+		if !errors.As(err, &used) {
+			return err
+		}
+		switch {
+		case seen.IsZero():
+			r.Log.Warn("it is waited to see whether that platform still serves: five minutes at most", "reason", err.Error())
+		case used.At.After(seen):
+			return &store.Problem{
+				Code: config.CodeBucketInUse, Message: err.Error() + ", and serves from another database than the one to restore into", Remedy: "name a bucket or prefix of its own, or end that platform first",
+			}
+		}
+		seen = used.At
+		r.step("bucket in use")
+		select {
+		case <-time.After(cmp.Or(r.recheck, 10*time.Second)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // giveBucketBack makes the bucket that of the platform again which it was before, if that is still what the database is.
@@ -250,11 +276,7 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 // restoreBlob brings one object, unless the bucket has it.
 func (r *restoration) restoreBlob(ctx context.Context, c content, key string) error {
 	r.step("blob")
-	size, err := r.Bucket.Size(ctx, key)
-	if err == nil && size == c.sum.Size {
-		return nil
-	}
-	if err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+	if there, err := r.isThere(ctx, key, c.sum); there || err != nil {
 		return err
 	}
 	source := blobKey(c.sum.SHA256, r.set.Encrypted)
@@ -275,6 +297,31 @@ func (r *restoration) restoreBlob(ctx context.Context, c content, key string) er
 		}
 	}
 	return failed
+}
+
+// isThere says whether the bucket has an object as it should be: by its size, or, if that was asked for, by its bytes.
+func (r *restoration) isThere(ctx context.Context, key string, sum objectstore.Sum) (bool, error) {
+	size, err := r.Bucket.Size(ctx, key)
+	if err == nil && size == sum.Size && r.RereadObjects {
+		err = r.read(ctx, key, sum)
+	}
+	switch {
+	case errors.Is(err, objectstore.ErrNotFound), errors.Is(err, objectstore.ErrWrongBytes):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return size == sum.Size, nil
+}
+
+func (r *restoration) read(ctx context.Context, key string, sum objectstore.Sum) error {
+	body, err := r.Bucket.Get(ctx, key, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(io.Discard, objectstore.Verified(body, sum))
+	return err
 }
 
 func (r *restoration) putBlob(ctx context.Context, source, key string, c content) error {

@@ -86,6 +86,86 @@ func TestFailedRestoreGivesTheBucketBack(t *testing.T) {
 	q.open() // claims the bucket
 }
 
+// The bucket of a platform that serves is not for a restore into another database, of which nobody had to confirm anything: from then on each
+// would delete what the other needs. Whether it serves is waited for.
+func TestBucketThatIsInUse(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(2)
+	_, d := archive(t)
+	p.backUp(d)
+	pg, s3 := services.SharedPostgres(t), services.SharedS3(t)
+	open := func() *objectstore.Bucket {
+		bucket, err := objectstore.New(t.Context(), p.settings, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bucket
+	}
+	platform, err := p.store.PlatformID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func(meanwhile func()) error {
+		o := RestoreOptions{Destination: d, DatabaseURL: pg.URL(pg.Empty(t)), Bucket: open(), Name: "studio", Log: discard, recheck: time.Millisecond}
+		waited := false
+		o.step = func(name string) {
+			if name == "bucket in use" && !waited {
+				waited = true
+				meanwhile()
+			}
+		}
+		_, err := Restore(t.Context(), o)
+		if !waited {
+			t.Error("it did not wait")
+		}
+		return err
+	}
+	s3.Age(t, p.settings.Name, "platform-id", 3*time.Minute)
+	problem(t, restore(func() {
+		if err := open().Claim(t.Context(), platform); err != nil {
+			t.Error(err)
+		}
+	}), config.CodeBucketInUse)
+	s3.Age(t, p.settings.Name, "platform-id", 3*time.Minute)
+	if err := restore(func() { s3.Age(t, p.settings.Name, "platform-id", 6*time.Minute) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// An object that rotted in the bucket of the assets itself, in its right size, is brought back where that was asked for.
+func TestRestoreOverDamagedObjects(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	_, d := archive(t)
+	p.backUp(d)
+	restore := func(reread bool) int64 {
+		t.Helper()
+		done, err := Restore(t.Context(), RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard, RereadObjects: reread})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.open()
+		return done.Copied
+	}
+	var key string
+	p.scan(&key, "select object_key from blobs order by size desc limit 1")
+	services.SharedS3(t).Damage(t, p.settings.Name, key)
+	if n := restore(false); n != 0 {
+		t.Errorf("%d copied by their size", n)
+	}
+	if _, wrong := p.check(); len(wrong) != 1 {
+		t.Errorf("%v", wrong)
+	}
+	if n := restore(true); n != 1 {
+		t.Errorf("%d copied", n)
+	}
+	if _, wrong := p.check(); len(wrong) > 0 {
+		t.Errorf("%v", wrong)
+	}
+}
+
 // A restore that was interrupted goes on with the set that it has chosen, whatever sets have come since.
 func TestRestoreGoesOnWithItsSet(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,7 @@ const (
 	CodePgDumpTooOld           Code = "PG_DUMP_TOO_OLD"         // they are older than the server
 	CodeDestinationUnavailable Code = "DESTINATION_UNAVAILABLE" // the backups' bucket does not answer, or refuses
 	CodeBucketUnavailable      Code = "BUCKET_UNAVAILABLE"      // that of the assets does not
+	CodeBucketInUse            Code = "BUCKET_IN_USE"           // a restore was given that of a platform that serves
 	CodeSourceEmptied          Code = "SOURCE_EMPTIED"          // the database has nothing, and had something at the last backup
 	CodeSourceDamaged          Code = "SOURCE_DAMAGED"          // the bucket lacks bytes to which rows refer
 	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says
@@ -61,7 +62,7 @@ const ExitFinal = 3
 // Final says whether another try would end the same: nothing but time may have passed until then.
 func (c Code) Final() bool {
 	switch c {
-	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeTargetNotEmpty,
+	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeBucketInUse, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeTargetNotEmpty,
 		CodeDrillDumpUnreadable, CodeDrillRestoreFailed, CodeDrillSchema, CodeDrillRows, CodeDrillReferences, CodeDrillBlobMissing, CodeDrillBlobDamaged, CodeDrillServeFailed,
 		CodeDrillPostgresMissing, CodeDrillDatabaseLive:
 		return true

@@ -131,7 +131,9 @@ func TestRestoreContract(t *testing.T) {
 	ap := samples(t)["full"]
 	f, _ := backupFacts(t, ap)
 	f.Restore = &RestoreFacts{
-		Object: &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "one"}, Spec: assetv1.AssetRestoreSpec{Overwrite: ap.Name, NoSafetySet: true}},
+		Object: &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "one"}, Spec: assetv1.AssetRestoreSpec{
+			RestoreSource: assetv1.RestoreSource{RereadObjects: true}, Overwrite: ap.Name, NoSafetySet: true,
+		}},
 		Bucket: assetv1.BackupBucket{Bucket: "others"}, Credentials: DestinationCredentials{AccessKey: "reader", SecretKey: "reads"}, Identity: "AGE-SECRET-KEY-1",
 	}
 	job := RestoreJob(ap, f)
@@ -145,7 +147,7 @@ func TestRestoreContract(t *testing.T) {
 	if owner := metav1.GetControllerOf(job); owner == nil || owner.UID != "one" || owner.Kind != "AssetRestore" {
 		t.Errorf("%+v", owner)
 	}
-	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --overwrite="+ap.Name+" --no-safety-set" {
+	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --reread-objects --overwrite="+ap.Name+" --no-safety-set" {
 		t.Error(arguments)
 	}
 }

@@ -86,6 +86,9 @@ func restoreArguments(r *assetv1.AssetRestore) []string {
 	if r.Spec.Before != nil {
 		arguments = append(arguments, "--before="+r.Spec.Before.UTC().Format(time.RFC3339))
 	}
+	if r.Spec.RereadObjects {
+		arguments = append(arguments, "--reread-objects")
+	}
 	if r.Spec.Overwrite != "" {
 		arguments = append(arguments, "--overwrite="+r.Spec.Overwrite)
 	}

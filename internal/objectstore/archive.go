@@ -26,8 +26,8 @@ import (
 var (
 	// ErrExists means that there are other bytes under a key that was to be new.
 	ErrExists = errors.New("there are other bytes under this key")
-	// ErrWrongBytes means that bytes do not have the SHA-256 by which they are known.
-	ErrWrongBytes = errors.New("the bytes do not have their SHA-256")
+	// ErrWrongBytes means that bytes do not have the checksum by which they are known.
+	ErrWrongBytes = errors.New("the bytes do not have their checksum")
 	// ErrLocked means that an object may not be removed: not yet, or not by who asks.
 	ErrLocked = errors.New("the object is locked, or its removal is not granted")
 	// ErrArchiveUnavailable is ErrUnavailable of an Archive.

@@ -208,7 +208,7 @@ func TestClaimWithoutConditions(t *testing.T) {
 	for _, status := range []int{http.StatusNotImplemented, http.StatusBadRequest} {
 		settings := services.SharedS3(t).Bucket(t)
 		settings.Endpoint = services.Front(t, settings.Endpoint, func(w http.ResponseWriter, r *http.Request) bool {
-			if r.Header.Get("If-None-Match") == "" {
+			if r.Method != http.MethodPut || r.Header.Get("If-None-Match")+r.Header.Get("If-Match") == "" {
 				return false
 			}
 			w.WriteHeader(status)
@@ -222,5 +222,81 @@ func TestClaimWithoutConditions(t *testing.T) {
 		if err := unclaimedBucket(t, settings).Claim(t.Context(), uuid.New()); !errors.Is(err, ErrRefused) {
 			t.Errorf("another platform: %v", err)
 		}
+	}
+}
+
+// A bucket whose platform is seen to use it is not handed over to a copy of that platform; one that it has left is.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	us, copied := uuid.New(), uuid.New()
+	mark := func() string {
+		t.Helper()
+		m, err := unclaimedBucket(t, settings).readMark(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.owner + m.note
+	}
+	if err := unclaimedBucket(t, settings).HandOver(t.Context(), uuid.Nil, us); err != nil || mark() != us.String() {
+		t.Errorf("nobody's: %v, %s", err, mark())
+	}
+	if err := unclaimedBucket(t, settings).HandOver(t.Context(), copied, us); err != nil {
+		t.Errorf("of a restore that goes on: %v", err)
+	}
+	serving := unclaimedBucket(t, settings)
+	if err := serving.Claim(t.Context(), us); err != nil || mark() != us.String()+inUse {
+		t.Fatalf("%v, %s", err, mark())
+	}
+	for _, from := range []uuid.UUID{uuid.Nil, copied} {
+		var used *InUse
+		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, us); !errors.As(err, &used) || time.Since(used.At) > time.Minute || mark() != us.String()+inUse {
+			t.Errorf("in use: %v, %s", err, mark())
+		}
+	}
+	if err := unclaimedBucket(t, settings).HandOver(t.Context(), us, us); err != nil || mark() != us.String() {
+		t.Errorf("into its own database: %v, %s", err, mark())
+	}
+	if err := errors.Join(unclaimedBucket(t, settings).Claim(t.Context(), us), unclaimedBucket(t, settings).HandOver(t.Context(), us, copied)); err != nil || mark() != copied.String() {
+		t.Errorf("to another set's platform: %v, %s", err, mark())
+	}
+
+	if err := errors.Join(unclaimedBucket(t, settings).HandOver(t.Context(), copied, us), unclaimedBucket(t, settings).Claim(t.Context(), us)); err != nil {
+		t.Fatal(err)
+	}
+	server.Age(t, settings.Name, ownerObject, abandoned+time.Minute)
+	if err := unclaimedBucket(t, settings).HandOver(t.Context(), uuid.Nil, us); err != nil || mark() != us.String() {
+		t.Errorf("abandoned: %v, %s", err, mark())
+	}
+}
+
+// As long as a platform serves its mark stays young.
+func TestClaimIsRenewed(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	us := uuid.New()
+	age := func(by time.Duration) time.Duration {
+		t.Helper()
+		server.Age(t, settings.Name, ownerObject, by)
+		b := unclaimedBucket(t, settings)
+		if err := b.Claim(t.Context(), us); err != nil {
+			t.Fatal(err)
+		}
+		m, err := b.readMark(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.age
+	}
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
+		t.Fatal(err)
+	}
+	if got := age(renewal / 2); got < renewal/2-time.Second {
+		t.Errorf("written again after %s: each pod looks each minute", got)
+	}
+	if got := age(renewal + time.Minute); got > time.Minute {
+		t.Errorf("%s old", got)
 	}
 }

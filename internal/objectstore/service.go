@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -166,6 +167,10 @@ func (s *service) translate(err error) error {
 	return fmt.Errorf("%w: %w", s.unavailable, err)
 }
 
+// mismatch is in the error, of no type that it exports, which aws-sdk-go-v2 has for bytes that are not those of the checksum that the service
+// keeps with them (service/internal/checksum).
+const mismatch = "checksum did not match"
+
 // reading is what an object holds, as it comes.
 type reading struct {
 	io.ReadCloser
@@ -179,6 +184,8 @@ func (r *reading) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.came, r.waited = r.came+int64(n), r.waited+time.Since(began)
 	switch limits := r.service.limits; {
+	case err != nil && strings.Contains(err.Error(), mismatch):
+		return n, fmt.Errorf("%w: %w: %w", r.service.unavailable, ErrWrongBytes, err)
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, r.service.translate(err)
 	case err == nil && limits.Rate > 0 && r.waited > limits.Read+time.Duration(r.came/limits.Rate)*time.Second:
