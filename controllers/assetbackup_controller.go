@@ -78,7 +78,7 @@ func (r *Reconciler) makeBackup(ctx context.Context, b *assetv1.AssetBackup) (o 
 	cron := &batchv1.CronJob{}
 	err = r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: manifests.CronJobName(ap, manifests.ComponentBackup, destination.Name)}, cron)
 	if apierrors.IsNotFound(err) || err == nil && (!belongsTo(ap, cron) || cron.Spec.Suspend != nil && *cron.Spec.Suspend) {
-		o.waits = fmt.Sprintf("Waiting until AssetPlatform %s has a database and what its backups need: see its condition %s", ap.Name, assetv1.ConditionBackupHealthy)
+		o.waits = waitsFor(ap, fmt.Sprintf("has a database and what its backups need: see its condition %s", assetv1.ConditionBackupHealthy))
 		return o, nil
 	}
 	if err != nil {

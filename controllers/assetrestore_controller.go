@@ -68,7 +68,7 @@ func (r *Reconciler) observeRestoreObject(ctx context.Context, restore *assetv1.
 		return o, nil
 	}
 	if job == nil {
-		o.waits = fmt.Sprintf("Waiting until the API pods of AssetPlatform %s have ended and its database is there", ap.Name)
+		o.waits = waitsFor(ap, "has its database, and no API pods any more")
 		_, problems, err := r.restoreFacts(ctx, &pass{ap: ap}, restore)
 		if len(problems) > 0 {
 			o.problem = problems[0]

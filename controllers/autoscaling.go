@@ -26,7 +26,7 @@ const autoscalerPatience = 2 * time.Minute
 // pods that are there serve.
 func (r *Reconciler) observeAutoscaling(ctx context.Context, p *pass) (*verdict, error) {
 	a := p.ap.Spec.Autoscaling
-	if a == nil || p.ap.Spec.Hibernate || p.facts.Restoring {
+	if a == nil || p.facts.NothingServes(p.ap) {
 		return nil, nil
 	}
 	scaler, err := child(ctx, r, p, manifests.ServerName(p.ap), &autoscalingv2.HorizontalPodAutoscaler{})

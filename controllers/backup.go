@@ -221,6 +221,7 @@ type backupState struct {
 	pods     []*finding    // what keeps pods from working
 	pause    time.Duration // the longest between two sets
 	tooOld   bool          // the newest verified set, for the objective
+	setless  []string      // destinations that should have had a first set by now
 	overdue  bool          // the drill
 }
 
@@ -258,16 +259,50 @@ func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState
 		}
 	}
 	summarize(status)
+	return s, r.observeDates(ctx, p, &s)
+}
+
+// observeDates says what should have been there by now.
+func (r *Reconciler) observeDates(ctx context.Context, p *pass, s *backupState) (err error) {
+	b, status := p.ap.Spec.Backup, p.ap.Status.Backup
 	s.pause, _ = manifests.LongestPause(manifests.BackupSchedule(p.ap), manifests.TimeZone(p.ap)) // its problem is known
 	if rpo := b.Objectives.RPO; rpo != nil && status.LastSetTime != nil {
 		s.tooOld = r.past(p, status.LastSetTime.Add(rpo.Duration))
 	}
-	if b.Drill != nil && status.LastProvenTime != nil {
-		if pause, err := manifests.LongestPause(manifests.DrillSchedule(p.ap), manifests.TimeZone(p.ap)); err == nil {
-			s.overdue = r.past(p, status.LastProvenTime.Add(2*pause))
+	for _, d := range status.Destinations {
+		missed := false
+		if d.LastSet == "" && s.pause > 0 {
+			missed, err = r.missedTwice(ctx, p, manifests.ComponentBackup, d.Name, s.pause)
+		}
+		if err != nil {
+			return err
+		}
+		if missed {
+			s.setless = append(s.setless, d.Name)
 		}
 	}
-	return s, nil
+	if b.Drill == nil {
+		return nil
+	}
+	pause, err := manifests.LongestPause(manifests.DrillSchedule(p.ap), manifests.TimeZone(p.ap))
+	if err != nil {
+		return nil //nolint:nilerr // it is known
+	}
+	if status.LastProvenTime != nil {
+		s.overdue = r.past(p, status.LastProvenTime.Add(2*pause))
+		return nil
+	}
+	s.overdue, err = r.missedTwice(ctx, p, manifests.ComponentDrill, b.Destinations[0].Name, pause)
+	return err
+}
+
+// missedTwice says of a CronJob of which nothing has come yet whether two of its times are over.
+func (r *Reconciler) missedTwice(ctx context.Context, p *pass, component manifests.Component, destination string, pause time.Duration) (bool, error) {
+	cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, component, destination), &batchv1.CronJob{})
+	if err != nil || cron == nil || ptr.Deref(cron.Spec.Suspend, false) {
+		return false, err
+	}
+	return r.past(p, cron.CreationTimestamp.Add(2*pause)), nil
 }
 
 // past says whether a time is over; if it is not, another pass comes then.
@@ -350,10 +385,7 @@ func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus
 			run.Duration = metav1.Duration{Duration: outcome.LastTransitionTime.Sub(job.Status.StartTime.Time)}
 		}
 		if !ok {
-			said = lastWords(nil, &assetv1.MigrationStatus{}, outcome)
-			if found := diagnose(pods); len(found) > 0 {
-				said.Message, said.Remedy = found[0].problem, found[0].remedy
-			}
+			said = silentEnd(pods, outcome)
 			run.Succeeded = outcome.Type == batchv1.JobComplete
 		}
 		if !run.Succeeded {
@@ -366,6 +398,14 @@ func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus
 		}
 	}
 	return nil
+}
+
+// silentEnd is what is known of a Job that ended without last words.
+func silentEnd(pods []corev1.Pod, outcome *batchv1.JobCondition) config.Termination {
+	if found := diagnose(pods); len(found) > 0 {
+		return config.Termination{Message: found[0].problem, Remedy: found[0].remedy}
+	}
+	return config.Termination{Message: "its Job ended with " + outcome.Reason}
 }
 
 // containerWords are what a container of the newest pod in which it ended has said.

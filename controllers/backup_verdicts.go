@@ -35,8 +35,13 @@ func backupVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	switch {
 	case len(findings) > 0:
 		v = no(findings[0])
+	case len(o.backup.setless) > 0:
+		v = no(&finding{
+			reason: assetv1.ReasonNoSet, where: "AssetPlatform " + ap.Name, problem: "There is no verified set in " + listed(o.backup.setless, "and") + ", and the schedule should have made two",
+			remedy: "see what became of the Jobs of component backup",
+		})
 	case len(lacking) > 0:
-		v = waiting(assetv1.ReasonBackupWaiting, "No verified set yet in "+listed(lacking, "and")+": the schedule makes one, or, at once, a new value of the annotation "+assetv1.AnnotationBackupNow)
+		v = waiting(assetv1.ReasonBackupWaiting, "No verified set yet in "+listed(lacking, "and")+": "+bringsFirst(ap, o))
 	default:
 		v = yes(assetv1.ReasonBackupVerified, fmt.Sprintf("Set %s of %s is verified; the oldest moment that can be brought back is %s", s.LastSet, moment(s.LastSetTime.Time), moment(s.OldestRecoverableTime.Time)))
 		for _, d := range s.Destinations {
@@ -46,6 +51,17 @@ func backupVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		}
 	}
 	return &v
+}
+
+// bringsFirst says what brings the first set.
+func bringsFirst(ap *assetv1.AssetPlatform, o *observed) string {
+	switch {
+	case ap.Spec.Hibernate:
+		return "none is made while the platform hibernates"
+	case !o.facts.Backup.Migrated:
+		return "the schedule makes one once the database is migrated"
+	}
+	return "the schedule makes one, or, at once, a new value of the annotation " + assetv1.AnnotationBackupNow
 }
 
 func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -94,6 +110,8 @@ func rpoVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	case o.backup.pause > 0 && o.backup.pause >= rpo:
 		f.reason, f.problem = assetv1.ReasonScheduleTooRare, fmt.Sprintf("Sets are %s apart, and at most %s of work may be lost", short(o.backup.pause), short(rpo))
 		f.remedy = "leave spec.backup.schedule out, so that it follows from spec.backup.objectives.rpo, or make it more frequent"
+	case s.LastSetTime == nil && len(o.backup.setless) > 0:
+		f.reason, f.problem, f.remedy = assetv1.ReasonNoSet, "There is no verified set, and the schedule should have made two", "see what BackupHealthy says"
 	case s.LastSetTime == nil:
 		v := waiting(assetv1.ReasonBackupWaiting, "There is no verified set yet")
 		return &v
@@ -154,13 +172,17 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	}
 	var v verdict
 	switch {
-	case s.LastProvenTime == nil:
-		v = waiting(assetv1.ReasonDrillWaiting, "No drill has run yet")
 	case o.backup.overdue:
+		last := "No drill has succeeded yet"
+		if s.LastProvenTime != nil {
+			last = "The last drill that succeeded was at " + moment(s.LastProvenTime.Time)
+		}
 		v = no(&finding{
-			reason: assetv1.ReasonDrillOverdue, where: "AssetPlatform " + ap.Name, problem: "The last drill that succeeded was at " + moment(s.LastProvenTime.Time) + ", and others should have followed",
+			reason: assetv1.ReasonDrillOverdue, where: "AssetPlatform " + ap.Name, problem: last + ", and two more should have by now",
 			remedy: "see what became of the Jobs of component drill",
 		})
+	case s.LastProvenTime == nil:
+		v = waiting(assetv1.ReasonDrillWaiting, "No drill has run yet")
 	default:
 		v = yes(assetv1.ReasonProven, fmt.Sprintf("A set was restored and served at %s, after %s", moment(s.LastProvenTime.Time), s.RestoreDuration.Duration))
 	}

@@ -47,6 +47,10 @@ func TestBackupVerdicts(t *testing.T) {
 		"nothing yet": {func(ap *assetv1.AssetPlatform, _ *observed) {
 			ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
 		}, assetv1.ReasonBackupWaiting, assetv1.ReasonBackupWaiting, assetv1.ReasonDrillWaiting, []string{"near and far"}},
+		"nothing although two sets should be there": {func(ap *assetv1.AssetPlatform, o *observed) {
+			ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
+			o.backup.setless, o.backup.overdue = []string{"far"}, true
+		}, assetv1.ReasonNoSet, assetv1.ReasonNoSet, assetv1.ReasonDrillOverdue, []string{"no verified set in far", "Jobs of component backup", "No drill has succeeded yet"}},
 		"one destination has no set": {
 			func(ap *assetv1.AssetPlatform, _ *observed) { ap.Status.Backup.Destinations[1].LastSet = "" }, assetv1.ReasonBackupWaiting, assetv1.ReasonWithinObjective, assetv1.ReasonProven, []string{"in far"},
 		},

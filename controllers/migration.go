@@ -223,17 +223,17 @@ func lastWords(pods []corev1.Pod, m *assetv1.MigrationStatus, outcome *batchv1.J
 			return said
 		}
 	}
-	if found := diagnose(pods); len(found) > 0 {
-		return config.Termination{Message: found[0].problem, Remedy: found[0].remedy}
-	}
-	ended := fmt.Sprintf("its Job ended with %s", outcome.Reason)
+	end := silentEnd(pods, outcome)
 	switch {
+	case end.Remedy != "": // it is known what went wrong
 	case m.Message != "":
-		return config.Termination{Message: m.Message + "; " + ended, Remedy: m.Remedy}
+		end.Message, end.Remedy = m.Message+"; "+end.Message, m.Remedy
 	case outcome.Reason == batchv1.JobReasonDeadlineExceeded:
-		return config.Termination{Message: ended, Remedy: "if the migration only takes long, raise spec.migrations.timeout"}
+		end.Remedy = "if the migration only takes long, raise spec.migrations.timeout"
+	default:
+		end.Remedy = "read the log of its pods"
 	}
-	return config.Termination{Message: ended, Remedy: "read the log of its pods"}
+	return end
 }
 
 func termination(pod *corev1.Pod) (config.Termination, bool) {
@@ -259,7 +259,7 @@ func recordSchema(status *assetv1.AssetPlatformStatus, pods []corev1.Pod) {
 // startMigration makes the Job of an attempt that is reserved in the stored status.
 func (r *Reconciler) startMigration(ctx context.Context, p *pass) error {
 	m := p.ap.Status.Migration
-	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted || p.ap.Spec.Hibernate || p.facts.Restoring {
+	if m == nil || m.Phase != assetv1.MigrationPending || !p.databaseStarted || p.facts.NothingServes(p.ap) {
 		return nil
 	}
 	reserved, err := r.attemptReserved(ctx, p)

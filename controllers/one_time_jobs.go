@@ -51,12 +51,23 @@ func (r *Reconciler) observeOneTime(ctx context.Context, job *batchv1.Job, compo
 		v = yes(assetv1.ReasonReady, said.Message)
 	} else {
 		if !ok {
-			said = lastWords(pods, &assetv1.MigrationStatus{}, outcome)
+			said = silentEnd(pods, outcome)
 		}
 		v = no(failedRun(&assetv1.BackupRun{Job: job.Name, Code: string(said.Code), Message: own(said.Message), Remedy: own(said.Remedy)}, "The "+string(component)+" failed"))
 	}
 	o.done = &v
 	return o, nil
+}
+
+// waitsFor says why there is no Job yet: the platform is to come to something first.
+func waitsFor(ap *assetv1.AssetPlatform, what string) string {
+	switch {
+	case ap.Spec.Suspend:
+		what = "is looked after again: set its spec.suspend to false"
+	case ap.Spec.Hibernate:
+		what = "wakes: set its spec.hibernate to false"
+	}
+	return fmt.Sprintf("Waiting until AssetPlatform %s %s", ap.Name, what)
 }
 
 // setOneTime writes the conditions.

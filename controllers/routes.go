@@ -52,7 +52,7 @@ func (r *Reconciler) observeRoutes(ctx context.Context, p *pass, o *observed) er
 		}
 		o.routes = append(o.routes, through...)
 	}
-	if !p.ap.Spec.Hibernate && !p.facts.Restoring {
+	if !p.facts.NothingServes(p.ap) {
 		r.askRoutes(ctx, p, o.routes)
 	}
 	if slices.ContainsFunc(o.routes, func(found *route) bool { return found.problem != nil }) {

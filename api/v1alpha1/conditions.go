@@ -110,6 +110,7 @@ const (
 	ReasonSetDamaged      = "SetDamaged"      // a scrub has found damage
 	ReasonInvalidSchedule = "InvalidSchedule" // what cron cannot read
 	ReasonWithinObjective = "WithinObjective"
+	ReasonNoSet           = "NoSet"           // there is none, and should be
 	ReasonTooOld          = "TooOld"          // the newest verified set
 	ReasonScheduleTooRare = "ScheduleTooRare" // for the objective
 	ReasonDumpTooSlow     = "DumpTooSlow"     // a set takes too long for the objective

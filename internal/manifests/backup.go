@@ -291,7 +291,7 @@ func (d destination) cronJob(c Component, schedule, image string, identity bool,
 		ObjectMeta: meta(d.ap, c, CronJobName(d.ap, c, d.spec.Name)),
 		Spec: batchv1.CronJobSpec{
 			Schedule: schedule, TimeZone: ptr.To(TimeZone(d.ap)), ConcurrencyPolicy: batchv1.ForbidConcurrent,
-			Suspend: ptr.To(d.ap.Spec.Hibernate || d.f.Restoring || !d.f.Backup.Migrated),
+			Suspend: ptr.To(d.f.NothingServes(d.ap) || !d.f.Backup.Migrated),
 			// A cluster that was away at the time makes up for it.
 			StartingDeadlineSeconds:    ptr.To[int64](6 * 3600),
 			SuccessfulJobsHistoryLimit: ptr.To[int32](3), FailedJobsHistoryLimit: ptr.To[int32](3),

@@ -100,6 +100,9 @@ type Facts struct {
 	Attempt int64
 }
 
+// NothingServes says whether the API is to have no pods: in hibernation, and while a restore is under way.
+func (f Facts) NothingServes(ap *assetv1.AssetPlatform) bool { return ap.Spec.Hibernate || f.Restoring }
+
 // MigrationTarget identifies what a migration is for: an image and a database. A
 // change of password is no new target, or a key rotation would migrate again.
 func (f Facts) MigrationTarget() string { return hash(f.TargetImage, f.DatabaseID()) }

@@ -52,7 +52,7 @@ func autoscaling(ap *assetv1.AssetPlatform) *assetv1.AutoscalingSpec {
 // become 1: a Deployment that is not there yet, or sleeps, is given the least number first.
 func serverReplicas(ap *assetv1.AssetPlatform, f Facts) *int32 {
 	switch {
-	case ap.Spec.Hibernate, f.Restoring:
+	case f.NothingServes(ap):
 		return ptr.To[int32](0)
 	case ap.Spec.Autoscaling == nil:
 		return ptr.To(ptr.Deref(ap.Spec.Replicas, 3))
