@@ -19,6 +19,8 @@ import (
 const (
 	// collectionDelay is how long a blob was needed by no set before it goes.
 	collectionDelay = 24 * time.Hour
+	// keptNotes is how many of the notes of scrubs, and of those of drills, stay.
+	keptNotes = 30
 )
 
 // PruneOptions say what to remove.
@@ -61,6 +63,9 @@ func (d Destination) Prune(ctx context.Context, o PruneOptions) (p Pruned, err e
 	}
 	now, err := d.now(ctx)
 	if err != nil {
+		return p, err
+	}
+	if err := d.removeNotes(ctx); err != nil {
 		return p, err
 	}
 	l, err := d.List(ctx)
@@ -123,6 +128,25 @@ func (r *removal) held() string {
 		return ""
 	}
 	return fmt.Sprintf("%d objects may not be removed, such as %s: they are locked still, or the credentials lack the right s3:DeleteObject", len(r.locked), r.locked[0])
+}
+
+// removeNotes removes what newer notes have replaced; what is locked goes another time.
+func (d Destination) removeNotes(ctx context.Context) error {
+	for _, folder := range []string{scrubFolder, drillsFolder} {
+		var keys []string // the oldest first
+		for o, err := range d.Archive.List(ctx, folder, "") {
+			if err != nil {
+				return err
+			}
+			keys = append(keys, o.Key)
+		}
+		for _, key := range keys[:max(0, len(keys)-keptNotes)] {
+			if err := d.Remover.Delete(ctx, key); err != nil && !errors.Is(err, objectstore.ErrLocked) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // clear removes what is no set and was last touched before a time: of two that are begun together one ends first, and the other one is then

@@ -24,8 +24,6 @@ const (
 	sectionBytes = 256 << 20
 	// itemsAtOnce is about how many objects that sets need are held in memory.
 	itemsAtOnce = 20_000
-	// keptPositions is how many of the notes about how far it has come stay.
-	keptPositions = 3
 	// mostDamage is how many damaged keys a note of a scrub names. Of a set with more only a verification tells that it is whole.
 	mostDamage = 1000
 	// mostNamed is how many keys the result names.

@@ -77,27 +77,8 @@ func (s *scrubbing) noteSet(ctx context.Context, i uint16, found []*item) error 
 	return s.Destination.note(ctx, set.ID, verification{Time: set.read, Damage: set.Damage, Manifest: set.sha256, Tool: s.Tool}, nil)
 }
 
-// keepPosition leaves how far the scrub has come, and removes what earlier ones have left. Where nothing may be removed, that stays.
+// keepPosition leaves how far the scrub has come. Prune removes what earlier ones have left.
 func (s *scrubbing) keepPosition(ctx context.Context) error {
 	s.step("position")
-	if err := s.writeJSON(ctx, scrubFolder+ulid.Make().String()+".json", s.position); err != nil {
-		return err
-	}
-	var keys []string
-	for o, err := range s.Archive.List(ctx, scrubFolder, "") {
-		if err != nil {
-			return err
-		}
-		keys = append(keys, o.Key)
-	}
-	for _, key := range keys[:max(0, len(keys)-keptPositions)] {
-		if s.Remover == nil {
-			return nil
-		}
-		if err := s.Remover.Delete(ctx, key); err != nil {
-			s.Log.Info("a note about an earlier scrub stays", "key", key, "error", err)
-			return nil
-		}
-	}
-	return nil
+	return s.writeJSON(ctx, scrubFolder+ulid.Make().String()+".json", s.position)
 }
