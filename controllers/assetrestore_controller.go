@@ -13,7 +13,7 @@ import (
 	"github.com/assetplatform/assetplatform/internal/manifests"
 )
 
-// +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores,verbs=list;watch;create
+// +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores,verbs=list;watch;create;delete
 // +kubebuilder:rbac:groups=assetplatform.io,resources=assetrestores/status,verbs=patch
 
 // reconcileRestore tells what becomes of an AssetRestore. What it asks for is done by its platform's reconciliation.

@@ -12,11 +12,12 @@ import (
 )
 
 // announced are the conditions whose changes are worth an event.
-var announced = []string{assetv1.ConditionReady, assetv1.ConditionMigrated}
+var announced = []string{assetv1.ConditionReady, assetv1.ConditionMigrated, assetv1.ConditionBackupHealthy, assetv1.ConditionRestoreProven}
 
 // underWay are the reasons of a false condition that ask nobody to do anything.
 var underWay = []string{
 	assetv1.ReasonProgressing, assetv1.ReasonMigrationWaiting, assetv1.ReasonMigrationRunning, assetv1.ReasonWaitingForManaged,
+	assetv1.ReasonNoBackup, assetv1.ReasonBackupWaiting, assetv1.ReasonNoDrill, assetv1.ReasonDrillWaiting,
 }
 
 // eventLimit is the apiserver's limit of an event's note, in bytes.

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,14 +43,23 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 		restore := &restores[i]
 		if from && foundFull(restore) {
 			p.ap.Status.Restored, p.facts.Restoring, p.restoreProblem = string(restore.UID), false, nil
-			continue
-		}
-		if string(restore.UID) == p.ap.Status.Restored || hasEnded(restore) {
+			r.Events.Eventf(p.ap, restore, corev1.EventTypeWarning, assetv1.ReasonRestoreSkipped, "Restore",
+				"The database is not empty: the platform begins with what is there, and not with the set that spec.restoreFrom names")
 			continue
 		}
 		job, err := r.restoreJob(ctx, p.ap, restore)
 		if err != nil {
 			return err
+		}
+		if from && isOutdated(p.ap, restore) && (job == nil || finished(job) != nil) {
+			if err := r.Delete(ctx, restore, client.Preconditions{UID: &restore.UID}); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete AssetRestore: %w", err)
+			}
+			p.restoreProblem = nil
+			return r.awaitRestorePods(ctx, p) // its event brings the next pass, which makes another one
+		}
+		if string(restore.UID) == p.ap.Status.Restored || hasEnded(restore) {
+			continue
 		}
 		outcome := (*batchv1.JobCondition)(nil)
 		if job != nil {
@@ -74,6 +84,11 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 func waitsForRestore(ap *assetv1.AssetPlatform) bool {
 	m := ap.Status.Migration
 	return ap.Spec.RestoreFrom != nil && ap.Status.Restored == "" && (m == nil || m.Migrated == nil)
+}
+
+// isOutdated says whether an AssetRestore is the one of spec.restoreFrom, which somebody has edited since.
+func isOutdated(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) bool {
+	return restore.Name == manifests.RestoreFromName(ap) && metav1.IsControlledBy(restore, ap) && !equality.Semantic.DeepEqual(restore.Spec.RestoreSource, *ap.Spec.RestoreFrom)
 }
 
 // foundFull says whether a restore was refused because the database is not empty: a new platform whose volumes were kept begins with them.
@@ -310,7 +325,7 @@ func (r *Reconciler) failedRestoreFrom(ctx context.Context, ap *assetv1.AssetPla
 	}
 	return &finding{
 		reason: c.Reason, where: "AssetRestore " + restore.Name, problem: "The platform could not be made from the set that spec.restoreFrom names (" + c.Message + ")",
-		remedy: "mend that and delete the AssetRestore, which is then made again, or take spec.restoreFrom out to begin empty",
+		remedy: "mend that and delete the AssetRestore, which is then made again; or correct spec.restoreFrom, or take it out to begin empty",
 	}, nil
 }
 

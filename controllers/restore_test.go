@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -168,11 +169,50 @@ func TestAssetRestore(t *testing.T) {
 	waitReady(t, ap)
 }
 
+// An AssetRestore that is deleted takes its Job along; nothing serves as long as a pod of that may still restore, and then everything does.
+// Of two the second waits for the first. A platform that is suspended is not touched, and its AssetRestore says what it waits for.
+func TestRestoresThatComeAndGo(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	waitReady(t, ap)
+	image("backup", controlplane.Image{Hold: true})
+	first := newRestore(t, ap, "first", assetv1.RestoreSource{Set: firstSet})
+	eventually(t, func() error {
+		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.RestoreJobName(ap, first)}, &batchv1.Job{})
+	})
+	second := newRestore(t, ap, "second", assetv1.RestoreSource{Set: secondSet})
+	waitOneTime(t, second, &second.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonProgressing)
+	if err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.RestoreJobName(ap, second)}, &batchv1.Job{}); !apierrors.IsNotFound(err) {
+		t.Errorf("two restores at once: %v", err)
+	}
+	if err := admin.Delete(ctx, first, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+		t.Fatal(err)
+	}
+	image("backup", restoredSet(t, secondSet))
+	waitOneTime(t, second, &second.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored)
+	waitReady(t, ap)
+	if ap.Status.Restored != string(second.UID) {
+		t.Errorf("restored %s", ap.Status.Restored)
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = true })
+	third := newRestore(t, ap, "third", assetv1.RestoreSource{Set: firstSet})
+	if c := waitOneTime(t, third, &third.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonProgressing); !strings.Contains(c.Message, "spec.suspend") {
+		t.Error(c.Message)
+	}
+	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 3 {
+		t.Errorf("%d replicas", *d.Spec.Replicas)
+	}
+	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Suspend = false })
+	waitOneTime(t, third, &third.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored)
+	waitReady(t, ap)
+}
+
 // A platform that begins with a set is neither migrated nor served before that is restored; where that fails it says so, and tries again
-// when its AssetRestore is deleted. One whose volumes were kept begins with them.
+// when its AssetRestore is deleted or spec.restoreFrom corrected. One whose volumes were kept begins with them.
 func TestRestoreFrom(t *testing.T) {
 	t.Parallel()
-	for name, code := range map[string]config.Code{"empty": config.CodeSetDamaged, "full": config.CodeTargetNotEmpty} {
+	for name, code := range map[string]config.Code{"empty": config.CodeSetDamaged, "corrected": config.CodeSetDamaged, "full": config.CodeTargetNotEmpty} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			image := "restore:" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
@@ -184,6 +224,14 @@ func TestRestoreFrom(t *testing.T) {
 			})
 			if name == "full" {
 				waitReady(t, ap)
+				eventually(t, func() error {
+					for _, e := range platformEvents(t, ap) {
+						if e.Reason == assetv1.ReasonRestoreSkipped {
+							return nil
+						}
+					}
+					return errors.New("no event tells that no set was restored")
+				})
 				return
 			}
 			c := waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, "SetDamaged")
@@ -195,13 +243,15 @@ func TestRestoreFrom(t *testing.T) {
 			}
 			restore := get(t, ap, "studio-restore-from", &assetv1.AssetRestore{})
 			plane.Kubelet.SetImage(image, restoredSet(t, firstSet))
-			if err := admin.Delete(ctx, restore); err != nil {
+			if name == "corrected" {
+				update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.RestoreFrom.Set = secondSet })
+			} else if err := admin.Delete(ctx, restore); err != nil {
 				t.Fatal(err)
 			}
 			waitReady(t, ap)
 			again := get(t, ap, "studio-restore-from", &assetv1.AssetRestore{})
 			waitOneTime(t, again, &again.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, "")
-			if again.UID == restore.UID || ap.Status.Restored != string(again.UID) {
+			if again.UID == restore.UID || again.Spec.Set != ap.Spec.RestoreFrom.Set || ap.Status.Restored != string(again.UID) {
 				t.Errorf("restored %s", ap.Status.Restored)
 			}
 		})

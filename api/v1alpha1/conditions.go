@@ -118,6 +118,7 @@ const (
 	ReasonDrillWaiting    = "DrillWaiting"    // for the first one
 	ReasonDrillOverdue    = "DrillOverdue"    // the last is too long ago
 	ReasonRestoreTooSlow  = "RestoreTooSlow"  // for the objective
+	ReasonRestoreSkipped  = "RestoreSkipped"  // of an event: spec.restoreFrom met data
 	ReasonProven          = "Proven"          // a drill has restored a set
 
 	ReasonRestoring          = "Restoring"
