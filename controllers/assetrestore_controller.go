@@ -33,8 +33,8 @@ func (r *Reconciler) reconcileRestore(ctx context.Context, req ctrl.Request) (ct
 		if o.job != nil {
 			s.Job = o.job.Name
 		}
-		if o.done != nil && o.result.Set != "" {
-			s.Set, s.SnapshotTime, s.SafetySet = o.result.Set, timeOf(o.result.SnapshotTime), o.result.SafetySet
+		if s.SafetySet = o.result.SafetySet; o.done != nil && o.done.status == metav1.ConditionTrue && o.result.Set != "" {
+			s.Set, s.SnapshotTime = o.result.Set, timeOf(o.result.SnapshotTime)
 		}
 		setOneTime(&s.Conditions, restore.Generation, o)
 		err = r.patchStatus(because(ctx, "status"), stored, restore)

@@ -162,7 +162,7 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		case rto != nil && d.LastDrill.Duration.Duration > rto.Duration:
 			v = no(&finding{
 				reason: assetv1.ReasonRestoreTooSlow, where: "Job " + d.LastDrill.Job,
-				problem: fmt.Sprintf("The last drill of %s took %s, and a restore may take %s", d.Name, short(d.LastDrill.Duration.Duration), short(rto.Duration)),
+				problem: fmt.Sprintf("By the last drill of %s a restore takes %s, and it may take %s", d.Name, short(d.LastDrill.Duration.Duration), short(rto.Duration)),
 				remedy:  "give the drill's pods faster disks and more CPU, or raise spec.backup.objectives.rto",
 			})
 		default:
@@ -184,7 +184,7 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	case s.LastProvenTime == nil:
 		v = waiting(assetv1.ReasonDrillWaiting, "No drill has run yet")
 	default:
-		v = yes(assetv1.ReasonProven, fmt.Sprintf("A set was restored and served at %s, after %s", moment(s.LastProvenTime.Time), s.RestoreDuration.Duration))
+		v = yes(assetv1.ReasonProven, fmt.Sprintf("A set was restored and served at %s: a restore takes %s", moment(s.LastProvenTime.Time), s.RestoreDuration.Duration))
 	}
 	return &v
 }

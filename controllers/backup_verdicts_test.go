@@ -39,7 +39,7 @@ func TestBackupVerdicts(t *testing.T) {
 	}{
 		"all is well": {
 			func(*assetv1.AssetPlatform, *observed) {}, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonProven,
-			[]string{"Set " + secondSet + " of 2026-03-01T03:00:00Z is verified; the oldest moment that can be brought back is 2026-03-01T01:00:00Z", "may be as old as 1h", "after 12s"},
+			[]string{"Set " + secondSet + " of 2026-03-01T03:00:00Z is verified; the oldest moment that can be brought back is 2026-03-01T01:00:00Z", "may be as old as 1h", ": a restore takes 12s"},
 		},
 		"no backup": {func(ap *assetv1.AssetPlatform, _ *observed) { ap.Spec.Backup = nil }, assetv1.ReasonNoBackup, "", "", []string{"spec.backup.destinations"}},
 		"no drill":  {func(ap *assetv1.AssetPlatform, _ *observed) { ap.Spec.Backup.Drill = nil }, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonNoDrill, []string{"spec.backup.drill"}},
@@ -88,7 +88,7 @@ func TestBackupVerdicts(t *testing.T) {
 		"the drill is slow": {
 			func(ap *assetv1.AssetPlatform, _ *observed) {
 				ap.Status.Backup.Destinations[0].LastDrill = ran(61 * time.Second)
-			}, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonRestoreTooSlow, []string{"took 1m1s, and a restore may take 1m"},
+			}, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonRestoreTooSlow, []string{"a restore takes 1m1s, and it may take 1m"},
 		},
 		"the drill of one destination fails": {
 			func(ap *assetv1.AssetPlatform, _ *observed) {

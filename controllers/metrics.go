@@ -28,7 +28,7 @@ var (
 	oldestSet       = prometheus.NewDesc("assetplatform_backup_oldest_set_timestamp_seconds", "The moment that the oldest verified backup is of.", []string{"platform_namespace", "platform", "destination"}, nil)
 	backupDuration  = prometheus.NewDesc("assetplatform_backup_duration_seconds", "How long the last backup took.", []string{"platform_namespace", "platform", "destination"}, nil)
 	lastProven      = prometheus.NewDesc("assetplatform_restore_proven_timestamp_seconds", "When a drill last succeeded.", []string{"platform_namespace", "platform"}, nil)
-	restoreDuration = prometheus.NewDesc("assetplatform_restore_duration_seconds", "How long that drill took until the platform served.", []string{"platform_namespace", "platform"}, nil)
+	restoreDuration = prometheus.NewDesc("assetplatform_restore_duration_seconds", "How long a restore takes by that drill.", []string{"platform_namespace", "platform"}, nil)
 )
 
 func init() { metrics.Registry.MustRegister(apiRequests) }

@@ -115,7 +115,7 @@ type BackupObjectives struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && duration(self) >= duration('10m') && duration(self) <= duration('8760h')",message="write a duration from 10m to 8760h (a year), like 1h"
 	// +optional
 	RPO *metav1.Duration `json:"rpo,omitempty"`
-	// RTO is how long a restore may take; a drill that takes longer proves nothing. Absent: any time will do.
+	// RTO is how long a restore may take; a drill by which it takes longer proves nothing. Absent: any time will do.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="write a duration from 1m to 8760h (a year), like 4h"
@@ -169,13 +169,14 @@ type BackupStatus struct {
 	// LastSetTime is the moment that it is of.
 	// +optional
 	LastSetTime *metav1.Time `json:"lastSetTime,omitempty"`
-	// LastVerifiedTime is when it was read and found right.
+	// LastVerifiedTime is when it was found right: its dump and what came with it were read; of the rest, which scrubs read again, that it is there.
 	// +optional
 	LastVerifiedTime *metav1.Time `json:"lastVerifiedTime,omitempty"`
 	// OldestRecoverableTime is the moment of the oldest verified set.
 	// +optional
 	OldestRecoverableTime *metav1.Time `json:"oldestRecoverableTime,omitempty"`
-	// LastProvenTime is when a drill last succeeded, and RestoreDuration how long it took until the platform served.
+	// LastProvenTime is when a drill last succeeded, and RestoreDuration how long a restore takes by it: what was measured until the platform
+	// served, and what copying all bytes into an empty bucket adds at the rate at which the drill read some.
 	// +optional
 	LastProvenTime *metav1.Time `json:"lastProvenTime,omitempty"`
 	// +optional

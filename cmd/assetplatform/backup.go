@@ -96,7 +96,7 @@ func summary(result any) config.BackupResult {
 	case backup.Restored:
 		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, SafetySet: r.SafetySet}
 	case backup.Drilled:
-		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, Seconds: r.Seconds}
+		return config.BackupResult{Set: r.Set, SnapshotTime: r.SnapshotTime, Seconds: r.Seconds + r.CopySeconds}
 	case backup.Scrubbed:
 		return config.BackupResult{Blobs: r.Blobs, Bytes: r.Bytes, Damaged: r.Damaged, DamagedSets: r.Sets[max(0, len(r.Sets)-mostSets):]}
 	}

@@ -101,8 +101,8 @@ destination.`,
 func drillText(d backup.Drilled) string {
 	var text strings.Builder
 	if d.Seconds > 0 {
-		fmt.Fprintf(&text, "set %s of %s: restored and served in %.1f s; %d rows; %d of its blobs read, %.0f MB/s\n",
-			d.Set, d.SnapshotTime.Format(time.RFC3339), d.Seconds, d.Rows, d.Sampled, d.BytesPerSecond/1e6)
+		fmt.Fprintf(&text, "set %s of %s: restored and served in %.1f s; %d rows; %d of its blobs read, %.0f MB/s: to copy all takes %.0f s more\n",
+			d.Set, d.SnapshotTime.Format(time.RFC3339), d.Seconds, d.Rows, d.Sampled, d.BytesPerSecond/1e6, d.CopySeconds)
 	}
 	for _, step := range d.Steps {
 		fmt.Fprintf(&text, "%8.2f s  %s\n", step.Seconds, step.Name)

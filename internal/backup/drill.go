@@ -48,8 +48,9 @@ type Drilled struct {
 	SnapshotTime time.Time   `json:"snapshotTime"`
 	Steps        []DrillStep `json:"steps"`
 	// Seconds are from the beginning to the downloads, without the sample, which a restore does not take. The bytes are served from where
-	// they are: a restore copies BlobBytes into the bucket before.
+	// they are: a restore copies BlobBytes into the bucket before, for which CopySeconds stand: as long as at BytesPerSecond.
 	Seconds        float64  `json:"seconds"`
+	CopySeconds    float64  `json:"copySeconds"`
 	Rows           int64    `json:"rows"`
 	BlobBytes      int64    `json:"blobBytes"` // of the set
 	Sampled        int64    `json:"sampled"`   // blobs that were read

@@ -235,7 +235,10 @@ func (d *drill) readSample(ctx context.Context) error {
 	}
 	err := all.Wait()
 	d.done.Sampled, d.done.SampledBytes = read.Load(), bytes.Load()
-	d.done.BytesPerSecond = float64(bytes.Load()) / time.Since(began).Seconds()
+	if n := bytes.Load(); n > 0 {
+		d.done.BytesPerSecond = float64(n) / time.Since(began).Seconds()
+		d.done.CopySeconds = float64(d.done.BlobBytes) / d.done.BytesPerSecond
+	}
 	if err == nil && damaged.Load() > 0 {
 		return d.fails(config.CodeDrillBlobDamaged, "run backup scrub --all, and then a backup, which replaces them while the bucket has them",
 			"%d of the blobs that were read are not what they should be, such as %s", damaged.Load(), *example.Load())

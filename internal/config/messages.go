@@ -96,7 +96,7 @@ type BackupResult struct {
 	Damaged     int64    `json:"damaged,omitempty"`     // objects that a scrub found damaged
 	DamagedSets []string `json:"damagedSets,omitempty"` // sets that need them, the newest ten
 
-	Seconds float64 `json:"seconds,omitempty"` // from the beginning to a platform that serves, of a drill that succeeded
+	Seconds float64 `json:"seconds,omitempty"` // of a drill that succeeded: a whole restore, up to a platform that serves
 }
 
 // SchemaRange is what `migrate --check` prints and what a successful migration reports.
