@@ -14,7 +14,11 @@ func readFLAC(in *source, info *AudioInfo) error {
 		return err
 	}
 	begin := in.position()
-	stream, err := flac.New(in)
+	head, err := in.Peek(flacHead)
+	if err != nil {
+		return err
+	}
+	stream, err := newFLAC(head, in)
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,18 @@ func readFLAC(in *source, info *AudioInfo) error {
 	info.measure(wave.frames, in.size-begin)
 	info.Waveform = wave.peaks()
 	return nil
+}
+
+// flacHead is how long the signature and the header of the first block are.
+const flacHead = 8
+
+// newFLAC begins to decode. The decoder takes whatever block comes first, and allocates what a comment says that it needs, 128 GiB if it does:
+// STREAMINFO must be first (RFC 9639, 8.2).
+func newFLAC(head []byte, in io.Reader) (*flac.Stream, error) {
+	if len(head) < flacHead || string(head[:4]) != "fLaC" || head[4]&0x7f != 0 || string(head[5:flacHead]) != "\x00\x00\x22" {
+		return nil, fmt.Errorf("%w: no STREAMINFO of FLAC", ErrDamaged)
+	}
+	return flac.New(in)
 }
 
 // flacError keeps the facts, unless the file is cut off and so shorter than they say.

@@ -184,6 +184,7 @@ func hostileFiles(t testing.TB) []hostileFile {
 	for range 1000 {
 		deep = box("moov", deep...)
 	}
+	tags := []byte("fLaC\x04\x00\x00\x22\x00\x00\x00\x00\x00\x00\x00\x10\x01\x00\x00\x00=")
 	setup := bytes.Index(vorbisFile, []byte("\x05vorbis"))
 	stsz, stsc, stco, mdat := bytes.Index(m4a, []byte("stsz")), bytes.Index(m4a, []byte("stsc")), bytes.Index(m4a, []byte("stco")), bytes.Index(m4a, []byte("mdat"))
 	trun := bytes.Index(fragments, []byte("trun"))
@@ -201,6 +202,8 @@ func hostileFiles(t testing.TB) []hostileFile {
 		{"flac of 8 channels that has 2", "audio/flac", patched(flacFile, 20, flacFile[20]|0x0e), 0},
 		{"flac of 2^36 frames", "audio/flac", patched(flacFile, 21, flacFile[21]|15, 0xff, 0xff, 0xff, 0xff), 0},
 		{"flac of 0 Hz", "audio/flac", patched(flacFile, 18, 0, 0, flacFile[20]&15), 0},
+		{"flac that begins with a comment of 2^28 tags", "audio/flac", tags, 0},
+		{"flac in ogg that begins so", "audio/ogg", patched(oggFLACFile, 28+9, tags...), 0},
 		{"mp3 with a tag of 256 MB", "audio/mpeg", append([]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), mp3File...), 0},
 		{"mp3 of a tag of 256 MB of zeros", "audio/mpeg", []byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"), 300 << 20},
 		{"mp3 with a million tags", "audio/mpeg", append(bytes.Repeat([]byte("ID3\x04\x00\x00\x00\x00\x00\x00"), 1_000_000), mp3File...), 0},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/mewkiz/flac"
 	"github.com/mewkiz/flac/frame"
 )
 
@@ -29,7 +28,7 @@ func newOggFLAC(head []byte) (oggStream, error) {
 	}
 	begin := bytes.Clone(head[oggFLACHead:oggFLACFirst])
 	begin[4] |= 0x80 // the last block: others are in packets of their own
-	stream, err := flac.New(bytes.NewReader(begin))
+	stream, err := newFLAC(begin, bytes.NewReader(begin))
 	if err != nil {
 		return nil, err
 	}
