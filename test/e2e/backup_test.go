@@ -31,7 +31,10 @@ type vault struct {
 	keys     map[string][]byte
 }
 
-const vaultBucket = "backups"
+const (
+	vaultBucket = "backups"
+	vaultPrefix = "games/studio/"
+)
 
 // newVault makes one in a namespace of its own.
 func newVault(t *testing.T, namespace string) vault {
@@ -50,7 +53,7 @@ func newVault(t *testing.T, namespace string) vault {
 // destination is the vault, for a platform that has its secret.
 func (v vault) destination() assetv1.BackupDestination {
 	return assetv1.BackupDestination{Name: "primary", BackupBucket: assetv1.BackupBucket{
-		Bucket: vaultBucket, Endpoint: v.endpoint, CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backup-keys"},
+		Bucket: vaultBucket, Prefix: vaultPrefix, Endpoint: v.endpoint, CredentialsSecretRef: &assetv1.S3CredentialsRef{Name: "backup-keys"},
 	}}
 }
 
@@ -63,7 +66,7 @@ func (v vault) secret(namespace string) *corev1.Secret {
 
 func (v vault) get(t *testing.T, key string) []byte {
 	t.Helper()
-	got, err := v.store.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(vaultBucket), Key: &key})
+	got, err := v.store.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(vaultBucket), Key: aws.String(vaultPrefix + key)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +80,14 @@ func (v vault) get(t *testing.T, key string) []byte {
 
 func (v vault) put(t *testing.T, key string, content []byte) {
 	t.Helper()
-	if _, err := v.store.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(vaultBucket), Key: &key, Body: bytes.NewReader(content)}); err != nil {
+	if _, err := v.store.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(vaultBucket), Key: aws.String(vaultPrefix + key), Body: bytes.NewReader(content)}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (v vault) remove(t *testing.T, key string) {
 	t.Helper()
-	if _, err := v.store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(vaultBucket), Key: &key}); err != nil {
+	if _, err := v.store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(vaultBucket), Key: aws.String(vaultPrefix + key)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -131,7 +134,7 @@ func TestDisaster(t *testing.T) {
 	if err := os.WriteFile(object, vault.get(t, "sets/"+set+"/platform.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	follow(t, "Everything is lost", "TARGET=rebuilt", "PLATFORM=studio", "PLATFORM_FILE="+object, "BACKUP_BUCKET="+vaultBucket, "BACKUP_ENDPOINT="+vault.endpoint,
+	follow(t, "Everything is lost", "TARGET=rebuilt", "PLATFORM=studio", "PLATFORM_FILE="+object, "BACKUP_BUCKET="+vaultBucket, "BACKUP_PREFIX="+vaultPrefix, "BACKUP_ENDPOINT="+vault.endpoint,
 		"BACKUP_ACCESS_KEY="+string(vault.keys["s3-access-key"]), "BACKUP_SECRET_KEY="+string(vault.keys["s3-secret-key"]))
 	newNamespace(t, "rebuilt") // it is there: it is cleaned up
 	ap = small("rebuilt", "studio")
