@@ -71,7 +71,7 @@ func (b *Bucket) HandOver(ctx context.Context, from, to uuid.UUID) error {
 		return &InUse{Bucket: b.name + " at " + b.address, At: m.at}
 	}
 	if err == nil && m.owner == from.String() {
-		err = b.writeMark(ctx, to.String(), m.etag)
+		err = b.writeMark(ctx, to.String(), nil, nil)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return b.explain(err)
@@ -107,7 +107,7 @@ func (b *Bucket) mark(ctx context.Context, platform uuid.UUID, note string) erro
 	m, err := b.readMark(ctx)
 	if errors.Is(err, ErrNotFound) {
 		// Read again, whatever comes of it: another pod may be quicker.
-		right, err = rightPut, b.writeMark(ctx, platform.String()+note, nil)
+		right, err = rightPut, b.writeMark(ctx, platform.String()+note, nil, aws.String("*"))
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
 			right = rightGet
 			m, err = b.readMark(ctx)
@@ -127,7 +127,7 @@ func (b *Bucket) mark(ctx context.Context, platform uuid.UUID, note string) erro
 	}
 	if m.note != note || note == inUse && m.age >= renewal {
 		// Whoever fails does so in the next minute again, and nobody depends on it so soon. Rights are tried elsewhere.
-		_ = b.writeMark(ctx, platform.String()+note, m.etag)
+		_ = b.writeMark(ctx, platform.String()+note, m.etag, nil)
 	}
 	return nil
 }
@@ -141,22 +141,14 @@ type mark struct {
 	etag  *string
 }
 
-// writeMark writes it over what has an ETag, or, without one, where there is none. There are services that ignore such conditions, or know
-// none and say so: there the last of several platforms wins, and the others see it in a minute.
-func (b *Bucket) writeMark(ctx context.Context, content string, etag *string) error {
-	write := func(ifMatch, ifNoneMatch *string) error {
-		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(content), IfMatch: ifMatch, IfNoneMatch: ifNoneMatch,
-		}, once)
-		return err
-	}
-	var absent *string
-	if etag == nil {
-		absent = aws.String("*")
-	}
-	err := write(etag, absent)
-	if statusOf(err) == http.StatusNotImplemented || codeOf(err) == "NotImplemented" {
-		err = write(nil, nil)
+// writeMark writes it, where both are nil whatever is there. There are services that ignore such conditions, or know none and say so: there the
+// last of several platforms wins, and the others see it in a minute.
+func (b *Bucket) writeMark(ctx context.Context, content string, ifMatch, ifNoneMatch *string) error {
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.name, Key: b.key(ownerObject), Body: strings.NewReader(content), IfMatch: ifMatch, IfNoneMatch: ifNoneMatch,
+	}, once)
+	if conditional := ifMatch != nil || ifNoneMatch != nil; conditional && (statusOf(err) == http.StatusNotImplemented || codeOf(err) == "NotImplemented") {
+		return b.writeMark(ctx, content, nil, nil)
 	}
 	return err
 }
@@ -171,7 +163,11 @@ func (b *Bucket) readMark(ctx context.Context) (m mark, err error) {
 	text, err := io.ReadAll(io.LimitReader(out.Body, 100))
 	length := min(len(text), len(uuid.Nil.String()))
 	m.owner, m.note, m.etag = string(text[:length]), string(text[length:]), out.ETag
-	if now, ok := middleware.GetServerTime(out.ResultMetadata); ok && out.LastModified != nil {
+	if out.LastModified != nil {
+		now, ok := middleware.GetServerTime(out.ResultMetadata)
+		if !ok {
+			now = time.Now()
+		}
 		m.at, m.age = *out.LastModified, now.Sub(*out.LastModified)
 	}
 	return m, err
