@@ -110,7 +110,10 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 			return done, err
 		}
 	}
-	done.Rows, err = target.Finish(ctx, r.set.Database.SchemaRange, r.set.Database.Rows)
+	for _, n := range r.set.Database.Rows {
+		done.Rows += n
+	}
+	err = target.Finish(ctx)
 	r.step("done")
 	return done, err
 }
@@ -127,7 +130,7 @@ func (r *restoration) replace(ctx context.Context, done *Restored) (err error) {
 	defer release()
 	if done.Copied, err = r.restoreBlobs(ctx); err == nil {
 		r.step("database")
-		err = r.restoreDatabase(ctx, store.RestoreEpilogue(r.set.ID, r.ID))
+		err = r.restoreDatabase(ctx, store.RestoreCheck(r.set.Database.SchemaRange, r.set.Database.Rows)+store.RestoreEpilogue(r.set.ID, r.ID))
 	}
 	if err != nil {
 		return errors.Join(err, r.giveBucketBack(context.WithoutCancel(ctx)))
@@ -369,6 +372,11 @@ func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) erro
 	}
 	if err != nil && strings.Contains(err.Error(), store.Filled) {
 		return &store.Problem{Code: config.CodeTargetNotEmpty, Message: store.Filled + " meanwhile", Remedy: "look at what it has brought; to put another set in its place, say that it is to be overwritten: " + r.Name}
+	}
+	if err != nil && strings.Contains(err.Error(), store.Differs) {
+		_, difference, _ := strings.Cut(err.Error(), store.Differs)
+		difference, _, _ = strings.Cut(difference, "\n")
+		return &store.Problem{Code: config.CodeSetDamaged, Message: store.Differs + difference, Remedy: "restore another set; nothing has changed"}
 	}
 	if err != nil && fetched.failed != nil {
 		return fmt.Errorf("%w: read %s: %w", objectstore.ErrUnavailable, file.Name, fetched.failed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,31 @@ func TestRestoreThatTheDatabaseRefuses(t *testing.T) {
 	defer target.Close()
 	if !target.Empty() {
 		t.Errorf("something was restored: %s", target.Contents())
+	}
+}
+
+// A set whose dump is not what its manifest says changes nothing; what was loose in its database does not keep it from being restored.
+func TestRestoreOfAnotherSet(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.fill(3)
+	p.exec("alter table projects add constraint loose foreign key (id) references users (id) not valid")
+	_, d := archive(t)
+	set := p.backUp(d)
+	q, done := restored(t, d)
+	if rows, wrong := q.check(); rows != 4 || len(wrong) > 0 || done.Rows == 0 {
+		t.Errorf("%d rows, %v; %+v", rows, wrong, done)
+	}
+	rewrite(t, d, set.ID, func(m *Manifest) { m.Database.Rows["assets"]++; m.Database.Schema++ })
+	p.fill(2)
+	_, err := Restore(t.Context(), RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard})
+	problem(t, err, config.CodeSetDamaged)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("schema %d of %d, assets has 4 rows of 5", set.Database.Schema, set.Database.Schema+1)) {
+		t.Errorf("%v", err)
+	}
+	p.open()
+	if n := p.count("select count(*) from assets"); n != 7 {
+		t.Errorf("%d assets are left of 7", n)
 	}
 }
 

@@ -3,8 +3,9 @@ package store
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -157,6 +158,48 @@ end
 $$;`
 }
 
+// Differs is what the server says where the database would not be what the set has.
+const Differs = "what was restored is not what the set has: "
+
+// RestoreCheck ends the transaction if what the dump has brought is not what the set's manifest says.
+func RestoreCheck(schema config.SchemaRange, rows map[string]int64) string {
+	var want []string
+	for _, table := range slices.Sorted(maps.Keys(rows)) {
+		if !notCompared(table) {
+			want = append(want, fmt.Sprintf("(%s, %d::bigint)", literal(table), rows[table]))
+		}
+	}
+	if len(want) == 0 {
+		want = []string{"('" + markerTable + "', 1::bigint)"}
+	}
+	return fmt.Sprintf(`do $$
+declare
+    name text;
+    want bigint;
+    got bigint;
+    wrong text[];
+begin
+    select schema into got from public.%s;
+    if got <> %d then
+        wrong := array[format('schema %%s of %d', got)];
+    end if;
+    for name, want in values %s loop
+        got := 0;
+        if to_regclass('public.' || quote_ident(name)) is not null then
+            execute format('select count(*) from public.%%I', name) into got;
+        end if;
+        if got <> want then
+            wrong := wrong || format('%%s has %%s rows of %%s', name, got, want);
+        end if;
+    end loop;
+    if cardinality(wrong) > 0 then
+        raise exception '`+Differs+`%%', array_to_string(wrong, ', ');
+    end if;
+end
+$$;
+`, markerTable, schema.Schema, schema.Schema, strings.Join(want, ", "))
+}
+
 // RestoreEpilogue is what comes behind the dump. Objects that the restored rows do not need are left to the collector, after a week in which
 // somebody may find that they were needed. Sessions end: one that was revoked since the backup must not come back to life. Thumbnails, which
 // no backup has, are to be made anew. id is that of the restore, empty if it has none.
@@ -177,19 +220,8 @@ func RestoredMark(set, id string) string {
 // literal is a text as SQL.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-// Finish compares the database with what the set has by its manifest, and counts the rows: then it is restored. The servers have not started
-// yet. What is wrong is a *Problem.
-func (t *Target) Finish(ctx context.Context, schema config.SchemaRange, rows map[string]int64) (total int64, err error) {
-	err = pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
-		if total, err = compare(ctx, tx, schema, rows); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, "update public."+markerTable+" set restored_set = restoring_set, restoring_set = null")
-		return err
-	})
-	var problem *Problem
-	if err = compared(err); errors.As(err, &problem) {
-		problem.Code = config.CodeSetDamaged
-	}
-	return total, err
+// Finish notes that whoever restored knows that it is done: from then on there is something to lose.
+func (t *Target) Finish(ctx context.Context) error {
+	_, err := t.conn.Exec(ctx, "update public."+markerTable+" set restored_set = restoring_set, restoring_set = null")
+	return fail("finish", err)
 }

@@ -21,14 +21,10 @@ func (t *Target) Compare(ctx context.Context, schema config.SchemaRange, rows ma
 		total, err = compare(ctx, tx, schema, rows)
 		return err
 	})
-	return total, compared(err)
-}
-
-func compared(err error) error {
 	if err != nil && !errors.As(err, new(*Problem)) {
 		err = fail("compare", err)
 	}
-	return err
+	return total, err
 }
 
 func compare(ctx context.Context, tx pgx.Tx, schema config.SchemaRange, rows map[string]int64) (total int64, err error) {
@@ -45,7 +41,7 @@ func compare(ctx context.Context, tx pgx.Tx, schema config.SchemaRange, rows map
 		return 0, err
 	}
 	if len(wrong) > 0 {
-		return total, &Problem{config.CodeDrillRows, "what was restored is not what the set has: " + strings.Join(wrong, ", "), remedy}
+		return total, &Problem{config.CodeDrillRows, Differs + strings.Join(wrong, ", "), remedy}
 	}
 	return total, checkReferences(ctx, tx)
 }
