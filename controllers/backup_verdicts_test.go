@@ -46,7 +46,10 @@ func TestBackupVerdicts(t *testing.T) {
 		"no rpo":    {func(ap *assetv1.AssetPlatform, _ *observed) { ap.Spec.Backup.Objectives.RPO = nil }, assetv1.ReasonBackupVerified, "", assetv1.ReasonProven, nil},
 		"nothing yet": {func(ap *assetv1.AssetPlatform, _ *observed) {
 			ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
-		}, assetv1.ReasonBackupWaiting, assetv1.ReasonBackupWaiting, assetv1.ReasonDrillWaiting, []string{"near and far"}},
+		}, assetv1.ReasonBackupWaiting, assetv1.ReasonBackupWaiting, assetv1.ReasonDrillWaiting, []string{"near and far: the schedule makes one once the database is migrated"}},
+		"nothing yet, and it hibernates": {func(ap *assetv1.AssetPlatform, _ *observed) {
+			ap.Spec.Hibernate, ap.Status.Backup = true, &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
+		}, assetv1.ReasonBackupWaiting, assetv1.ReasonBackupWaiting, assetv1.ReasonDrillWaiting, []string{"none is made while the platform hibernates"}},
 		"nothing although two sets should be there": {func(ap *assetv1.AssetPlatform, o *observed) {
 			ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
 			o.backup.setless, o.backup.overdue = []string{"far"}, true
