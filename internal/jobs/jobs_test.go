@@ -45,7 +45,7 @@ func newBench(t *testing.T, pg *services.Postgres) *bench {
 		b.bucket, err = objectstore.New(t.Context(), b.settings, nil)
 	}
 	if err == nil {
-		err = b.bucket.Claim(t.Context(), uuid.New())
+		err = b.bucket.Claim(t.Context(), objectstore.Owner{Platform: uuid.New()})
 	}
 	if err == nil {
 		b.user, err = b.store.CreateUser(t.Context(), store.NewUser{Email: "a@example.com", Username: "alice", PasswordHash: "x"})

@@ -314,7 +314,7 @@ func TestPrivateAuthority(t *testing.T) {
 	settings.CA = authority.PEM()
 	b := unclaimedBucket(t, settings)
 	large := noise(9, PartSize+1)
-	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", large)); err != nil {
+	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), Owner{Platform: uuid.New()}), b.Put(t.Context(), "k", large)); err != nil {
 		t.Error(err)
 	}
 	settings.Endpoint = strings.Replace(settings.Endpoint, "localhost", "127.0.0.1", 1)

@@ -70,7 +70,7 @@ func TestCheckOfRights(t *testing.T) {
 		if err := b.Check(t.Context()); err != nil {
 			return err
 		}
-		return b.Claim(t.Context(), us)
+		return b.Claim(t.Context(), Owner{Platform: us})
 	}
 	all := []string{"s3:ListBucket", "s3:PutObject", "s3:GetObject", "s3:DeleteObject"}
 	for i, missing := range all {

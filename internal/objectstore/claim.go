@@ -20,8 +20,9 @@ import (
 // ownerObject holds the id of the platform whose bytes are in the bucket, under its prefix.
 const ownerObject = "platform-id"
 
-// inUse follows the id once the platform has come to use the bucket: then the object's age tells when it did so last.
-const inUse = " in use"
+// inUse follows the id once a platform has come to use the bucket, and is followed by its instance: then the object's age tells when that did so
+// last.
+const inUse = " in use "
 
 const (
 	// claimAge is how long what Claim has seen is taken for granted.
@@ -29,6 +30,13 @@ const (
 	// renewal is the age at which Claim writes the mark anew, and abandoned that at which the platform is taken to use the bucket no more.
 	renewal, abandoned = 2 * time.Minute, 5 * time.Minute
 )
+
+// Owner says whose a bucket is.
+type Owner struct {
+	Platform uuid.UUID
+	// Instance tells a platform's database from copies of it, such as what a backup of it was restored into.
+	Instance uuid.UUID
+}
 
 // InUse is the error of HandOver for a bucket whose platform was there within the last minutes.
 type InUse struct {
@@ -42,9 +50,9 @@ func (u *InUse) Error() string {
 
 // claim is what was last seen of whose the bytes are.
 type claim struct {
-	platform uuid.UUID // for which that was asked
-	ours     bool      // the bytes are its
-	seen     time.Time
+	owner Owner // for which that was asked
+	ours  bool  // the bytes are its
+	seen  time.Time
 }
 
 // Claimed says whether the bytes are this platform's, as far as Claim has seen.
@@ -54,35 +62,46 @@ func (b *Bucket) Claimed() bool {
 }
 
 // Claim marks the bucket, under its prefix, as the platform's, unless it is marked as another's:
-// two of them would mix their bytes in backups and take each other's away with the bucket. In
+// two of them would mix their bytes in backups and take each other's away with the bucket. So would
+// two copies of one platform's database, of which the one that uses the bucket keeps it. In
 // one that is ours it then tries the rights on its objects. It is to be called all the time: a
 // success holds for a minute, and then the mark is read again, for somebody may have removed it,
 // and another platform be there. It does not hold for another platform, whose database this
 // process may find behind its URL. The error is a sentence like those of Check.
-func (b *Bucket) Claim(ctx context.Context, platform uuid.UUID) error {
-	return b.take(ctx, platform, inUse)
+func (b *Bucket) Claim(ctx context.Context, owner Owner) error {
+	return b.take(ctx, owner, inUse+owner.Instance.String())
 }
 
-// HandOver marks a bucket that is one platform's as another's, which takes its place. It is one of nobody's as well. One that is the other's
-// already is refused with *InUse until that platform has not been there for five minutes: it has another database than who takes its place.
-func (b *Bucket) HandOver(ctx context.Context, from, to uuid.UUID) error {
-	m, err := b.readMark(ctx)
-	if err == nil && m.owner == to.String() && from != to && m.note == inUse && m.age < abandoned {
-		return &InUse{Bucket: b.name + " at " + b.address, At: m.at}
+// Renew is Claim for whom it is known that the bytes are theirs, while nobody can ask their database.
+func (b *Bucket) Renew(ctx context.Context) error {
+	if c := b.claim.Load(); c != nil && c.ours {
+		return b.Claim(ctx, c.owner)
 	}
-	if err == nil && m.owner == from.String() {
-		err = b.writeMark(ctx, to.String(), nil, nil)
+	return nil
+}
+
+// HandOver marks a bucket that is a platform's, or nobody's, as that of another, which takes its place in its database. It is refused with *InUse
+// until nobody has used it from another database for five minutes.
+func (b *Bucket) HandOver(ctx context.Context, from Owner, to uuid.UUID) error {
+	m, err := b.readMark(ctx)
+	if err == nil && (m.platform == from.Platform.String() || m.platform == to.String()) {
+		if m.rivals(from.Instance) {
+			return &InUse{Bucket: b.name + " at " + b.address, At: m.at}
+		}
+		if m.platform != to.String() || m.note != "" {
+			err = b.writeMark(ctx, to.String(), nil, nil)
+		}
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return b.explain(err)
 	}
-	return b.take(ctx, to, "")
+	return b.take(ctx, Owner{Platform: to}, "")
 }
 
-// take is Claim, with what is to be noted beside the platform's id.
-func (b *Bucket) take(ctx context.Context, platform uuid.UUID, note string) (err error) {
+// take is Claim, with what is to be noted beside the platform's id; empty: nothing, and whoever else uses the bucket has been asked.
+func (b *Bucket) take(ctx context.Context, owner Owner, note string) (err error) {
 	known := b.claim.Load()
-	if known != nil && known.platform != platform {
+	if known != nil && known.owner != owner {
 		b.claim.Store(nil) // even if the service does not answer now
 		known = nil
 	}
@@ -94,20 +113,20 @@ func (b *Bucket) take(ctx context.Context, platform uuid.UUID, note string) (err
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
 	if !holds {
-		if err := b.mark(ctx, platform, note); err != nil {
+		if err := b.mark(ctx, owner, note); err != nil {
 			return err
 		}
 	}
 	return b.proveRights(ctx)
 }
 
-// mark reads whose the bytes are, and where nobody's, makes them the platform's.
-func (b *Bucket) mark(ctx context.Context, platform uuid.UUID, note string) error {
+// mark reads whose the bytes are, and where nobody's, makes them the owner's.
+func (b *Bucket) mark(ctx context.Context, owner Owner, note string) error {
 	right := rightGet
 	m, err := b.readMark(ctx)
 	if errors.Is(err, ErrNotFound) {
 		// Read again, whatever comes of it: another pod may be quicker.
-		right, err = rightPut, b.writeMark(ctx, platform.String()+note, nil, aws.String("*"))
+		right, err = rightPut, b.writeMark(ctx, owner.Platform.String()+note, nil, aws.String("*"))
 		if status := statusOf(err); err == nil || status == http.StatusPreconditionFailed || status == http.StatusConflict {
 			right = rightGet
 			m, err = b.readMark(ctx)
@@ -119,26 +138,39 @@ func (b *Bucket) mark(ctx context.Context, platform uuid.UUID, note string) erro
 	case err != nil:
 		return b.explain(err)
 	}
-	found := &claim{platform: platform, ours: m.owner == platform.String(), seen: time.Now()}
+	found := &claim{owner: owner, ours: m.platform == owner.Platform.String(), seen: time.Now()}
+	rival := found.ours && note != "" && m.rivals(owner.Instance)
+	foreign := !found.ours
+	found.ours = found.ours && !rival
 	b.claim.Store(found)
-	if !found.ours {
+	switch {
+	case foreign:
 		return refused("bucket %s at %s "+config.ForeignBucket+" (object %s): correct S3_BUCKET_NAME or S3_PREFIX; or, if that platform's database was given up, delete the object",
 			b.name, b.address, *b.key(ownerObject))
+	case rival:
+		return refused("bucket %s at %s was used at %s from another database, of which this one is a copy or the other way round: give one of them a bucket or prefix of its own (S3_BUCKET_NAME, S3_PREFIX), or end it; five minutes later the other has the bucket",
+			b.name, b.address, m.at.UTC().Format(time.RFC3339))
 	}
-	if m.note != note || note == inUse && m.age >= renewal {
+	if note != "" && (m.note != note || m.age >= renewal) {
 		// Whoever fails does so in the next minute again, and nobody depends on it so soon. Rights are tried elsewhere.
-		_ = b.writeMark(ctx, platform.String()+note, m.etag, nil)
+		_ = b.writeMark(ctx, owner.Platform.String()+note, m.etag, nil)
 	}
 	return nil
 }
 
 // mark is what ownerObject says.
 type mark struct {
-	owner string // id of the platform
-	note  string
-	at    time.Time
-	age   time.Duration // by the service's clock
-	etag  *string
+	platform string // its id
+	note     string
+	at       time.Time
+	age      time.Duration // by the service's clock
+	etag     *string
+}
+
+// rivals says whether somebody uses the bucket from another database than the instance.
+func (m mark) rivals(instance uuid.UUID) bool {
+	by, used := strings.CutPrefix(m.note, inUse)
+	return used && by != instance.String() && m.age < abandoned
 }
 
 // writeMark writes it, where both are nil whatever is there. There are services that ignore such conditions, or know none and say so: there the
@@ -162,7 +194,7 @@ func (b *Bucket) readMark(ctx context.Context) (m mark, err error) {
 	defer out.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(out.Body, 100))
 	length := min(len(text), len(uuid.Nil.String()))
-	m.owner, m.note, m.etag = string(text[:length]), string(text[length:]), out.ETag
+	m.platform, m.note, m.etag = string(text[:length]), string(text[length:]), out.ETag
 	if out.LastModified != nil {
 		now, ok := middleware.GetServerTime(out.ResultMetadata)
 		if !ok {

@@ -28,7 +28,7 @@ func TestClaimIsForOne(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range platforms {
 		buckets[i] = unclaimedBucket(t, settings)
-		all.Go(func() { errs[i] = buckets[i].Claim(t.Context(), uuid.New()) })
+		all.Go(func() { errs[i] = buckets[i].Claim(t.Context(), Owner{Platform: uuid.New()}) })
 	}
 	all.Wait()
 	winner := slices.Index(errs, nil)
@@ -49,12 +49,12 @@ func TestUnclaimedBucket(t *testing.T) {
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
 	theirs, away := unclaimedBucket(t, settings), settings
-	if err := errors.Join(theirs.Claim(t.Context(), uuid.New()), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+	if err := errors.Join(theirs.Claim(t.Context(), Owner{Platform: uuid.New()}), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Fatal(err)
 	}
 	away.Endpoint = "http://127.0.0.1:1"
 	b := unclaimedBucket(t, away)
-	if err := b.Claim(t.Context(), uuid.New()); err == nil || b.Claimed() {
+	if err := b.Claim(t.Context(), Owner{Platform: uuid.New()}); err == nil || b.Claimed() {
 		t.Fatal("claimed what cannot be reached")
 	}
 	b.client = theirs.client // it is back, and nobody has looked yet
@@ -83,10 +83,10 @@ func TestForeignBucket(t *testing.T) {
 	settings := server.Bucket(t)
 	theirs, ours := unclaimedBucket(t, settings), unclaimedBucket(t, settings)
 	us := uuid.New()
-	if err := errors.Join(theirs.Claim(t.Context(), uuid.New()), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+	if err := errors.Join(theirs.Claim(t.Context(), Owner{Platform: uuid.New()}), theirs.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := ours.Claim(t.Context(), us); !errors.Is(err, ErrRefused) {
+	if err := ours.Claim(t.Context(), Owner{Platform: us}); !errors.Is(err, ErrRefused) {
 		t.Fatal("two platforms have claimed one bucket")
 	}
 	if ours.proven.Load() {
@@ -106,17 +106,17 @@ func TestForeignBucket(t *testing.T) {
 
 	beside := settings
 	beside.Prefix = "second/"
-	if err := unclaimedBucket(t, beside).Claim(t.Context(), us); err != nil {
+	if err := unclaimedBucket(t, beside).Claim(t.Context(), Owner{Platform: us}); err != nil {
 		t.Errorf("under another prefix: %v", err)
 	}
 	key := ownerObject
 	if _, err := server.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &settings.Name, Key: &key}); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(ours.Claim(t.Context(), us), ours.Put(t.Context(), "k2", strings.NewReader("x"))); err != nil {
+	if err := errors.Join(ours.Claim(t.Context(), Owner{Platform: us}), ours.Put(t.Context(), "k2", strings.NewReader("x"))); err != nil {
 		t.Errorf("after it was handed over: %v", err)
 	}
-	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), Owner{Platform: us}); err != nil {
 		t.Errorf("another pod of the same platform: %v", err)
 	}
 }
@@ -135,7 +135,7 @@ func TestClaimIsLookedAtAgain(t *testing.T) {
 	}
 	claimOften := func() (last error) {
 		for range 5 {
-			last = b.Claim(t.Context(), us)
+			last = b.Claim(t.Context(), Owner{Platform: us})
 		}
 		return last
 	}
@@ -165,7 +165,7 @@ func TestClaimIsLookedAtAgain(t *testing.T) {
 	}
 
 	remove()
-	if err := unclaimedBucket(t, settings).Claim(t.Context(), them); err != nil {
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), Owner{Platform: them}); err != nil {
 		t.Fatal(err)
 	}
 	aMinuteLater()
@@ -184,20 +184,20 @@ func TestClaimOfAnotherDatabase(t *testing.T) {
 	settings := server.Bucket(t)
 	b := unclaimedBucket(t, settings)
 	first, second := uuid.New(), uuid.New()
-	if err := errors.Join(b.Claim(t.Context(), first), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+	if err := errors.Join(b.Claim(t.Context(), Owner{Platform: first}), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Claim(t.Context(), second); err == nil || !strings.Contains(err.Error(), config.ForeignBucket) {
+	if err := b.Claim(t.Context(), Owner{Platform: second}); err == nil || !strings.Contains(err.Error(), config.ForeignBucket) {
 		t.Errorf("the bucket of the database before: %v", err)
 	}
 	if err := b.Put(t.Context(), "k", strings.NewReader("y")); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("put: %v", err)
 	}
-	if err := errors.Join(b.Claim(t.Context(), first), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+	if err := errors.Join(b.Claim(t.Context(), Owner{Platform: first}), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 		t.Errorf("the database before is back: %v", err)
 	}
 	server.Stop()
-	if err := b.Claim(t.Context(), second); err == nil || b.Claimed() {
+	if err := b.Claim(t.Context(), Owner{Platform: second}); err == nil || b.Claimed() {
 		t.Errorf("while the bucket is away: %v", err)
 	}
 }
@@ -216,58 +216,108 @@ func TestClaimWithoutConditions(t *testing.T) {
 			return true
 		})
 		b := unclaimedBucket(t, settings)
-		if err := errors.Join(b.Claim(t.Context(), uuid.New()), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
+		if err := errors.Join(b.Claim(t.Context(), Owner{Platform: uuid.New()}), b.Put(t.Context(), "k", strings.NewReader("x"))); err != nil {
 			t.Error(err)
 		}
-		if err := unclaimedBucket(t, settings).Claim(t.Context(), uuid.New()); !errors.Is(err, ErrRefused) {
+		if err := unclaimedBucket(t, settings).Claim(t.Context(), Owner{Platform: uuid.New()}); !errors.Is(err, ErrRefused) {
 			t.Errorf("another platform: %v", err)
 		}
 	}
 }
 
-// A bucket whose platform is seen to use it is not handed over to a copy of that platform; one that it has left is.
+// A bucket that is seen to be used is not handed over for another database than the one that uses it; one that was left is.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	server := services.SharedS3(t)
 	settings := server.Bucket(t)
-	us, copied := uuid.New(), uuid.New()
+	us, other := Owner{uuid.New(), uuid.New()}, Owner{uuid.New(), uuid.New()}
+	clone := Owner{us.Platform, uuid.New()} // another database of the same platform
 	mark := func() string {
 		t.Helper()
 		m, err := unclaimedBucket(t, settings).readMark(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m.owner + m.note
+		return m.platform + m.note
 	}
-	if err := unclaimedBucket(t, settings).HandOver(t.Context(), uuid.Nil, us); err != nil || mark() != us.String() {
-		t.Errorf("nobody's: %v, %s", err, mark())
-	}
-	if err := unclaimedBucket(t, settings).HandOver(t.Context(), copied, us); err != nil {
-		t.Errorf("of a restore that goes on: %v", err)
-	}
-	serving := unclaimedBucket(t, settings)
-	if err := serving.Claim(t.Context(), us); err != nil || mark() != us.String()+inUse {
-		t.Fatalf("%v, %s", err, mark())
-	}
-	for _, from := range []uuid.UUID{uuid.Nil, copied} {
-		var used *InUse
-		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, us); !errors.As(err, &used) || time.Since(used.At) > time.Minute || mark() != us.String()+inUse {
-			t.Errorf("in use: %v, %s", err, mark())
+	claim := func(o Owner) {
+		t.Helper()
+		if err := unclaimedBucket(t, settings).Claim(t.Context(), o); err != nil || mark() != o.Platform.String()+inUse+o.Instance.String() {
+			t.Fatalf("%v, %s", err, mark())
 		}
 	}
-	if err := unclaimedBucket(t, settings).HandOver(t.Context(), us, us); err != nil || mark() != us.String() {
-		t.Errorf("into its own database: %v, %s", err, mark())
+	hands := func(why string, from Owner, to uuid.UUID) {
+		t.Helper()
+		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, to); err != nil || mark() != to.String() {
+			t.Errorf("%s: %v, %s", why, err, mark())
+		}
 	}
-	if err := errors.Join(unclaimedBucket(t, settings).Claim(t.Context(), us), unclaimedBucket(t, settings).HandOver(t.Context(), us, copied)); err != nil || mark() != copied.String() {
-		t.Errorf("to another set's platform: %v, %s", err, mark())
+	hands("nobody's", Owner{}, us.Platform)
+	hands("of a restore that goes on", other, us.Platform)
+	claim(us)
+	for why, from := range map[string]Owner{"an empty database": {}, "another platform's": other, "a clone": clone} {
+		var used *InUse
+		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, us.Platform); !errors.As(err, &used) || time.Since(used.At) > time.Minute || mark() != us.Platform.String()+inUse+us.Instance.String() {
+			t.Errorf("for %s: %v, %s", why, err, mark())
+		}
 	}
+	hands("into its own database", us, us.Platform)
+	claim(us)
+	hands("to another set's platform", us, other.Platform)
+	hands("and back", other, us.Platform)
+	claim(us)
+	server.Age(t, settings.Name, ownerObject, abandoned+time.Minute)
+	hands("abandoned", Owner{}, us.Platform)
+}
 
-	if err := errors.Join(unclaimedBucket(t, settings).HandOver(t.Context(), copied, us), unclaimedBucket(t, settings).Claim(t.Context(), us)); err != nil {
+// Of two databases of one platform, one of which was restored from a backup of the other, one has the bucket, as long as it uses it.
+func TestClaimOfACopy(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	us := Owner{uuid.New(), uuid.New()}
+	clone := Owner{us.Platform, uuid.New()}
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
 		t.Fatal(err)
 	}
+	b := unclaimedBucket(t, settings)
+	if err := b.Claim(t.Context(), clone); !errors.Is(err, ErrRefused) || b.Claimed() || strings.Contains(err.Error(), config.ForeignBucket) {
+		t.Errorf("%v", err)
+	}
+	if err := b.Put(t.Context(), "k", strings.NewReader("x")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("put: %v", err)
+	}
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
+		t.Errorf("another pod: %v", err)
+	}
 	server.Age(t, settings.Name, ownerObject, abandoned+time.Minute)
-	if err := unclaimedBucket(t, settings).HandOver(t.Context(), uuid.Nil, us); err != nil || mark() != us.String() {
-		t.Errorf("abandoned: %v, %s", err, mark())
+	if err := b.Claim(t.Context(), clone); err != nil {
+		t.Errorf("after the other has gone: %v", err)
+	}
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err == nil {
+		t.Error("both have it")
+	}
+}
+
+// While nobody can ask the database, the mark stays young all the same.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	server := services.SharedS3(t)
+	settings := server.Bucket(t)
+	b := unclaimedBucket(t, settings)
+	if err := b.Renew(t.Context()); err != nil || len(server.Keys(t, settings.Name)) != 0 {
+		t.Errorf("nobody's: %v", err)
+	}
+	if err := b.Claim(t.Context(), Owner{uuid.New(), uuid.New()}); err != nil {
+		t.Fatal(err)
+	}
+	server.Age(t, settings.Name, ownerObject, renewal+time.Minute)
+	c := *b.claim.Load()
+	c.seen = c.seen.Add(-claimAge)
+	b.claim.Store(&c)
+	err := b.Renew(t.Context())
+	if m, read := b.readMark(t.Context()); err != nil || read != nil || m.age > time.Minute {
+		t.Errorf("%s old: %v, %v", m.age, err, read)
 	}
 }
 
@@ -281,7 +331,7 @@ func TestClaimIsRenewed(t *testing.T) {
 		t.Helper()
 		server.Age(t, settings.Name, ownerObject, by)
 		b := unclaimedBucket(t, settings)
-		if err := b.Claim(t.Context(), us); err != nil {
+		if err := b.Claim(t.Context(), Owner{Platform: us}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := b.readMark(t.Context())
@@ -290,7 +340,7 @@ func TestClaimIsRenewed(t *testing.T) {
 		}
 		return m.age
 	}
-	if err := unclaimedBucket(t, settings).Claim(t.Context(), us); err != nil {
+	if err := unclaimedBucket(t, settings).Claim(t.Context(), Owner{Platform: us}); err != nil {
 		t.Fatal(err)
 	}
 	if got := age(renewal / 2); got < renewal/2-time.Second {

@@ -33,7 +33,7 @@ func (v *View) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusNotFound, "NoSuchBucket")
 	case key == "" && r.Method == http.MethodHead:
 	case key == ownerObject && reads:
-		_, _ = io.WriteString(w, v.Owner+inUse) // and needs no renewal; an error means that who asks has gone
+		_, _ = io.WriteString(w, v.Owner) // an error means that who asks has gone
 	case key == probe && !reads: // it is not there, and may be written and deleted all the same
 		_, _ = io.Copy(io.Discard, r.Body)
 	case key != "" && reads:

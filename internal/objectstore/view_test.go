@@ -37,7 +37,7 @@ func TestView(t *testing.T) {
 		return b
 	}
 	b := open("view", "who")
-	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), owner)); err != nil || !b.Claimed() {
+	if err := errors.Join(b.Check(t.Context()), b.Claim(t.Context(), Owner{Platform: owner})); err != nil || !b.Claimed() {
 		t.Fatal(err)
 	}
 	read := func(key string, offset, length int64) (string, error) {
@@ -73,7 +73,7 @@ func TestView(t *testing.T) {
 	if open("view", "somebody").Check(t.Context()) == nil || open("another", "who").Check(t.Context()) == nil {
 		t.Error("somebody else was let in")
 	}
-	if err := open("view", "who").Claim(t.Context(), uuid.New()); err == nil {
+	if err := open("view", "who").Claim(t.Context(), Owner{Platform: uuid.New()}); err == nil {
 		t.Error("it is another platform's")
 	}
 }

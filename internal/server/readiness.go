@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -196,16 +195,17 @@ func (r *readiness) checkDatabase(ctx context.Context) (database, schema error) 
 func (r *readiness) checkStorage(ctx context.Context) error {
 	var (
 		both             sync.WaitGroup
-		id               uuid.UUID
+		owner            objectstore.Owner
 		bucket, database error
 	)
 	both.Go(func() { bucket = r.bucket.Check(ctx) })
-	both.Go(func() { id, database = r.store.PlatformID(ctx) })
+	both.Go(func() { owner.Platform, owner.Instance, database = r.store.Identity(ctx) })
 	both.Wait()
-	if database != nil {
-		return bucket // of the database, checkDatabase speaks
+	if database != nil { // of which checkDatabase speaks
+		_ = r.bucket.Renew(ctx)
+		return bucket
 	}
-	if claim := r.bucket.Claim(ctx, id); bucket == nil {
+	if claim := r.bucket.Claim(ctx, owner); bucket == nil {
 		return claim
 	}
 	return bucket

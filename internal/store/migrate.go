@@ -213,11 +213,10 @@ func readSchema(ctx context.Context, pool *pgxpool.Pool) (config.SchemaRange, er
 	return r, err
 }
 
-// PlatformID tells this platform from others that may use the same bucket.
-func (s *Store) PlatformID(ctx context.Context) (uuid.UUID, error) {
-	var id uuid.UUID
-	err := s.pool.QueryRow(ctx, "select platform_id from "+markerTable).Scan(&id)
-	return id, fail("read the platform's id", err)
+// Identity tells this platform from others that may use the same bucket, and its database from copies of it.
+func (s *Store) Identity(ctx context.Context) (platform, instance uuid.UUID, err error) {
+	err = s.pool.QueryRow(ctx, "select platform_id, instance from "+markerTable).Scan(&platform, &instance)
+	return platform, instance, fail("read the platform's id", err)
 }
 
 // Fits reports, as a *Problem, why this image cannot serve a database of that schema; nil if it can.

@@ -25,6 +25,7 @@ type Target struct {
 	restored   string    // the set that it was restored from last, when that had come to Finish
 	restoreID  string    // of the last restore
 	PlatformID uuid.UUID // nil: it is no platform's yet
+	Instance   uuid.UUID // of the database; nil: it has none yet
 }
 
 // OpenTarget looks at a database. url must reach the server past a transaction pooler. An error is a *Problem.
@@ -59,7 +60,7 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 		return err
 	}
 	if t.leases { // and the rest of what backups need
-		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restored_set, ''), coalesce(restore_id, '') from "+markerTable).Scan(&t.restoring, &t.restored, &t.restoreID); err != nil {
+		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restored_set, ''), coalesce(restore_id, ''), instance from "+markerTable).Scan(&t.restoring, &t.restored, &t.restoreID, &t.Instance); err != nil {
 			return err
 		}
 	}
@@ -212,9 +213,9 @@ update public.blobs set reread = true where metadata ? 'width';
 ` + RestoredMark(set, id)
 }
 
-// RestoredMark notes in a database of which set it is.
+// RestoredMark notes in a database of which set it is, and that it is another than that of which the set is.
 func RestoredMark(set, id string) string {
-	return fmt.Sprintf("update public.%s set restoring_set = %s, restore_id = nullif(%s, '');", markerTable, literal(set), literal(id))
+	return fmt.Sprintf("update public.%s set restoring_set = %s, restore_id = nullif(%s, ''), instance = gen_random_uuid();", markerTable, literal(set), literal(id))
 }
 
 // literal is a text as SQL.
