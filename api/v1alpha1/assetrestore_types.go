@@ -65,6 +65,9 @@ type RestoreSource struct {
 	// Before is a time: the newest verified set that is not younger.
 	// +optional
 	Before *metav1.Time `json:"before,omitempty"`
+	// AllowMissing restores a set that lacks bytes which the bucket had lost when the set was made: their assets cannot be downloaded.
+	// +optional
+	AllowMissing bool `json:"allowMissing,omitempty"`
 	// RereadObjects has what the bucket holds in the right size read, and replaced where its bytes are wrong: after damage to the bucket itself.
 	// It takes as long as reading all of it.
 	// +optional

@@ -39,6 +39,10 @@ another try would meet again, such as a damaged set.
 
 Variables:
 ` + describe(config.BackupVars),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(cmd.Help(), errors.New("backup needs a subcommand"))
+		},
 	}
 	cmd.PersistentFlags().StringVarP(&b.output, "output", "o", "text", "text, or json for the result as JSON")
 	cmd.PersistentFlags().StringVar(&b.platform, "platform", "", "NAMESPACE/NAME of the AssetPlatform")
@@ -66,19 +70,30 @@ func (b *backupCommand) run(cmd *cobra.Command, source bool, work func(ctx conte
 			err = finalError{err}
 		}
 	}
+	switch {
+	case b.output == "json" && err != nil:
+		err = errors.Join(err, printJSON(cmd.OutOrStdout(), failure{termination, result}))
+	case b.output == "json" && result != nil:
+		err = printJSON(cmd.OutOrStdout(), result)
+	case err == nil && text != "":
+		fmt.Fprintln(cmd.OutOrStdout(), text)
+	}
 	if encoded, marshalled := json.Marshal(summary(result)); marshalled == nil {
 		termination.Result = encoded
 	}
-	if result != nil {
-		if b.output == "json" {
-			encoder := json.NewEncoder(cmd.OutOrStdout())
-			encoder.SetIndent("", "  ")
-			err = errors.Join(err, encoder.Encode(result))
-		} else if text != "" {
-			fmt.Fprintln(cmd.OutOrStdout(), text)
-		}
-	}
 	return errors.Join(err, config.WriteTermination(config.TerminationPath, termination))
+}
+
+// failure is what -o json prints where there is no success.
+type failure struct {
+	Error  config.Termination `json:"error"`
+	Result any                `json:"result,omitempty"` // as far as it came
+}
+
+func printJSON(w io.Writer, what any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(what)
 }
 
 func firstLine(text string) string {
@@ -110,6 +125,8 @@ func terminationOf(err error) config.Termination {
 	switch {
 	case errors.As(err, &problem):
 		t = config.Termination{Code: problem.Code, Message: problem.Message, Remedy: problem.Remedy}
+	case errors.Is(err, backup.ErrNoSet):
+		t.Code, t.Remedy = config.CodeNoSet, "see what the destination has (backup list), and make a set or name another"
 	case errors.Is(err, backup.ErrDamaged):
 		t.Code, t.Remedy = config.CodeSetDamaged, "the next backup replaces damaged blobs while the bucket has them; restore from another set"
 	case errors.Is(err, objectstore.ErrArchiveUnavailable):
@@ -123,6 +140,9 @@ func terminationOf(err error) config.Termination {
 func (b *backupCommand) begin(ctx context.Context, cmd *cobra.Command, source bool, work func(ctx context.Context, r *backupRun) (any, string, error)) (any, string, error) {
 	if b.output != "text" && b.output != "json" {
 		return nil, "", fmt.Errorf("there is no output %q: text or json", b.output)
+	}
+	if namespace, name, _ := strings.Cut(b.platform, "/"); b.platform != "" && (namespace == "" || name == "") {
+		return nil, "", &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("--platform is %q", b.platform), Remedy: "write it like games/studio: namespace and name"}
 	}
 	cfg, err := config.LoadBackup(os.Getenv, source)
 	if err != nil {
@@ -169,7 +189,7 @@ func (b *backupCommand) create() *cobra.Command {
 					err = &store.Problem{
 						Code:    config.CodeSourceDamaged,
 						Message: fmt.Sprintf("set %s has all but %d blobs, which the bucket lacks or has damaged, such as %s", set.ID, len(set.Blobs.Missing), set.Blobs.Missing[0]),
-						Remedy:  "bring them back with an older set (backup restore --reread-objects), or delete the assets; until then the set counts as unverified",
+						Remedy:  "upload these files anew, or delete their assets; an older set that has them can be restored into another platform. Until then the set counts as unverified",
 					}
 				}
 				if set.ID == "" {
@@ -265,6 +285,13 @@ func (b *backupCommand) verify() *cobra.Command {
 					return nil, "", err
 				}
 				set, err := r.destination.Verify(ctx, id, backup.VerifyOptions{Tool: version, Report: r.progress.report})
+				if err == nil && len(set.Blobs.Missing) > 0 {
+					err = &store.Problem{
+						Code:    config.CodeSetDamaged,
+						Message: fmt.Sprintf("set %s is what it should be, but lacks the bytes of %d contents, which the bucket had lost when it was made, such as %s", set.ID, len(set.Blobs.Missing), set.Blobs.Missing[0]),
+						Remedy:  "see what the backup said that made it",
+					}
+				}
 				if set.ID == "" {
 					return nil, "", err
 				}
@@ -281,6 +308,9 @@ func (r *backupRun) chosen(ctx context.Context, args []string) (string, error) {
 	}
 	l, err := r.destination.List(ctx)
 	if err == nil && len(l.Sets) == 0 {
+		for id, why := range l.Bad {
+			return "", fmt.Errorf("%w: set %s cannot be read (%s): check BACKUP_VERIFY_KEY", backup.ErrNoSet, id, why)
+		}
 		err = fmt.Errorf("%w: the destination is empty", backup.ErrNoSet)
 	}
 	if err != nil {
@@ -297,6 +327,10 @@ func (b *backupCommand) prune() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, false, func(ctx context.Context, r *backupRun) (any, string, error) {
+				var counts [2]int64
+				if n, err := fmt.Sscanf(allow, "%d/%d", &counts[0], &counts[1]); allow != "" && (err != nil || n != 2) {
+					return nil, "", &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("--allow-collection is %q", allow), Remedy: "write the two counts that a prune named, like 12/3400"}
+				}
 				p, err := r.destination.Prune(ctx, backup.PruneOptions{Retention: backup.Retention(r.cfg.Retention), AllowCollection: allow, Log: r.progress.log})
 				if err != nil {
 					return nil, "", err
@@ -315,7 +349,7 @@ func (b *backupCommand) prune() *cobra.Command {
 
 func (b *backupCommand) restore() *cobra.Command {
 	var set, before, overwrite, id string
-	var noSafetySet, reread bool
+	var noSafetySet, reread, missing bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Bring a set back, into the database and the bucket of the environment",
@@ -328,12 +362,16 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 				if err != nil {
 					return nil, "", err
 				}
-				o.ID, o.RereadObjects = id, reread
+				o.ID, o.RereadObjects, o.AllowMissing = id, reread, missing
 				done, err := backup.Restore(ctx, o)
 				if done.Set == "" {
 					return nil, "", err
 				}
-				return done, fmt.Sprintf("restored set %s of %s: %d rows, %d objects copied", done.Set, done.SnapshotTime.Format(time.RFC3339), done.Rows, done.Copied), err
+				text := fmt.Sprintf("restored set %s of %s: %d rows, %d objects copied", done.Set, done.SnapshotTime.Format(time.RFC3339), done.Rows, done.Copied)
+				if len(done.Missing) > 0 {
+					text += fmt.Sprintf("; it lacks %d contents, such as %s", len(done.Missing), done.Missing[0])
+				}
+				return done, text, err
 			})
 		},
 	}
@@ -341,8 +379,10 @@ database. Servers must not run meanwhile. It can be run again after it was inter
 	cmd.Flags().StringVar(&before, "before", "", "RFC 3339 time: the newest verified set that is not younger")
 	cmd.Flags().StringVar(&overwrite, "overwrite", "", "name of the platform (--platform, else of the database) whose data is overwritten")
 	cmd.Flags().StringVar(&id, "id", "", "of this restore: run again with the same id, once it is done, it changes nothing")
+	cmd.Flags().BoolVar(&missing, "allow-missing", false, "also a set that lacks bytes which the bucket had lost when it was made")
 	cmd.Flags().BoolVar(&reread, "reread-objects", false, "read what the bucket has in the right size, and replace it where its bytes are wrong")
 	cmd.Flags().BoolVar(&noSafetySet, "no-safety-set", false, "make no set of what is overwritten first")
+	cmd.MarkFlagsMutuallyExclusive("set", "before")
 	return cmd
 }
 
@@ -360,7 +400,7 @@ func (r *backupRun) restoreOptions(ctx context.Context, set, before, overwrite s
 	}
 	if before != "" {
 		if o.Before, err = time.Parse(time.RFC3339, before); err != nil {
-			return o, fmt.Errorf("--before: %q is no RFC 3339 time, such as %s", before, time.Now().UTC().Format(time.RFC3339))
+			return o, &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("--before: %q is no RFC 3339 time", before), Remedy: "write it like " + time.Now().UTC().Format(time.RFC3339)}
 		}
 	}
 	if o.Identities, err = r.identities(); err != nil {

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/assetplatform/assetplatform/internal/config"
@@ -80,9 +79,11 @@ func (p *platform) open() {
 	if p.bucket, err = objectstore.New(context.Background(), p.settings, nil); err != nil {
 		p.t.Fatal(err)
 	}
-	var id uuid.UUID
-	p.scan(&id, "select platform_id from assetplatform_schema")
-	if err := p.bucket.Claim(context.Background(), id); err != nil {
+	var owner objectstore.Owner
+	if owner.Platform, owner.Instance, err = p.store.Identity(context.Background()); err == nil {
+		err = p.bucket.Claim(context.Background(), owner)
+	}
+	if err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"github.com/oklog/ulid/v2"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/objectstore"
@@ -113,7 +112,7 @@ func Drill(ctx context.Context, o DrillOptions) (Drilled, error) {
 			record.Message = err.Error()
 		}
 	}
-	return d.done, errors.Join(err, o.Destination.writeJSON(ctx, drillsFolder+ulid.Make().String()+".json", record))
+	return d.done, errors.Join(err, o.Destination.leave(ctx, drillsFolder, record))
 }
 
 // run is the drill. Its own failures have codes of their own, so that each can be told.

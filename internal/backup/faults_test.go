@@ -213,7 +213,12 @@ func TestF04SourceLacksBytes(t *testing.T) {
 			if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
 				t.Errorf("restored without being asked for: %v", err)
 			}
-			q, done := restored(t, d, func(o *RestoreOptions) { o.Set, o.Identities = set.ID, append(o.Identities, identity) })
+			q, done := restored(t, d, func(o *RestoreOptions) {
+				o.Set, o.Identities = set.ID, append(o.Identities, identity)
+				_, err := Restore(t.Context(), *o)
+				problem(t, err, config.CodeSetDamaged)
+				o.AllowMissing = true
+			})
 			if _, wrong := q.check(); len(wrong) != 2 || len(done.Missing) != 2 {
 				t.Errorf("%+v: %v", done, wrong)
 			}

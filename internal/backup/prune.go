@@ -171,12 +171,12 @@ func oldest(sets []Set) time.Time {
 
 // held says why nothing is to be removed.
 func (l Listing) held() string {
+	for id, why := range l.Bad {
+		return fmt.Sprintf("set %s cannot be read (%s)", id, why)
+	}
 	newest, ok := l.Newest()
 	if !ok {
 		return "there is no verified set"
-	}
-	for id, why := range l.Bad {
-		return fmt.Sprintf("set %s cannot be read (%s)", id, why)
 	}
 	for _, id := range l.Unfinished {
 		if id > newest.ID {

@@ -35,6 +35,8 @@ type RestoreOptions struct {
 	Name, Overwrite string
 	// ID is that of this restore: run again, once it is done, it is done. Empty: each run is a restore of its own.
 	ID string
+	// AllowMissing restores a set that lacks contents, of which the bucket had lost the bytes when it was made.
+	AllowMissing bool
 	// RereadObjects: what the bucket has in the right size is read, and replaced where it is something else.
 	RereadObjects bool
 	// Safety makes a set of what is overwritten; nil: none is made.
@@ -73,6 +75,9 @@ func (d Destination) choose(ctx context.Context, id string, before time.Time) (S
 			return s, nil
 		}
 	}
+	for id, why := range l.Bad {
+		return Set{}, fmt.Errorf("%w: there is no verified set, and set %s cannot be read (%s): check BACKUP_VERIFY_KEY", ErrNoSet, id, why)
+	}
 	if before.IsZero() {
 		return Set{}, fmt.Errorf("%w: the destination has no verified set", ErrNoSet)
 	}
@@ -102,7 +107,7 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 	if target.Restored(o.ID) {
 		return done, nil
 	}
-	if err := r.needIdentity(); err != nil {
+	if err := errors.Join(r.needIdentity(), r.needContents()); err != nil {
 		return done, err
 	}
 	if r.target = target; !target.Restoring(r.set.ID) {
@@ -155,6 +160,18 @@ func (r *restoration) needIdentity() error {
 	return nil
 }
 
+// needContents refuses a set that does not bring everything back, unless that is known.
+func (r *restoration) needContents() error {
+	missing := r.set.Blobs.Missing
+	if len(missing) == 0 || r.AllowMissing {
+		return nil
+	}
+	return &store.Problem{
+		Code: config.CodeSetDamaged, Message: fmt.Sprintf("set %s lacks the bytes of %d contents, such as %s", r.set.ID, len(missing), missing[0]),
+		Remedy: "restore another set, or, to have all the rest of this one, allow it: --allow-missing, or allowMissing of an AssetRestore",
+	}
+}
+
 // admit refuses to overwrite what is there unless asked to, and keeps a copy of it.
 func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 	if r.target.Empty() {
@@ -179,12 +196,15 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 	return set.ID, r.takeBucket(ctx)
 }
 
+// longestWait is longer than a bucket that nobody uses any more looks used.
+const longestWait = 7 * time.Minute
+
 // takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's; or that platform's
 // already, if nobody serves from it: of two databases with one bucket each would delete what the other needs. That shows within minutes.
 func (r *restoration) takeBucket(ctx context.Context) error {
 	var seen time.Time
-	for {
-		err := r.Bucket.HandOver(ctx, r.target.PlatformID, r.set.Platform.ID)
+	for began := time.Now(); ; {
+		err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.target.PlatformID, Instance: r.target.Instance}, r.set.Platform.ID)
 		var used *objectstore.InUse
 		if !errors.As(err, &used) {
 			return err
@@ -192,7 +212,7 @@ func (r *restoration) takeBucket(ctx context.Context) error {
 		switch {
 		case seen.IsZero():
 			r.Log.Warn("it is waited to see whether that platform still serves: five minutes at most", "reason", err.Error())
-		case used.At.After(seen):
+		case used.At.After(seen), time.Since(began) > longestWait: // which its service does not tell
 			return &store.Problem{
 				Code: config.CodeBucketInUse, Message: err.Error() + ", and serves from another database than the one to restore into", Remedy: "name a bucket or prefix of its own, or end that platform first",
 			}
@@ -220,7 +240,7 @@ func (r *restoration) giveBucketBack(ctx context.Context) error {
 		return nil //nolint:nilerr // who runs the restore again goes on with it
 	}
 	defer now.Close()
-	return r.Bucket.HandOver(ctx, r.set.Platform.ID, was)
+	return r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.set.Platform.ID, Instance: now.Instance}, was)
 }
 
 // hold keeps what the bucket has, for of that nothing is copied.
@@ -283,38 +303,55 @@ func (r *restoration) restoreBlob(ctx context.Context, c content, key string) er
 		return err
 	}
 	source := blobKey(c.sum.SHA256, r.set.Encrypted)
+	err := r.bringBlob(ctx, source, key, c)
+	switch {
+	case err == nil:
+		r.copied.Add(1)
+	case isWrong(err):
+		err = fmt.Errorf("%w: %s: %w", ErrDamaged, source, err)
+		r.tell(context.WithoutCancel(ctx), source)
+	}
+	return err
+}
+
+// bringBlob has the service copy a blob, or brings it through this process.
+func (r *restoration) bringBlob(ctx context.Context, source, key string, c content) (err error) {
 	if !r.set.Encrypted {
 		if err := r.Bucket.CopyFrom(ctx, r.Destination.Archive, source, key, c.sum); !errors.Is(err, errors.ErrUnsupported) {
-			r.copied.Add(1)
 			return err
 		}
 	}
-	var failed error
 	for range blobAttempts {
-		if failed = r.putBlob(ctx, source, key, c); failed == nil {
-			r.copied.Add(1)
-			return nil
-		}
-		if errors.Is(failed, objectstore.ErrNotFound) || errors.Is(failed, objectstore.ErrWrongBytes) || ctx.Err() != nil {
+		if err = r.putBlob(ctx, source, key, c); err == nil || isWrong(err) || ctx.Err() != nil {
 			break
 		}
 	}
-	return failed
+	return err
 }
 
-// isThere says whether the bucket has an object as it should be: by its size, or, if that was asked for, by its bytes.
+// isWrong says whether an error means that a blob is not there, or is something else.
+func isWrong(err error) bool {
+	return errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes)
+}
+
+// tell notes that a blob is damaged: the set counts as verified no more, and the next one replaces it.
+func (r *restoration) tell(ctx context.Context, key string) {
+	v := verification{Time: r.set.read, Damage: append(slices.Clone(r.set.Damage), key), Manifest: r.set.sha256}
+	if err := r.Destination.note(ctx, r.set.ID, v, []string{key}); err != nil {
+		r.Log.Warn("a damaged blob could not be noted in the destination", "key", key, "error", err)
+	}
+}
+
+// isThere says whether the bucket has an object as it should be: as far as the service knows, or, if that was asked for, by its bytes.
 func (r *restoration) isThere(ctx context.Context, key string, sum objectstore.Sum) (bool, error) {
-	size, err := r.Bucket.Size(ctx, key)
-	if err == nil && size == sum.Size && r.RereadObjects {
+	there, err := r.Bucket.Holds(ctx, key, sum)
+	if there && r.RereadObjects {
 		err = r.read(ctx, key, sum)
 	}
-	switch {
-	case errors.Is(err, objectstore.ErrNotFound), errors.Is(err, objectstore.ErrWrongBytes):
+	if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) {
 		return false, nil
-	case err != nil:
-		return false, err
 	}
-	return size == sum.Size, nil
+	return there && err == nil, err
 }
 
 func (r *restoration) read(ctx context.Context, key string, sum objectstore.Sum) error {

@@ -103,8 +103,9 @@ func TestBucketThatIsInUse(t *testing.T) {
 		}
 		return bucket
 	}
-	platform, err := p.store.PlatformID(t.Context())
-	if err != nil {
+	var owner objectstore.Owner
+	var err error
+	if owner.Platform, owner.Instance, err = p.store.Identity(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	restore := func(meanwhile func()) error {
@@ -124,7 +125,7 @@ func TestBucketThatIsInUse(t *testing.T) {
 	}
 	s3.Age(t, p.settings.Name, "platform-id", 3*time.Minute)
 	problem(t, restore(func() {
-		if err := open().Claim(t.Context(), platform); err != nil {
+		if err := open().Claim(t.Context(), owner); err != nil {
 			t.Error(err)
 		}
 	}), config.CodeBucketInUse)

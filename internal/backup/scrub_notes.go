@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/oklog/ulid/v2"
 )
 
 // note leaves what items have turned out to be: blobs that are wrong for the next set, which replaces them, and with each set what it lacks.
@@ -80,5 +78,5 @@ func (s *scrubbing) noteSet(ctx context.Context, i uint16, found []*item) error 
 // keepPosition leaves how far the scrub has come. Prune removes what earlier ones have left.
 func (s *scrubbing) keepPosition(ctx context.Context) error {
 	s.step("position")
-	return s.writeJSON(ctx, scrubFolder+ulid.Make().String()+".json", s.position)
+	return s.leave(ctx, scrubFolder, s.position)
 }

@@ -89,6 +89,7 @@ type Manifest struct {
 	Blobs        Blobs     `json:"blobs"`
 	Files        []File    `json:"files"`
 	Encrypted    bool      `json:"encrypted,omitempty"`
+	Readers      []string  `json:"readers,omitempty"` // recipients of age whose identities open all of it
 	// Safety says that it is of what a restore was to overwrite: it is brought back only if it is named.
 	Safety bool   `json:"safety,omitempty"`
 	Tool   string `json:"tool"` // version of assetplatform
@@ -175,7 +176,8 @@ type Destination struct {
 // Set is what is known of a set without reading all of it.
 type Set struct {
 	Manifest
-	// VerifiedTime is when all of it was last read and found right; zero: never, or something was found damaged since.
+	// VerifiedTime is when it was last found right: by the run that made it, which read back its files and saw that the blobs are there, or by
+	// a verification, which reads all. Zero: never, or something was found damaged since.
 	VerifiedTime time.Time `json:"verifiedTime,omitzero"`
 	// Damage is what the newest verification found.
 	Damage []string `json:"damage,omitempty"`
@@ -397,7 +399,23 @@ func (d Destination) damaged(ctx context.Context) (all damage, err error) {
 // report leaves a report of damage.
 func (d Destination) report(ctx context.Context, r damageReport) error {
 	r.Time = time.Now().UTC()
-	return d.writeJSON(ctx, damageFolder+ulid.Make().String()+".json", r)
+	return d.leave(ctx, damageFolder, r)
+}
+
+// leave writes a document whose key is the last of those that begin so.
+func (d Destination) leave(ctx context.Context, prefix string, what any) error {
+	var ids []string
+	for o, err := range d.Archive.List(ctx, prefix, "") {
+		if err != nil {
+			return err
+		}
+		ids = append(ids, strings.TrimSuffix(strings.TrimPrefix(o.Key, prefix), ".json"))
+	}
+	id, err := idAfter(ids)
+	if err != nil {
+		return err
+	}
+	return d.writeJSON(ctx, prefix+id+".json", what)
 }
 
 func (d Destination) read(ctx context.Context, key string) ([]byte, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,18 +62,7 @@ func (d Destination) note(ctx context.Context, id string, v verification, wrong 
 			return err
 		}
 	}
-	var notes []string
-	for o, err := range d.Archive.List(ctx, setKey(id, verifiedPrefix), "") {
-		if err != nil {
-			return err
-		}
-		notes = append(notes, strings.TrimSuffix(strings.TrimPrefix(o.Key, setKey(id, verifiedPrefix)), ".json"))
-	}
-	noteID, err := idAfter(notes)
-	if err != nil {
-		return err
-	}
-	return d.writeJSON(ctx, setKey(id, verifiedPrefix+noteID+".json"), v)
+	return d.leave(ctx, setKey(id, verifiedPrefix), v)
 }
 
 // verifying is one run of Verify.

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -53,6 +54,9 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 		if live := getenv(v.Name); live != "" {
 			b.LiveDatabaseURLs = append(b.LiveDatabaseURLs, live)
 		}
+	}
+	if prefix := b.Destination.Prefix; prefix != "" && (!strings.HasSuffix(prefix, "/") || strings.HasPrefix(prefix, "/")) {
+		l.fail(BackupPrefix, "is %q: write it without a leading and with a trailing slash, like studio/", prefix)
 	}
 	l.both(BackupAccessKey, BackupSecretKey)
 	l.both(BackupRemoverAccessKey, BackupRemoverSecretKey)

@@ -31,6 +31,7 @@ func TestLoadBackup(t *testing.T) {
 		t.Errorf("without a source: %v", err)
 	}
 	for variable, wrong := range map[string][]string{
+		"BACKUP_PREFIX":             {"BACKUP_PREFIX", "studio"},
 		"BACKUP_BUCKET_NAME":        {"BACKUP_BUCKET_NAME", "assets", "BACKUP_PREFIX", "elsewhere/"}, // what takes the one away takes the other
 		"BACKUP_ACCESS_KEY":         {"BACKUP_SECRET_KEY", ""},
 		"BACKUP_REMOVER_ACCESS_KEY": {"BACKUP_REMOVER_ACCESS_KEY", "c"},

@@ -39,6 +39,7 @@ const (
 	CodeSourceEmptied          Code = "SOURCE_EMPTIED"          // the database has nothing, and had something at the last backup
 	CodeSourceDamaged          Code = "SOURCE_DAMAGED"          // the bucket lacks bytes to which rows refer
 	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says
+	CodeNoSet                  Code = "NO_SET"                  // there is no such set, or none that is verified
 	CodeTargetNotEmpty         Code = "TARGET_NOT_EMPTY"        // a restore would overwrite something, and was not told to
 	CodeBackupFailed           Code = "BACKUP_FAILED"           // any other reason
 
@@ -62,7 +63,7 @@ const ExitFinal = 3
 // Final says whether another try would end the same: nothing but time may have passed until then.
 func (c Code) Final() bool {
 	switch c {
-	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeBucketInUse, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeTargetNotEmpty,
+	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeBucketInUse, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeNoSet, CodeTargetNotEmpty,
 		CodeDrillDumpUnreadable, CodeDrillRestoreFailed, CodeDrillSchema, CodeDrillRows, CodeDrillReferences, CodeDrillBlobMissing, CodeDrillBlobDamaged, CodeDrillServeFailed,
 		CodeDrillPostgresMissing, CodeDrillDatabaseLive:
 		return true

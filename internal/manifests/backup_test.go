@@ -132,7 +132,7 @@ func TestRestoreContract(t *testing.T) {
 	f, _ := backupFacts(t, ap)
 	f.Restore = &RestoreFacts{
 		Object: &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "one"}, Spec: assetv1.AssetRestoreSpec{
-			RestoreSource: assetv1.RestoreSource{RereadObjects: true}, Overwrite: ap.Name, NoSafetySet: true,
+			RestoreSource: assetv1.RestoreSource{AllowMissing: true, RereadObjects: true}, Overwrite: ap.Name, NoSafetySet: true,
 		}},
 		Bucket: assetv1.BackupBucket{Bucket: "others"}, Credentials: DestinationCredentials{AccessKey: "reader", SecretKey: "reads"}, Identity: "AGE-SECRET-KEY-1",
 	}
@@ -147,7 +147,7 @@ func TestRestoreContract(t *testing.T) {
 	if owner := metav1.GetControllerOf(job); owner == nil || owner.UID != "one" || owner.Kind != "AssetRestore" {
 		t.Errorf("%+v", owner)
 	}
-	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --reread-objects --overwrite="+ap.Name+" --no-safety-set" {
+	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --allow-missing --reread-objects --overwrite="+ap.Name+" --no-safety-set" {
 		t.Error(arguments)
 	}
 }

@@ -86,6 +86,9 @@ func restoreArguments(r *assetv1.AssetRestore) []string {
 	if r.Spec.Before != nil {
 		arguments = append(arguments, "--before="+r.Spec.Before.UTC().Format(time.RFC3339))
 	}
+	if r.Spec.AllowMissing {
+		arguments = append(arguments, "--allow-missing")
+	}
 	if r.Spec.RereadObjects {
 		arguments = append(arguments, "--reread-objects")
 	}
