@@ -13,6 +13,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -221,8 +222,8 @@ type backupState struct {
 	pods     []*finding    // what keeps pods from working
 	pause    time.Duration // the longest between two sets
 	tooOld   bool          // the newest verified set, for the objective
-	setless  []string      // destinations that should have had a first set by now
-	overdue  bool          // the drill
+	late     []string      // destinations that should have had another set by now
+	overdue  []string      // those whose drill should have succeeded once more
 }
 
 // observeBackups brings status.backup up to what Jobs have said.
@@ -266,43 +267,54 @@ func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState
 func (r *Reconciler) observeDates(ctx context.Context, p *pass, s *backupState) (err error) {
 	b, status := p.ap.Spec.Backup, p.ap.Status.Backup
 	s.pause, _ = manifests.LongestPause(manifests.BackupSchedule(p.ap), manifests.TimeZone(p.ap)) // its problem is known
-	if rpo := b.Objectives.RPO; rpo != nil && status.LastSetTime != nil {
-		s.tooOld = r.past(p, status.LastSetTime.Add(rpo.Duration))
+	allowed := 2 * s.pause
+	if rpo := b.Objectives.RPO; rpo != nil {
+		allowed = rpo.Duration
+	}
+	if status.LastSetTime != nil && allowed > 0 && !p.ap.Spec.Hibernate {
+		status.DueTime = timeOf(status.LastSetTime.Add(allowed))
+		s.tooOld = b.Objectives.RPO != nil && r.past(p, status.DueTime.Time)
+	}
+	drills := time.Duration(0)
+	if b.Drill != nil {
+		drills, _ = manifests.LongestPause(manifests.DrillSchedule(p.ap), manifests.TimeZone(p.ap)) // as well
 	}
 	for _, d := range status.Destinations {
-		missed := false
-		if d.LastSet == "" && s.pause > 0 {
-			missed, err = r.missedTwice(ctx, p, manifests.ComponentBackup, d.Name, s.pause)
-		}
-		if err != nil {
+		if s.late, err = r.addLate(ctx, p, s.late, manifests.ComponentBackup, d.Name, d.LastSetTime, s.pause); err != nil {
 			return err
 		}
-		if missed {
-			s.setless = append(s.setless, d.Name)
+		var proven *metav1.Time
+		if d.LastProven != nil {
+			proven = &d.LastProven.Time
+		}
+		if s.overdue, err = r.addLate(ctx, p, s.overdue, manifests.ComponentDrill, d.Name, proven, drills); err != nil {
+			return err
 		}
 	}
-	if b.Drill == nil {
-		return nil
-	}
-	pause, err := manifests.LongestPause(manifests.DrillSchedule(p.ap), manifests.TimeZone(p.ap))
-	if err != nil {
-		return nil //nolint:nilerr // it is known
-	}
-	if status.LastProvenTime != nil {
-		s.overdue = r.past(p, status.LastProvenTime.Add(2*pause))
-		return nil
-	}
-	s.overdue, err = r.missedTwice(ctx, p, manifests.ComponentDrill, b.Destinations[0].Name, pause)
-	return err
+	return nil
 }
 
-// missedTwice says of a CronJob of which nothing has come yet whether two of its times are over.
-func (r *Reconciler) missedTwice(ctx context.Context, p *pass, component manifests.Component, destination string, pause time.Duration) (bool, error) {
+// addLate adds a destination of which nothing has come since the last, if there is one, although two times of its CronJob are over. A platform
+// that has just come to serve, such as one that has slept, has time from then on. pause is 0 where nothing is to come.
+func (r *Reconciler) addLate(ctx context.Context, p *pass, late []string, component manifests.Component, destination string, last *metav1.Time, pause time.Duration) ([]string, error) {
+	if pause == 0 {
+		return late, nil
+	}
 	cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, component, destination), &batchv1.CronJob{})
 	if err != nil || cron == nil || ptr.Deref(cron.Spec.Suspend, false) {
-		return false, err
+		return late, err
 	}
-	return r.past(p, cron.CreationTimestamp.Add(2*pause)), nil
+	since := cron.CreationTimestamp.Time
+	if last != nil && last.After(since) {
+		since = last.Time
+	}
+	if c := meta.FindStatusCondition(p.ap.Status.Conditions, assetv1.ConditionAvailable); c != nil && c.LastTransitionTime.After(since) {
+		since = c.LastTransitionTime.Time
+	}
+	if r.past(p, since.Add(2*pause)) {
+		late = append(late, destination)
+	}
+	return late, nil
 }
 
 // past says whether a time is over; if it is not, another pass comes then.

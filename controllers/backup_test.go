@@ -276,8 +276,8 @@ func TestBackupSettings(t *testing.T) {
 	for after, want := range map[time.Duration]int{29 * time.Minute: 0, 31 * time.Minute: 1} { // of two quarters of an hour
 		r := &Reconciler{Client: admin, Now: func() time.Time { return time.Now().Add(after) }}
 		var s backupState
-		if err := r.observeDates(ctx, &pass{ap: ap}, &s); err != nil || len(s.setless) != want {
-			t.Errorf("after %s: %v, %v", after, s.setless, err)
+		if err := r.observeDates(ctx, &pass{ap: ap}, &s); err != nil || len(s.late) != want {
+			t.Errorf("after %s: %v, %v", after, s.late, err)
 		}
 	}
 }

@@ -35,9 +35,9 @@ func backupVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	switch {
 	case len(findings) > 0:
 		v = no(findings[0])
-	case len(o.backup.setless) > 0:
+	case len(o.backup.late) > 0:
 		v = no(&finding{
-			reason: assetv1.ReasonNoSet, where: "AssetPlatform " + ap.Name, problem: "There is no verified set in " + listed(o.backup.setless, "and") + ", and the schedule should have made two",
+			reason: assetv1.ReasonSetLate, where: "AssetPlatform " + ap.Name, problem: "The schedule should have made two sets in " + listed(o.backup.late, "and") + " that are not there",
 			remedy: "see what became of the Jobs of component backup",
 		})
 	case len(lacking) > 0:
@@ -110,10 +110,10 @@ func rpoVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	case o.backup.pause > 0 && o.backup.pause >= rpo:
 		f.reason, f.problem = assetv1.ReasonScheduleTooRare, fmt.Sprintf("Sets are %s apart, and at most %s of work may be lost", short(o.backup.pause), short(rpo))
 		f.remedy = "leave spec.backup.schedule out, so that it follows from spec.backup.objectives.rpo, or make it more frequent"
-	case s.LastSetTime == nil && len(o.backup.setless) > 0:
-		f.reason, f.problem, f.remedy = assetv1.ReasonNoSet, "There is no verified set, and the schedule should have made two", "see what BackupHealthy says"
+	case s.LastSetTime == nil && len(o.backup.late) > 0:
+		f.reason, f.problem, f.remedy = assetv1.ReasonSetLate, "No verified set is known, and the schedule should have made two", "see what BackupHealthy says"
 	case s.LastSetTime == nil:
-		v := waiting(assetv1.ReasonBackupWaiting, "There is no verified set yet")
+		v := waiting(assetv1.ReasonBackupWaiting, "No verified set is known yet")
 		return &v
 	case o.backup.tooOld:
 		f.reason, f.problem = assetv1.ReasonTooOld, fmt.Sprintf("The newest verified set is of %s, more than %s ago", moment(s.LastSetTime.Time), short(rpo))
@@ -152,10 +152,12 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		return &v
 	}
 	rto := b.Objectives.RTO
+	var undrilled []string
 	for _, d := range s.Destinations {
 		var v verdict
 		switch {
 		case d.LastDrill == nil:
+			undrilled = append(undrilled, d.Name)
 			continue
 		case !d.LastDrill.Succeeded:
 			v = no(failedRun(d.LastDrill, "The last drill of "+d.Name+" failed"))
@@ -172,17 +174,13 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 	}
 	var v verdict
 	switch {
-	case o.backup.overdue:
-		last := "No drill has succeeded yet"
-		if s.LastProvenTime != nil {
-			last = "The last drill that succeeded was at " + moment(s.LastProvenTime.Time)
-		}
+	case len(o.backup.overdue) > 0:
 		v = no(&finding{
-			reason: assetv1.ReasonDrillOverdue, where: "AssetPlatform " + ap.Name, problem: last + ", and two more should have by now",
+			reason: assetv1.ReasonDrillOverdue, where: "AssetPlatform " + ap.Name, problem: "The schedule should have made two drills of " + listed(o.backup.overdue, "and") + " that did not succeed",
 			remedy: "see what became of the Jobs of component drill",
 		})
-	case s.LastProvenTime == nil:
-		v = waiting(assetv1.ReasonDrillWaiting, "No drill has run yet")
+	case len(undrilled) > 0:
+		v = waiting(assetv1.ReasonDrillWaiting, "No drill of "+listed(undrilled, "and")+" has run yet")
 	default:
 		v = yes(assetv1.ReasonProven, fmt.Sprintf("A set was restored and served at %s: a restore takes %s", moment(s.LastProvenTime.Time), s.RestoreDuration.Duration))
 	}

@@ -27,7 +27,7 @@ func TestBackupVerdicts(t *testing.T) {
 		}}}
 		ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{
 			{Name: "near", LastSet: firstSet, LastSetTime: at(0), LastVerifiedTime: at(time.Minute), OldestRecoverableTime: at(-time.Hour), LastBackup: ran(time.Minute), LastDrill: ran(12 * time.Second), LastProven: ran(12 * time.Second)},
-			{Name: "far", LastSet: secondSet, LastSetTime: at(time.Hour), LastVerifiedTime: at(time.Hour), OldestRecoverableTime: at(0), LastBackup: ran(time.Minute)},
+			{Name: "far", LastSet: secondSet, LastSetTime: at(time.Hour), LastVerifiedTime: at(time.Hour), OldestRecoverableTime: at(0), LastBackup: ran(time.Minute), LastDrill: ran(12 * time.Second)},
 		}}
 		summarize(ap.Status.Backup)
 		return ap, &observed{backup: backupState{pause: 30 * time.Minute}}
@@ -52,8 +52,8 @@ func TestBackupVerdicts(t *testing.T) {
 		}, assetv1.ReasonBackupWaiting, assetv1.ReasonBackupWaiting, assetv1.ReasonDrillWaiting, []string{"none is made while the platform hibernates"}},
 		"nothing although two sets should be there": {func(ap *assetv1.AssetPlatform, o *observed) {
 			ap.Status.Backup = &assetv1.BackupStatus{Destinations: []assetv1.DestinationStatus{{Name: "near"}, {Name: "far"}}}
-			o.backup.setless, o.backup.overdue = []string{"far"}, true
-		}, assetv1.ReasonNoSet, assetv1.ReasonNoSet, assetv1.ReasonDrillOverdue, []string{"no verified set in far", "Jobs of component backup", "No drill has succeeded yet"}},
+			o.backup.late, o.backup.overdue = []string{"far"}, []string{"far"}
+		}, assetv1.ReasonSetLate, assetv1.ReasonSetLate, assetv1.ReasonDrillOverdue, []string{"two sets in far", "Jobs of component backup", "drills of far"}},
 		"one destination has no set": {
 			func(ap *assetv1.AssetPlatform, _ *observed) { ap.Status.Backup.Destinations[1].LastSet = "" }, assetv1.ReasonBackupWaiting, assetv1.ReasonWithinObjective, assetv1.ReasonProven, []string{"in far"},
 		},
@@ -86,7 +86,7 @@ func TestBackupVerdicts(t *testing.T) {
 			}, assetv1.ReasonBackupVerified, assetv1.ReasonDumpTooSlow, assetv1.ReasonProven, []string{"30m apart and take 31m", "point-in-time recovery"},
 		},
 		"the drill is overdue": {
-			func(_ *assetv1.AssetPlatform, o *observed) { o.backup.overdue = true }, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonDrillOverdue, []string{"2026-03-01T02:00:00Z"},
+			func(_ *assetv1.AssetPlatform, o *observed) { o.backup.overdue = []string{"near"} }, assetv1.ReasonBackupVerified, assetv1.ReasonWithinObjective, assetv1.ReasonDrillOverdue, []string{"two drills of near"},
 		},
 		"the drill is slow": {
 			func(ap *assetv1.AssetPlatform, _ *observed) {

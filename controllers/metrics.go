@@ -25,6 +25,7 @@ var (
 	notAfter  = prometheus.NewDesc("assetplatform_certificate_not_after_timestamp_seconds", "Until when the platform's certificate is in force.", []string{"platform_namespace", "platform"}, nil)
 
 	lastSet         = prometheus.NewDesc("assetplatform_backup_last_set_timestamp_seconds", "The moment that the newest verified backup is of.", []string{"platform_namespace", "platform", "destination"}, nil)
+	setDue          = prometheus.NewDesc("assetplatform_backup_due_timestamp_seconds", "When the next verified backup is to be there at the latest.", []string{"platform_namespace", "platform"}, nil)
 	oldestSet       = prometheus.NewDesc("assetplatform_backup_oldest_set_timestamp_seconds", "The moment that the oldest verified backup is of.", []string{"platform_namespace", "platform", "destination"}, nil)
 	backupDuration  = prometheus.NewDesc("assetplatform_backup_duration_seconds", "How long the last backup took.", []string{"platform_namespace", "platform", "destination"}, nil)
 	lastProven      = prometheus.NewDesc("assetplatform_restore_proven_timestamp_seconds", "When a drill last succeeded.", []string{"platform_namespace", "platform"}, nil)
@@ -37,7 +38,7 @@ func init() { metrics.Registry.MustRegister(apiRequests) }
 type platformCollector struct{ platforms client.Reader }
 
 func (c platformCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{conditionInfo, notBefore, notAfter, lastSet, oldestSet, backupDuration, lastProven, restoreDuration} {
+	for _, d := range []*prometheus.Desc{conditionInfo, notBefore, notAfter, lastSet, setDue, oldestSet, backupDuration, lastProven, restoreDuration} {
 		ch <- d
 	}
 }
@@ -76,6 +77,9 @@ func collectBackup(s *assetv1.BackupStatus, gauge func(d *prometheus.Desc, v flo
 		if d.LastBackup != nil {
 			gauge(backupDuration, d.LastBackup.Duration.Seconds(), d.Name)
 		}
+	}
+	if s.DueTime != nil {
+		gauge(setDue, seconds(*s.DueTime))
 	}
 	if s.LastProvenTime != nil {
 		gauge(lastProven, seconds(*s.LastProvenTime))

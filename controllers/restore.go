@@ -41,7 +41,7 @@ func (r *Reconciler) observeRestore(ctx context.Context, p *pass) error {
 	}
 	for i := range restores {
 		restore := &restores[i]
-		if from && foundFull(restore) {
+		if from && foundFull(p.ap, restore) {
 			p.ap.Status.Restored, p.facts.Restoring, p.restoreProblem = string(restore.UID), false, nil
 			r.Events.Eventf(p.ap, restore, corev1.EventTypeWarning, assetv1.ReasonRestoreSkipped, "Restore",
 				"The database is not empty: the platform begins with what is there, and not with the set that spec.restoreFrom names")
@@ -86,13 +86,22 @@ func waitsForRestore(ap *assetv1.AssetPlatform) bool {
 	return ap.Spec.RestoreFrom != nil && ap.Status.Restored == "" && (m == nil || m.Migrated == nil)
 }
 
-// isOutdated says whether an AssetRestore is the one of spec.restoreFrom, which somebody has edited since.
-func isOutdated(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) bool {
-	return restore.Name == manifests.RestoreFromName(ap) && metav1.IsControlledBy(restore, ap) && !equality.Semantic.DeepEqual(restore.Spec.RestoreSource, *ap.Spec.RestoreFrom)
+// isRestoreFrom says whether an AssetRestore is the one that stands for spec.restoreFrom.
+func isRestoreFrom(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) bool {
+	return restore.Name == manifests.RestoreFromName(ap) && metav1.IsControlledBy(restore, ap)
 }
 
-// foundFull says whether a restore was refused because the database is not empty: a new platform whose volumes were kept begins with them.
-func foundFull(restore *assetv1.AssetRestore) bool {
+// isOutdated says whether an AssetRestore is the one of spec.restoreFrom, which somebody has edited since.
+func isOutdated(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) bool {
+	return isRestoreFrom(ap, restore) && !equality.Semantic.DeepEqual(restore.Spec.RestoreSource, *ap.Spec.RestoreFrom)
+}
+
+// foundFull says whether the restore with which a platform is to begin was refused because the database is not empty: a new platform whose
+// volumes were kept begins with them.
+func foundFull(ap *assetv1.AssetPlatform, restore *assetv1.AssetRestore) bool {
+	if !isRestoreFrom(ap, restore) {
+		return false
+	}
 	c := meta.FindStatusCondition(restore.Status.Conditions, assetv1.ConditionStalled)
 	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == codeReason(config.CodeTargetNotEmpty)
 }

@@ -257,3 +257,25 @@ func TestRestoreFrom(t *testing.T) {
 		})
 	}
 }
+
+// What another AssetRestore met says nothing about the database of a platform that is to begin with a set.
+func TestFoundFull(t *testing.T) {
+	t.Parallel()
+	ap := &assetv1.AssetPlatform{ObjectMeta: metav1.ObjectMeta{Name: "studio", Namespace: "games", UID: "one"}}
+	own := metav1.NewControllerRef(ap, assetv1.GroupVersion.WithKind("AssetPlatform"))
+	refused := []metav1.Condition{{Type: assetv1.ConditionStalled, Status: metav1.ConditionTrue, Reason: "TargetNotEmpty"}}
+	for want, restores := range map[bool][]assetv1.AssetRestore{
+		true: {{ObjectMeta: metav1.ObjectMeta{Name: "studio-restore-from", OwnerReferences: []metav1.OwnerReference{*own}}, Status: assetv1.AssetRestoreStatus{Conditions: refused}}},
+		false: {
+			{ObjectMeta: metav1.ObjectMeta{Name: "old"}, Status: assetv1.AssetRestoreStatus{Conditions: refused}},
+			{ObjectMeta: metav1.ObjectMeta{Name: "studio-restore-from"}, Status: assetv1.AssetRestoreStatus{Conditions: refused}}, // of the platform before
+			{ObjectMeta: metav1.ObjectMeta{Name: "studio-restore-from", OwnerReferences: []metav1.OwnerReference{*own}}},
+		},
+	} {
+		for _, restore := range restores {
+			if foundFull(ap, &restore) != want {
+				t.Errorf("%s: want %t", restore.Name, want)
+			}
+		}
+	}
+}

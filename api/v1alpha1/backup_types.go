@@ -125,7 +125,8 @@ type BackupObjectives struct {
 
 // BackupEncryption makes sets that only who has the key can read.
 type BackupEncryption struct {
-	// Recipients are public keys of age (age1…); each of their owners can read the sets. Absent: sets are signed only.
+	// Recipients are public keys of age (age1…); each of their owners can read the sets, but a new one not the blobs that are there: for that,
+	// take a new prefix. One of before must stay. Absent: sets are signed only.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=100
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^age1[02-9ac-hj-np-z]{58}$')",message="not a public key of age: age-keygen prints one that begins with age1; the private one does not belong here"
@@ -175,6 +176,9 @@ type BackupStatus struct {
 	// OldestRecoverableTime is the moment of the oldest verified set.
 	// +optional
 	OldestRecoverableTime *metav1.Time `json:"oldestRecoverableTime,omitempty"`
+	// DueTime is when the next verified set is to be there at the latest: by the objective, or else when two of the schedule are missing.
+	// +optional
+	DueTime *metav1.Time `json:"dueTime,omitempty"`
 	// LastProvenTime is when a drill last succeeded, and RestoreDuration how long a restore takes by it: what was measured until the platform
 	// served, and what copying all bytes into an empty bucket adds at the rate at which the drill read some.
 	// +optional

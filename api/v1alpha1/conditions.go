@@ -110,13 +110,13 @@ const (
 	ReasonSetDamaged      = "SetDamaged"      // a scrub has found damage
 	ReasonInvalidSchedule = "InvalidSchedule" // what cron cannot read
 	ReasonWithinObjective = "WithinObjective"
-	ReasonNoSet           = "NoSet"           // there is none, and should be
+	ReasonSetLate         = "SetLate"         // it should be there by now
 	ReasonTooOld          = "TooOld"          // the newest verified set
 	ReasonScheduleTooRare = "ScheduleTooRare" // for the objective
 	ReasonDumpTooSlow     = "DumpTooSlow"     // a set takes too long for the objective
 	ReasonNoDrill         = "NoDrill"         // the spec asks for none
 	ReasonDrillWaiting    = "DrillWaiting"    // for the first one
-	ReasonDrillOverdue    = "DrillOverdue"    // the last is too long ago
+	ReasonDrillOverdue    = "DrillOverdue"    // should have succeeded by now
 	ReasonRestoreTooSlow  = "RestoreTooSlow"  // for the objective
 	ReasonRestoreSkipped  = "RestoreSkipped"  // of an event: spec.restoreFrom met data
 	ReasonProven          = "Proven"          // a drill has restored a set

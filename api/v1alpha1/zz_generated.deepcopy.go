@@ -695,6 +695,10 @@ func (in *BackupStatus) DeepCopyInto(out *BackupStatus) {
 		in, out := &in.OldestRecoverableTime, &out.OldestRecoverableTime
 		*out = (*in).DeepCopy()
 	}
+	if in.DueTime != nil {
+		in, out := &in.DueTime, &out.DueTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastProvenTime != nil {
 		in, out := &in.LastProvenTime, &out.LastProvenTime
 		*out = (*in).DeepCopy()

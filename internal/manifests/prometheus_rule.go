@@ -74,9 +74,9 @@ var alerts = []alert{
 	},
 	{
 		name: "BackupLate", severity: "critical", lasts: "5m",
-		expr: `max(assetplatform_condition{PLATFORM, condition="WithinRPO", status="False", reason!="BackupWaiting"}) == 1 or time() - max(assetplatform_backup_last_set_timestamp_seconds{PLATFORM}) > 129600`,
+		expr: `max(assetplatform_condition{PLATFORM, condition="WithinRPO", status="False", reason!="BackupWaiting"}) == 1 or time() > max(assetplatform_backup_due_timestamp_seconds{PLATFORM})`,
 
-		summary: "The newest verified backup of NAME is older than it may be", description: "If everything were lost now, more work than the objective allows would be, or that of a day and a half.",
+		summary: "The newest verified backup of NAME is older than it may be", description: "If everything were lost now, more work than the objective allows would be, or that of two times of the schedule.",
 	},
 	{
 		name: "RestoreNotProven", severity: "warning", lasts: "15m",
