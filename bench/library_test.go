@@ -248,9 +248,9 @@ func blobMetadata(random *rand.Rand, kind string) (text string, width, height *i
 // fillLibrary makes so many assets of the users whom owner says, each with bytes of its own, which no bucket has.
 func fillLibrary(b *testing.B, env []string, rows int, owner func(i int) uuid.UUID) {
 	b.Helper()
-	contents := make([]content, rows)
+	next, contents := assetRows(), make([]content, rows)
 	for i := range contents {
-		contents[i] = content{[32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i))), 1, strconv.Itoa(i)}
+		contents[i] = content{[32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i))), next(i).size, strconv.Itoa(i)}
 	}
 	fillLibraryOf(b, env, rows, owner, contents)
 }
@@ -292,7 +292,7 @@ func fillLibraryOf(b *testing.B, env []string, rows int, owner func(i int) uuid.
 	next = assetRows()
 	_, err = pool.CopyFrom(ctx, pgx.Identifier{"assets"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
 		a, c := next(i), contents[i%len(contents)]
-		return []any{uuid.Must(uuid.NewV7()), owner(i), c.sha256[:], a.name, a.kind, a.mime, a.size, a.tags, a.category, a.created, a.updated}, nil
+		return []any{uuid.Must(uuid.NewV7()), owner(i), c.sha256[:], a.name, a.kind, a.mime, c.size, a.tags, a.category, a.created, a.updated}, nil
 	}))
 	if err != nil {
 		b.Fatal(err)

@@ -37,7 +37,7 @@ func TestMigrationGateModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = bare.Stop() })
-	models, steps := 4, 40
+	models, steps := 2, 40
 	if os.Getenv("SOAK") != "" {
 		models, steps = 40, 150
 	}

@@ -159,7 +159,7 @@ func split(path string) []string {
 func TestRandomSpecs(t *testing.T) {
 	t.Parallel()
 	needCRDs(t)
-	platforms, specs := 3, 5 // that are taken, of each
+	platforms, specs := 2, 5 // that are taken, of each
 	if os.Getenv("SOAK") != "" {
 		platforms, specs = 10, 30
 	}
