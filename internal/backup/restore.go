@@ -262,20 +262,20 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 		content
 		key string
 	}
-	all, ctx := errgroup.WithContext(ctx)
+	all, failed := errgroup.WithContext(ctx)
 	work := make(chan item, workers)
 	var looked atomic.Int64
 	all.Go(func() error {
 		defer close(work)
-		for c, err := range r.Destination.inventory(ctx, r.set.Manifest) {
+		for c, err := range r.Destination.inventory(failed, r.set.Manifest) {
 			if err != nil {
 				return err
 			}
 			for _, key := range c.keys {
 				select {
 				case work <- item{c, key}:
-				case <-ctx.Done():
-					return ctx.Err()
+				case <-failed.Done():
+					return failed.Err()
 				}
 			}
 		}
@@ -284,6 +284,7 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 	for range workers {
 		all.Go(func() error {
 			for i := range work {
+				// What others meet with does not end it: a copy that is given up is made by the service all the same, and nobody would look at it.
 				if err := r.restoreBlob(ctx, i.content, i.key); err != nil {
 					return err
 				}

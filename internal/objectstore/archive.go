@@ -228,7 +228,7 @@ func (b *Bucket) CopyFrom(ctx context.Context, from *Archive, source, key string
 	case errors.Is(err, errors.ErrUnsupported):
 		from.copiesNothing.Store(true)
 	case errors.Is(err, ErrWrongBytes):
-		err = errors.Join(err, b.Delete(ctx, key))
+		err = errors.Join(err, b.Delete(context.WithoutCancel(ctx), key))
 	}
 	return err
 }

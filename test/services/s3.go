@@ -177,7 +177,13 @@ func (s *S3) Damage(t testing.TB, bucket, key string) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := file.WriteAt([]byte{0xff}, 100); err != nil {
+	var one [1]byte
+	_, err = file.ReadAt(one[:], 100)
+	one[0] ^= 0xff
+	if err == nil {
+		_, err = file.WriteAt(one[:], 100)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
