@@ -69,7 +69,9 @@ func (p *process) metadata(token, id string) soundMetadata {
 	p.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		r, _ := http.NewRequest("GET", p.url+"/api/assets/"+id, nil)
-		var asset struct{ Data struct{ Metadata *soundMetadata } }
+		var asset struct {
+			Data struct{ Metadata *soundMetadata }
+		}
 		p.call(r, token, http.StatusOK, &asset)
 		if m := asset.Data.Metadata; m != nil {
 			return *m

@@ -224,20 +224,34 @@ func (p *platform) backUp(d Destination, edit ...func(*CreateOptions)) Set {
 	return set
 }
 
-// restored is a platform of a new database and a new bucket, restored from a set.
-func restored(t testing.TB, d Destination, edit ...func(*RestoreOptions)) (*platform, Restored) {
+// vacant is an empty database and an empty bucket.
+func vacant(t testing.TB) *platform {
 	t.Helper()
 	pg := services.SharedPostgres(t)
-	p := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
+	return &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
+}
+
+// restoring is how the newest set is restored into a platform, by a process of its own.
+func (p *platform) restoring(d Destination, edits ...func(*RestoreOptions)) RestoreOptions {
+	p.t.Helper()
 	bucket, err := objectstore.New(context.Background(), p.settings, nil)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: bucket, Name: "studio", Log: discard}
-	for _, e := range edit {
-		e(&o)
+	for _, edit := range edits {
+		edit(&o)
 	}
-	done, err := Restore(context.Background(), o)
+	return o
+}
+
+func overwriting(o *RestoreOptions) { o.Overwrite = o.Name }
+
+// restored is a platform of a new database and a new bucket, restored from a set.
+func restored(t testing.TB, d Destination, edits ...func(*RestoreOptions)) (*platform, Restored) {
+	t.Helper()
+	p := vacant(t)
+	done, err := Restore(context.Background(), p.restoring(d, edits...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +289,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil {
 		t.Error(err)
 	}
-	_, err = Restore(t.Context(), RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Log: discard})
+	_, err = Restore(t.Context(), p.restoring(d))
 	var problem *store.Problem
 	if !errors.As(err, &problem) || problem.Code != config.CodeTargetNotEmpty || !strings.Contains(problem.Error(), "42 assets") {
 		t.Errorf("restored over a platform: %v", err)

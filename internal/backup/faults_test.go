@@ -3,7 +3,6 @@ package backup
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -342,132 +340,6 @@ func TestF09DamagedBase(t *testing.T) {
 	}
 }
 
-// A restore changes neither what it reads nor, until all is there, what it writes to.
-func TestF10RestoreDestroysNothing(t *testing.T) {
-	t.Parallel()
-	p := newPlatform(t)
-	p.fill(5)
-	settings, d := archive(t)
-	set := p.backUp(d)
-	keys := services.SharedS3(t).Keys(t, settings.Name)
-	q := newPlatform(t)
-	q.fill(3)
-	overwrite := RestoreOptions{Destination: d, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Overwrite: "studio", Log: discard}
-	_, kept := archive(t)
-	overwrite.Safety = func(ctx context.Context) (Set, error) { return Create(ctx, q.options(kept)) }
-
-	// The dump is cut off on its way.
-	var cut atomic.Bool
-	cut.Store(true)
-	overwrite.Destination = behind(t, settings, func(w http.ResponseWriter, r *http.Request) bool {
-		if cut.Load() && strings.HasSuffix(r.URL.Path, dumpFile) && r.Method == http.MethodGet {
-			w.Header().Set("Content-Length", "1000000")
-			_, _ = w.Write([]byte("PGDMP"))
-			panic(http.ErrAbortHandler)
-		}
-		return false
-	})
-	if _, err := Restore(t.Context(), overwrite); err == nil {
-		t.Fatal("no error")
-	}
-	var assets int
-	if q.scan(&assets, "select count(*) from assets"); assets != 4 {
-		t.Errorf("%d assets are left of 4", assets)
-	}
-	cut.Store(false)
-	overwrite.Overwrite = "another"
-	_, err := Restore(t.Context(), overwrite)
-	problem(t, err, config.CodeTargetNotEmpty)
-	overwrite.Overwrite = "studio"
-	done, err := Restore(t.Context(), overwrite)
-	if err != nil || done.Set != set.ID || done.SafetySet == "" {
-		t.Fatalf("%+v, %v", done, err)
-	}
-	if rows, wrong := q.check(); len(wrong) > 0 || int64(rows) != set.Blobs.Objects {
-		t.Errorf("%d rows, %v", rows, wrong)
-	}
-	if now := services.SharedS3(t).Keys(t, settings.Name); !slices.Equal(now, keys) {
-		t.Errorf("the destination has %d keys, and had %d", len(now), len(keys))
-	}
-	var left int
-	if q.scan(&left, "select count(*) from object_intents where delete_after > now() + interval '6 days'"); left == 0 {
-		t.Error("nobody will collect the bytes that were overwritten")
-	}
-	old, _ := restored(t, kept)
-	if rows, wrong := old.check(); rows == 0 || len(wrong) > 0 {
-		t.Errorf("the safety set: %d rows, %v", rows, wrong)
-	}
-}
-
-// What is made and deleted during the backup is in the set as it was at one moment.
-func TestF11WritersDuringBackup(t *testing.T) {
-	t.Parallel()
-	runs := 10
-	if os.Getenv("SOAK") != "" {
-		runs = 100
-	}
-	for run := range runs {
-		t.Run(fmt.Sprint(run), testWriters) // which leaves no connections
-	}
-}
-
-func testWriters(t *testing.T) {
-	p := newPlatform(t)
-	p.fill(10)
-	_, d := archive(t)
-	stop := make(chan struct{})
-	var writers sync.WaitGroup
-	for i, user := range p.users {
-		writers.Go(func() {
-			var mine []store.Asset
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				content := make([]byte, 2000)
-				_, _ = rand.Read(content)
-				a, err := p.tryUpload(user, fmt.Sprintf("%d-%d.png", i, n), content)
-				if err == nil {
-					mine = append(mine, a)
-				}
-				if err == nil && n%3 == 2 {
-					var orphan string
-					if orphan, err = p.store.PurgeAsset(context.Background(), user.ID, mine[0].ID); orphan != "" {
-						err = p.store.DiscardObject(context.Background(), user.ID, orphan, p.bucket.Delete)
-					}
-					mine = mine[1:]
-					for key := "?"; key != "" && err == nil; {
-						key, err = p.store.CollectObject(context.Background(), "", p.bucket.Delete)
-					}
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	time.Sleep(50 * time.Millisecond)
-	set, err := Create(t.Context(), p.options(d))
-	close(stop)
-	writers.Wait()
-	if err != nil || !set.Verified() {
-		t.Fatalf("%+v, %v", set.Blobs, err)
-	}
-	q, _ := restored(t, d)
-	rows, wrong := q.check()
-	if len(wrong) > 0 || rows < 10 {
-		t.Errorf("%d rows, %v", rows, wrong)
-	}
-	var dangling int
-	q.scan(&dangling, "select count(*) from assets a left join blobs b using (user_id, sha256) where b.sha256 is null")
-	if dangling > 0 {
-		t.Errorf("%d assets have no blob", dangling)
-	}
-}
-
 // A destination that is away, or hangs, is an error within a time.
 func TestF13DestinationAway(t *testing.T) {
 	t.Parallel()
@@ -496,29 +368,4 @@ func TestF13DestinationAway(t *testing.T) {
 	if finished, _ := sets(t, d); finished != 0 {
 		t.Errorf("%d sets", finished)
 	}
-}
-
-// A restore into something that is not empty needs its name, and one into what is not ours is refused whatever is said.
-func TestF14TargetNotEmpty(t *testing.T) {
-	t.Parallel()
-	p := newPlatform(t)
-	p.fill(3)
-	_, d := archive(t)
-	p.backUp(d)
-	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Log: discard}
-	_, err := Restore(t.Context(), o)
-	problem(t, err, config.CodeTargetNotEmpty)
-	pg := services.SharedPostgres(t)
-	foreign := pg.Empty(t)
-	o.DatabaseURL, o.Overwrite = pg.URL(foreign), "studio"
-	other, err := store.Open(o.DatabaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if _, err := other.Pool().Exec(t.Context(), "create table payroll (id int)"); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Restore(t.Context(), o)
-	problem(t, err, config.CodeDatabaseForeign)
 }

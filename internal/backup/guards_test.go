@@ -15,7 +15,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/assetplatform/assetplatform/internal/config"
-	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/test/services"
 )
 
@@ -33,14 +32,9 @@ func TestRestoreOfADamagedBlob(t *testing.T) {
 	var keys []string
 	p.scan(&keys, "select array_agg(object_key) from blobs where encode(sha256, 'hex') = $1", blob[strings.LastIndex(blob, "/")+1:])
 
-	pg := services.SharedPostgres(t)
-	q := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: server.Bucket(t)}
+	q := vacant(t)
 	restore := func() error {
-		bucket, err := objectstore.New(t.Context(), q.settings, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = Restore(t.Context(), RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: bucket, Name: "studio", Log: discard})
+		_, err := Restore(t.Context(), q.restoring(d, func(o *RestoreOptions) { o.Set = set.ID }))
 		return err
 	}
 	for try := range 2 {

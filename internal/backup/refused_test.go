@@ -59,7 +59,7 @@ func TestCredentialsEnd(t *testing.T) {
 			})
 			_, err = archive.Verify(t.Context(), set.ID, VerifyOptions{})
 			refuses(t, "verify", err, true, c.code, "BACKUP_ACCESS_KEY", settings.Name)
-			_, err = Restore(t.Context(), into(t, archive))
+			_, err = Restore(t.Context(), vacant(t).restoring(archive))
 			refuses(t, "restore", err, true, c.code, "BACKUP_ACCESS_KEY", settings.Name)
 
 			o := p.options(d)
@@ -135,7 +135,7 @@ func TestDatabaseFull(t *testing.T) {
 	_, d := archive(t)
 	p.backUp(d)
 	pg := services.NewPostgres(t)
-	o := into(t, d)
+	o := vacant(t).restoring(d)
 	o.DatabaseURL = pg.URL(pg.Empty(t))
 	limit := func(bytes string) { // of a file, for sessions from now on
 		info, err := os.Stat(fmt.Sprintf("/proc/%d", pg.PID()))

@@ -31,7 +31,7 @@ func TestRestoreTwice(t *testing.T) {
 	if n := q.count("select count(*) from blobs where reread"); n != 0 {
 		t.Errorf("%d blobs are to be read again of which nothing is known", n)
 	}
-	again := RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Log: discard}
+	again := q.restoring(d, func(o *RestoreOptions) { o.Set = set.ID })
 	_, err := Restore(t.Context(), again)
 	problem(t, err, config.CodeTargetNotEmpty)
 	again.Overwrite = "studio"
@@ -51,7 +51,7 @@ func TestRestoreAfterSafetySet(t *testing.T) {
 	_, d := archive(t)
 	set := p.backUp(d)
 	p.exec("delete from assets")
-	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard}
+	o := p.restoring(d, overwriting)
 	o.Safety = func(ctx context.Context) (Set, error) {
 		create := p.options(d)
 		create.Safety, create.AllowShrunken = true, true
@@ -81,7 +81,7 @@ func TestFailedRestoreGivesTheBucketBack(t *testing.T) {
 	_, d := archive(t)
 	set := p.backUp(d)
 	cutDump(t, d, set, false)
-	if _, err := Restore(t.Context(), RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", Overwrite: "studio", Log: discard}); err == nil {
+	if _, err := Restore(t.Context(), q.restoring(d, overwriting, func(o *RestoreOptions) { o.Set = set.ID })); err == nil {
 		t.Fatal("it was restored")
 	}
 	q.open() // claims the bucket
@@ -144,7 +144,7 @@ func TestRestoreOverDamagedObjects(t *testing.T) {
 	p.backUp(d)
 	restore := func(reread bool) int64 {
 		t.Helper()
-		done, err := Restore(t.Context(), RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard, RereadObjects: reread})
+		done, err := Restore(t.Context(), p.restoring(d, overwriting, func(o *RestoreOptions) { o.RereadObjects = reread }))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestRestoreOfOneID(t *testing.T) {
 		t.Errorf("thumbnails of %d pictures are made anew, of %d", n, all)
 	}
 	q.exec("update assets set category = 'changed'")
-	o := RestoreOptions{Destination: d, DatabaseURL: q.url, Bucket: q.bucket, Name: "studio", ID: "one", Overwrite: "studio", Log: discard}
+	o := q.restoring(d, overwriting, one)
 	if _, err := Restore(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestRestoreOfAnotherSet(t *testing.T) {
 	}
 	rewrite(t, d, set.ID, func(m *Manifest) { m.Database.Rows["assets"]++; m.Database.Schema++ })
 	p.fill(2)
-	_, err := Restore(t.Context(), RestoreOptions{Destination: d, Set: set.ID, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard})
+	_, err := Restore(t.Context(), p.restoring(d, overwriting, func(o *RestoreOptions) { o.Set = set.ID }))
 	problem(t, err, config.CodeSetDamaged)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("schema %d of %d, assets has 4 rows of 5", set.Database.Schema, set.Database.Schema+1)) {
 		t.Errorf("%v", err)
@@ -306,7 +306,7 @@ func TestEncryptedAndSigned(t *testing.T) {
 	if _, err := d.Verify(t.Context(), set.ID, VerifyOptions{}); err != nil { // without a key
 		t.Error(err)
 	}
-	o := RestoreOptions{Destination: d, DatabaseURL: p.url, Bucket: p.bucket, Name: "studio", Overwrite: "studio", Log: discard}
+	o := p.restoring(d, overwriting)
 	_, err := Restore(t.Context(), o)
 	problem(t, err, config.CodeConfigInvalid)
 	o.Identities = append(o.Identities, newIdentity(t))

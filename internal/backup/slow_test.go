@@ -66,17 +66,6 @@ func reading(t *testing.T, settings config.Bucket, part string, answer func(w ht
 	return settings
 }
 
-// into is an empty database and bucket to restore into.
-func into(t *testing.T, d Destination) RestoreOptions {
-	t.Helper()
-	pg := services.SharedPostgres(t)
-	bucket, err := objectstore.New(t.Context(), services.SharedS3(t).Bucket(t), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return RestoreOptions{Destination: d, DatabaseURL: pg.URL(pg.Empty(t)), Bucket: bucket, Name: "studio", Log: discard}
-}
-
 // nothingRestored fails the test if something was restored.
 func nothingRestored(t *testing.T, o RestoreOptions) {
 	t.Helper()
@@ -104,7 +93,7 @@ func TestSlowStore(t *testing.T) {
 	for name, fault := range standing {
 		for _, part := range []string{blobsFolder, dumpFile, inventoryFile, manifestFile} {
 			slow := impatient(t, reading(t, settings, part, fault), 500*time.Millisecond)
-			o := into(t, slow)
+			o := vacant(t).restoring(slow)
 			restores = append(restores, o)
 			waiting.Go(func() {
 				if _, err := slow.Verify(ctx, set.ID, VerifyOptions{}); !errors.Is(err, objectstore.ErrArchiveUnavailable) {
@@ -190,7 +179,7 @@ func TestBytesChangeOnTheWay(t *testing.T) {
 					w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 					_, _ = w.Write(text)
 				}))
-				o := into(t, changing)
+				o := vacant(t).restoring(changing)
 				if _, err := Restore(t.Context(), o); err == nil {
 					t.Error("restored")
 				}

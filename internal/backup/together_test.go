@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/assetplatform/assetplatform/internal/config"
-	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
-	"github.com/assetplatform/assetplatform/test/services"
 )
 
 // Two backups at once, and a removal meanwhile, are two whole sets: what both need is there once, and nobody takes it away.
@@ -61,7 +59,7 @@ func TestTwoBackupsAtOnce(t *testing.T) {
 					}
 				}
 			}
-			back := into(t, d)
+			back := vacant(t).restoring(d)
 			back.Identities = append(back.Identities, identity)
 			if _, err := Restore(t.Context(), back); err != nil {
 				t.Fatal(err)
@@ -111,17 +109,12 @@ func TestTwoRestoresAtOnce(t *testing.T) {
 	_, d := archive(t)
 	set := p.backUp(d)
 	for range 3 {
-		pg := services.SharedPostgres(t)
-		q := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
+		q := vacant(t)
 		var all sync.WaitGroup
 		var failed [2]error
 		for i := range failed {
 			all.Go(func() {
-				bucket, err := objectstore.New(t.Context(), q.settings, nil)
-				if err == nil {
-					_, err = Restore(t.Context(), RestoreOptions{Destination: d, DatabaseURL: q.url, Bucket: bucket, Name: "studio", Log: discard})
-				}
-				failed[i] = err
+				_, failed[i] = Restore(t.Context(), q.restoring(d))
 			})
 		}
 		all.Wait()

@@ -113,15 +113,15 @@ func (b *Bucket) take(ctx context.Context, owner Owner, note string) (err error)
 	ctx, cancel := context.WithTimeout(ctx, checkCall)
 	defer cancel()
 	if !holds {
-		if err := b.mark(ctx, owner, note); err != nil {
+		if err := b.settle(ctx, owner, note); err != nil {
 			return err
 		}
 	}
 	return b.proveRights(ctx)
 }
 
-// mark reads whose the bytes are, and where nobody's, makes them the owner's.
-func (b *Bucket) mark(ctx context.Context, owner Owner, note string) error {
+// settle reads whose the bytes are, and where nobody's, makes them the owner's.
+func (b *Bucket) settle(ctx context.Context, owner Owner, note string) error {
 	right := rightGet
 	m, err := b.readMark(ctx)
 	if errors.Is(err, ErrNotFound) {
