@@ -78,24 +78,6 @@ func (c *creation) copyBlobs(ctx context.Context) error {
 	return c.Destination.report(whole, damageReport{Replaced: c.replaced})
 }
 
-// destined are the contents of the destination, in their order, with the time of their objects.
-func (d Destination) destined(ctx context.Context, encrypted bool) iter.Seq2[objectstore.Object, error] {
-	return func(yield func(objectstore.Object, error) bool) {
-		for o, err := range d.Archive.List(ctx, blobsFolder, "") {
-			if err == nil && isEncrypted(o.Key) != encrypted {
-				continue
-			}
-			if !yield(o, err) {
-				return
-			}
-		}
-	}
-}
-
-func isEncrypted(key string) bool {
-	return len(key) > len(encryptedEnd) && key[len(key)-len(encryptedEnd):] == encryptedEnd
-}
-
 // compare hands on each content of the snapshot, and to the workers those that the destination lacks or may have wrong.
 func (c *creation) compare(ctx context.Context, damaged damage, inOrder, work chan<- *blob) error {
 	there := newCursor(c.Destination.destined(ctx, c.m.Encrypted), func(o objectstore.Object) string { return o.Key })
@@ -245,7 +227,7 @@ func (c *creation) putInventory(ctx context.Context, contents <-chan *blob, dama
 	if err = errors.Join(err, <-put); err != nil {
 		return err
 	}
-	c.m.Files = append(c.m.Files, fileOf(inventoryFile, sum))
+	c.has(fileOf(inventoryFile, sum))
 	return nil
 }
 

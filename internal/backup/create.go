@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,7 @@ type creation struct {
 	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
 	// cleaning up.
 	blobs  *os.File
+	files  sync.Mutex   // of the manifest
 	copied atomic.Int64 // contents
 	// replaced are blobs, by their keys, that were damaged.
 	replaced map[string]replacement
@@ -93,14 +95,8 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 		return Set{}, err
 	}
 	defer release()
-	if err := c.takeDatabase(ctx); err != nil {
-		return Set{}, err
-	}
 	defer c.forget()
-	if err := errors.Join(c.isOwn(), c.findReaders(), c.isPlausible()); err != nil {
-		return Set{}, err
-	}
-	if err := c.copyBlobs(ctx); err != nil {
+	if err := c.take(ctx); err != nil {
 		return Set{}, err
 	}
 	if err := c.putPlatform(ctx); err != nil {
@@ -175,20 +171,19 @@ func holdObjects(ctx context.Context, databaseURL, holder string) (release func(
 	}, nil
 }
 
-// takeDatabase dumps the database, and lists what the rows of the same moment refer to.
-func (c *creation) takeDatabase(ctx context.Context) error {
+// take dumps the database, and brings the blobs to which the rows of the same moment refer.
+func (c *creation) take(ctx context.Context) error {
 	c.step("database")
 	snapshot, err := store.OpenSnapshot(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer snapshot.Close()
-	c.m.SnapshotTime, c.m.Platform.ID = snapshot.Time.UTC(), snapshot.PlatformID
-	c.m.Database = Database{SchemaRange: snapshot.Schema, LSN: snapshot.LSN, Server: snapshot.Server, Bytes: snapshot.DatabaseBytes, LeftOut: store.Undumped()}
-	if c.m.Database.PgDump, err = c.programs.pgDumpFor(ctx, snapshot); err != nil {
+	end := sync.OnceFunc(snapshot.Close)
+	defer end()
+	if err := c.describe(ctx, snapshot); err != nil {
 		return err
 	}
-	if c.m.Database.Rows, err = snapshot.Rows(ctx); err != nil {
+	if err := errors.Join(c.isOwn(), c.findReaders(), c.isPlausible()); err != nil {
 		return err
 	}
 	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {
@@ -198,8 +193,37 @@ func (c *creation) takeDatabase(ctx context.Context) error {
 		return err
 	}
 	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return c.putDump(ctx, snapshot) })
-	both.Go(func() error { return c.listBlobs(ctx, snapshot) })
+	listed := make(chan struct{})
+	both.Go(func() error {
+		defer end()
+		err := c.putDump(ctx, snapshot)
+		<-listed
+		return err
+	})
+	both.Go(func() error {
+		err := c.listBlobs(ctx, snapshot)
+		close(listed)
+		if err != nil {
+			return err
+		}
+		return c.copyBlobs(ctx)
+	})
+	return both.Wait()
+}
+
+// describe notes what the snapshot is of.
+func (c *creation) describe(ctx context.Context, snapshot *store.Snapshot) error {
+	c.m.SnapshotTime, c.m.Platform.ID = snapshot.Time.UTC(), snapshot.PlatformID
+	c.m.Database = Database{SchemaRange: snapshot.Schema, LSN: snapshot.LSN, Server: snapshot.Server, Bytes: snapshot.DatabaseBytes, LeftOut: store.Undumped()}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		c.m.Database.PgDump, err = c.programs.pgDumpFor(ctx, snapshot)
+		return err
+	})
+	both.Go(func() (err error) {
+		c.m.Database.Rows, err = snapshot.Rows(ctx)
+		return err
+	})
 	return both.Wait()
 }
 
@@ -210,7 +234,11 @@ func (c *creation) putDump(ctx context.Context, snapshot *store.Snapshot) error 
 	}
 	defer d.Close()
 	counted := &counting{from: d, report: func(n int64) { c.Report(Progress{Step: "database", Done: n, Unit: "bytes"}) }}
-	return c.putFile(ctx, dumpFile, counted)
+	if err := c.putFile(ctx, dumpFile, counted); err != nil {
+		return err
+	}
+	c.Report(Progress{Step: "database", Done: counted.n, Total: counted.n, Unit: "bytes"})
+	return nil
 }
 
 // putFile puts a file of the set, encrypted where the set is.
@@ -222,11 +250,17 @@ func (c *creation) putFile(ctx context.Context, name string, body io.Reader) (er
 		}
 	}
 	sum, err := c.Destination.Archive.Put(ctx, setKey(c.m.ID, name), body)
-	if err != nil {
-		return err
+	if err == nil {
+		c.has(fileOf(name, sum))
 	}
-	c.m.Files = append(c.m.Files, fileOf(name, sum))
-	return nil
+	return err
+}
+
+// has notes a file of the set.
+func (c *creation) has(f File) {
+	c.files.Lock()
+	defer c.files.Unlock()
+	c.m.Files = append(c.m.Files, f)
 }
 
 // noRoom is why the inventory could not be kept on this machine.

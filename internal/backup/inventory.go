@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
+	"sync"
 
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 )
@@ -139,3 +141,66 @@ func (d Destination) inventory(ctx context.Context, m Manifest) iter.Seq2[conten
 		}
 	}
 }
+
+const (
+	// listers is how many parts of the destination's list are read at a time, and pageSize how many objects S3 lists in one answer.
+	listers, pageSize = 4, 1000
+	hexDigits         = "0123456789abcdef"
+)
+
+// listed is an object of a list, or the error that ended it.
+type listed struct {
+	objectstore.Object
+	err error
+}
+
+// destined are the contents of the destination, in their order. One list alone would come a page at a time, each after an answer of the service:
+// it is read in parts, by the first digit of the hashes, a few of them ahead.
+func (d Destination) destined(ctx context.Context, encrypted bool) iter.Seq2[objectstore.Object, error] {
+	return func(yield func(objectstore.Object, error) bool) {
+		ahead, stop := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		defer all.Wait()
+		defer stop()
+		parts := make(chan chan listed, listers-1)
+		all.Go(func() {
+			defer close(parts)
+			for _, digit := range hexDigits {
+				part := make(chan listed, pageSize)
+				select {
+				case parts <- part:
+				case <-ahead.Done():
+					return
+				}
+				all.Go(func() { d.listPart(ahead, string(digit), part) })
+			}
+		})
+		for part := range parts {
+			for o := range part {
+				if o.err == nil && isEncrypted(o.Key) != encrypted {
+					continue
+				}
+				if !yield(o.Object, o.err) || o.err != nil {
+					return
+				}
+			}
+		}
+		if err := ctx.Err(); err != nil { // parts may have ended before their time
+			yield(objectstore.Object{}, err)
+		}
+	}
+}
+
+// listPart lists the contents whose hashes begin with a digit.
+func (d Destination) listPart(ctx context.Context, digit string, to chan<- listed) {
+	defer close(to)
+	for o, err := range d.Archive.List(ctx, blobsFolder+digit, "") {
+		select {
+		case to <- listed{o, err}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func isEncrypted(key string) bool { return strings.HasSuffix(key, encryptedEnd) }

@@ -70,7 +70,7 @@ func kindOf(r *http.Request) string {
 	kind := r.Method + " " + r.URL.Path
 	switch {
 	case query.Has("list-type"):
-		kind = "LIST " + query.Get("prefix")
+		kind = "LIST " + strings.TrimRight(query.Get("prefix"), hexDigits) // whichever part
 	case query.Has("uploads"):
 		kind += " begin"
 	case query.Has("partNumber"):

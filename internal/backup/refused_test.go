@@ -62,6 +62,7 @@ func TestCredentialsEnd(t *testing.T) {
 			_, err = Restore(t.Context(), vacant(t).restoring(archive))
 			refuses(t, "restore", err, true, c.code, "BACKUP_ACCESS_KEY", settings.Name)
 
+			p.fill(1) // what came before is in the destination, although its dump is not
 			o := p.options(d)
 			source := p.settings
 			source.Endpoint = faulty.Endpoint

@@ -38,6 +38,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/objectstore"
@@ -219,17 +220,28 @@ func (d Destination) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return l, err
 	}
-	for _, id := range ids {
-		set, err := d.set(ctx, id)
-		switch {
+	sets, failed := make([]Set, len(ids)), make([]error, len(ids))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(defaultWorkers)
+	for i, id := range ids {
+		all.Go(func() error {
+			if sets[i], failed[i] = d.set(ctx, id); errors.Is(failed[i], objectstore.ErrUnavailable) {
+				return failed[i]
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return l, err
+	}
+	for i, id := range ids {
+		switch err := failed[i]; {
 		case errors.Is(err, ErrNoSet):
 			l.Unfinished = append(l.Unfinished, id)
-		case errors.Is(err, objectstore.ErrUnavailable):
-			return l, err
 		case err != nil:
 			l.Bad[id] = err.Error()
 		default:
-			l.Sets = append(l.Sets, set)
+			l.Sets = append(l.Sets, sets[i])
 		}
 	}
 	return l, nil

@@ -37,10 +37,7 @@ func (d Destination) Verify(ctx context.Context, id string, o VerifyOptions) (Se
 	}
 	m := known.Manifest
 	v := &verifying{Destination: d, VerifyOptions: o, m: m}
-	if err := v.files(ctx); err != nil {
-		return Set{}, err
-	}
-	if err := v.blobs(ctx); err != nil {
+	if err := v.all(ctx); err != nil {
 		return Set{}, err
 	}
 	note := verification{Time: time.Now().UTC(), Tool: o.Tool, Damage: v.damaged(), Manifest: m.sha256}
@@ -94,35 +91,43 @@ func (v *verifying) isWrong(key string) {
 	v.wrong = append(v.wrong, key)
 }
 
-// files reads the set's files; the inventory is read with the blobs.
-func (v *verifying) files(ctx context.Context) error {
+// all looks at everything.
+func (v *verifying) all(ctx context.Context) error {
 	for _, name := range []string{dumpFile, inventoryFile} {
 		if _, ok := v.m.file(name); !ok {
 			v.isAbsent(setKey(v.m.ID, name))
 		}
 	}
+	both, ctx := errgroup.WithContext(ctx)
 	for _, f := range v.m.Files {
-		want, err := f.sum()
-		if err != nil {
-			return err
-		}
-		key := setKey(v.m.ID, f.Name)
-		got, err := v.Archive.Sum(ctx, key)
-		switch {
-		case errors.Is(err, objectstore.ErrNotFound), err == nil && got != want:
-			v.isAbsent(key) // no later set replaces it
-		case err != nil:
-			return err
-		}
+		both.Go(func() error {
+			right, err := v.file(ctx, f)
+			if err != nil || !right || f.Name != inventoryFile {
+				return err // without an inventory there is no telling which blobs the set has
+			}
+			return v.blobs(ctx)
+		})
 	}
-	return nil
+	return both.Wait()
+}
+
+// file reads a file of the set.
+func (v *verifying) file(ctx context.Context, f File) (right bool, err error) {
+	want, err := f.sum()
+	if err != nil {
+		return false, err
+	}
+	key := setKey(v.m.ID, f.Name)
+	got, err := v.Archive.Sum(ctx, key)
+	if errors.Is(err, objectstore.ErrNotFound) || err == nil && got != want {
+		v.isAbsent(key) // no later set replaces it
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // blobs looks for all blobs of the inventory, and reads them unless they are trusted.
 func (v *verifying) blobs(ctx context.Context) error {
-	if slices.Contains(v.absent, setKey(v.m.ID, inventoryFile)) {
-		return nil // there is no telling
-	}
 	known, err := v.Destination.damaged(ctx)
 	if err != nil {
 		return err
