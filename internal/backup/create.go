@@ -62,6 +62,7 @@ type Progress struct {
 type creation struct {
 	CreateOptions
 	m        Manifest
+	since    time.Time // when the database came to be one of its own
 	previous *Set
 	others   []Set // that the destination has, the oldest first
 	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
@@ -213,7 +214,7 @@ func (c *creation) take(ctx context.Context) error {
 
 // describe notes what the snapshot is of.
 func (c *creation) describe(ctx context.Context, snapshot *store.Snapshot) error {
-	c.m.SnapshotTime, c.m.Platform.ID = snapshot.Time.UTC(), snapshot.PlatformID
+	c.m.SnapshotTime, c.m.Platform.ID, c.m.Platform.Instance, c.since = snapshot.Time.UTC(), snapshot.PlatformID, snapshot.Instance.ID, snapshot.Instance.Since
 	c.m.Database = Database{SchemaRange: snapshot.Schema, LSN: snapshot.LSN, Server: snapshot.Server, Bytes: snapshot.DatabaseBytes, LeftOut: store.Undumped()}
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {

@@ -95,27 +95,27 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 		return done, err
 	}
 	defer target.Close()
-	// What was chosen once is what the restore goes on with, whatever sets have come since.
-	if r.set, err = o.Destination.choose(ctx, cmp.Or(target.SetOf(o.ID), o.Set), o.Before); err != nil {
+	already := target.SetOf(o.ID)
+	if already != "" && o.Set != "" && o.Set != already {
+		return done, &store.Problem{
+			Code: config.CodeConfigInvalid, Message: fmt.Sprintf("restore %s was of set %s, and is done", o.ID, already), Remedy: "give the restore of " + o.Set + " an id of its own",
+		}
+	}
+	if r.set, err = o.Destination.choose(ctx, cmp.Or(already, o.Set), o.Before); err != nil {
 		return done, err
 	}
 	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
-	if target.Restored(o.ID) {
+	for _, n := range r.set.Database.Rows {
+		done.Rows += n
+	}
+	if already != "" {
 		return done, nil
 	}
 	if err := errors.Join(r.needIdentity(), r.needContents()); err != nil {
 		return done, err
 	}
-	if r.target = target; !target.Restoring(r.set.ID) {
-		if err := r.replace(ctx, &done); err != nil {
-			return done, err
-		}
-	}
-	for _, n := range r.set.Database.Rows {
-		done.Rows += n
-	}
-	err = target.Finish(ctx)
-	r.step("done")
+	r.target = target
+	err = r.replace(ctx, &done)
 	return done, err
 }
 
@@ -200,7 +200,7 @@ const longestWait = 7 * time.Minute
 func (r *restoration) takeBucket(ctx context.Context) error {
 	var seen time.Time
 	for began := time.Now(); ; {
-		err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.target.PlatformID, Instance: r.target.Instance}, r.set.Platform.ID)
+		err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.target.PlatformID, Instance: r.target.Instance.ID}, r.set.Platform.ID)
 		var used *objectstore.InUse
 		if !errors.As(err, &used) {
 			return err
@@ -236,7 +236,7 @@ func (r *restoration) giveBucketBack(ctx context.Context) error {
 		return nil //nolint:nilerr // who runs the restore again goes on with it
 	}
 	defer now.Close()
-	return r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.set.Platform.ID, Instance: now.Instance}, was)
+	return r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.set.Platform.ID, Instance: now.Instance.ID}, was)
 }
 
 // hold keeps what the bucket has, for of that nothing is copied.

@@ -100,7 +100,8 @@ type Manifest struct {
 
 // Platform says whose a set is.
 type Platform struct {
-	ID        uuid.UUID `json:"id"` // as in the database, and in the bucket's object platform-id
+	ID        uuid.UUID `json:"id"`                // as in the database, and in the bucket's object platform-id
+	Instance  uuid.UUID `json:"instance,omitzero"` // tells its database from copies of it
 	Namespace string    `json:"namespace,omitempty"`
 	Name      string    `json:"name,omitempty"`
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -21,11 +20,11 @@ type Target struct {
 	users      int64
 	assets     int64
 	leases     bool      // its schema has them
-	restoring  string    // the set that it was restored from, until Finish
-	restored   string    // the set that it was restored from last, when that had come to Finish
-	restoreID  string    // of the last restore
+	restored   string    // the set that it was restored from last
+	restoreID  string    // of that restore
 	PlatformID uuid.UUID // nil: it is no platform's yet
-	Instance   uuid.UUID // of the database; nil: it has none yet
+	BucketOf   uuid.UUID // the platform whose set was being restored, as which the bucket may be marked; nil: none
+	Instance   Instance  // none has a nil ID
 }
 
 // OpenTarget looks at a database. url must reach the server past a transaction pooler. An error is a *Problem.
@@ -49,7 +48,7 @@ func (t *Target) look(ctx context.Context) error {
 	var ours bool
 	err := t.conn.QueryRow(ctx, `
 select (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
-    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'restoring_set')`).Scan(&t.tables, &ours, &t.leases)
+    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'bucket_of')`).Scan(&t.tables, &ours, &t.leases)
 	if err != nil || t.tables == 0 {
 		return err
 	}
@@ -60,7 +59,8 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 		return err
 	}
 	if t.leases { // and the rest of what backups need
-		if err := t.conn.QueryRow(ctx, "select coalesce(restoring_set, ''), coalesce(restored_set, ''), coalesce(restore_id, ''), instance from "+markerTable).Scan(&t.restoring, &t.restored, &t.restoreID, &t.Instance); err != nil {
+		if err := t.conn.QueryRow(ctx, "select coalesce(restored_set, ''), coalesce(restore_id, ''), instance, instance_since, coalesce(bucket_of, $1) from "+markerTable, uuid.Nil).
+			Scan(&t.restored, &t.restoreID, &t.Instance.ID, &t.Instance.Since, &t.BucketOf); err != nil {
 			return err
 		}
 	}
@@ -89,18 +89,12 @@ func (t *Target) Unused(id string) bool { return t.tables == 0 || t.restoreID ==
 // Contents tells what is there, for people.
 func (t *Target) Contents() string { return fmt.Sprintf("%d users, %d assets", t.users, t.assets) }
 
-// Restoring tells whether what is there was restored from a set by somebody who did not come to Finish.
-func (t *Target) Restoring(set string) bool { return t.restoring == set }
-
-// Restored tells whether a restore with this id came to Finish, and none after it.
-func (t *Target) Restored(id string) bool { return id != "" && t.restoreID == id && t.restoring == "" }
-
-// SetOf is the set that a restore with this id has chosen; empty: it has brought none yet.
+// SetOf is the set that a restore with this id has brought, and none after it; empty: it has brought none.
 func (t *Target) SetOf(id string) string {
 	if id == "" || t.restoreID != id {
 		return ""
 	}
-	return cmp.Or(t.restoring, t.restored)
+	return t.restored
 }
 
 // restoreLock is the key of the advisory lock that one restore of a database holds while it replaces what is there.
@@ -215,14 +209,8 @@ update public.blobs set reread = true where metadata ? 'width';
 
 // RestoredMark notes in a database of which set it is, and that it is another than that of which the set is.
 func RestoredMark(set, id string) string {
-	return fmt.Sprintf("update public.%s set restoring_set = %s, restore_id = nullif(%s, ''), instance = gen_random_uuid();", markerTable, literal(set), literal(id))
+	return fmt.Sprintf("update public.%s set restored_set = %s, restore_id = nullif(%s, ''), instance = gen_random_uuid(), instance_since = now(), bucket_of = null;", markerTable, literal(set), literal(id))
 }
 
 // literal is a text as SQL.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
-
-// Finish notes that whoever restored knows that it is done: from then on there is something to lose.
-func (t *Target) Finish(ctx context.Context) error {
-	_, err := t.conn.Exec(ctx, "update public."+markerTable+" set restored_set = restoring_set, restoring_set = null")
-	return fail("finish", err)
-}

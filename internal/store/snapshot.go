@@ -25,6 +25,13 @@ type Snapshot struct {
 	DatabaseBytes int64 // on disk, indexes and all
 	Schema        config.SchemaRange
 	PlatformID    uuid.UUID
+	Instance      Instance
+}
+
+// Instance tells a platform's database from copies of it, such as what a backup of it was restored into.
+type Instance struct {
+	ID    uuid.UUID
+	Since time.Time // by the server's clock
 }
 
 // OpenSnapshot takes a snapshot of a platform's database. url must reach the server past a transaction pooler. An error is a *Problem.
@@ -66,7 +73,8 @@ select pg_export_snapshot(), now(), current_setting('server_version'), current_s
 		return nil, err
 	}
 	s.ServerMajor = version / 10000
-	err = s.tx.QueryRow(ctx, "select schema, compatible_from, platform_id from "+markerTable).Scan(&s.Schema.Schema, &s.Schema.CompatibleFrom, &s.PlatformID)
+	err = s.tx.QueryRow(ctx, "select schema, compatible_from, platform_id, instance, instance_since from "+markerTable).
+		Scan(&s.Schema.Schema, &s.Schema.CompatibleFrom, &s.PlatformID, &s.Instance.ID, &s.Instance.Since)
 	return s, err
 }
 

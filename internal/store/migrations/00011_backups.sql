@@ -7,11 +7,15 @@ create table backup_leases (
     renewed_at timestamptz not null default now()
 );
 
--- The backup that the database was restored from, until what is there was compared with it, and the restore that did so last.
-alter table assetplatform_schema add column restoring_set text, add column restored_set text, add column restore_id text;
+-- The backup that the database was restored from, and the restore that did so.
+alter table assetplatform_schema add column restored_set text, add column restore_id text;
 
--- Tells this database from what a backup of it is restored into: they have one platform_id, and must not have one bucket.
-alter table assetplatform_schema add column instance uuid not null default gen_random_uuid();
+-- Tells this database from what a backup of it is restored into, and since when it is one of its own: they have one platform_id, and must have
+-- neither one bucket nor one destination of backups.
+alter table assetplatform_schema add column instance uuid not null default gen_random_uuid(), add column instance_since timestamptz not null default now();
+
+-- The platform whose backup is being restored here: the bucket may already be marked as its.
+alter table assetplatform_schema add column bucket_of uuid;
 
 -- Bytes whose thumbnails are not there although their metadata is: no backup has thumbnails.
 alter table blobs add column reread boolean not null default false;
