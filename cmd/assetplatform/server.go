@@ -71,7 +71,7 @@ func runServer(ctx context.Context, cfg config.Server, log *slog.Logger) error {
 	if len(cfg.JWTSecret) < config.SafeKeyLength {
 		log.Warn("JWT_SECRET is short: access tokens could be forged by guessing it; use 32 random bytes or more")
 	}
-	db, err := store.Open(cfg.DatabaseURL)
+	db, err := store.OpenServer(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func Drill(ctx context.Context, o DrillOptions) (Drilled, error) {
 
 // run is the drill. Its own failures have codes of their own, so that each can be told.
 func (d *drill) run(ctx context.Context) error {
-	set, err := d.Destination.choose(ctx, d.Set, time.Time{})
+	set, err := d.Destination.choose(ctx, d.Set, time.Time{}, nil)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ func (d *drill) takeDatabase(ctx context.Context) (end func(), err error) {
 		return end, err
 	}
 	defer target.Close()
+	d.restoration.target = target
 	if !target.Unused(drillID) {
 		return end, &store.Problem{
 			Code: config.CodeTargetNotEmpty, Message: fmt.Sprintf("the database of the drill is not empty (%s)", target.Contents()), Remedy: "name an empty one with BACKUP_DRILL_DATABASE_URL",

@@ -208,7 +208,7 @@ func TestF04SourceLacksBytes(t *testing.T) {
 			if err != nil || len(set.Blobs.Missing) != 2 || set.Verified() {
 				t.Errorf("%+v, %v", set.Blobs, err)
 			}
-			if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
+			if _, err := d.choose(t.Context(), "", time.Time{}, nil); !errors.Is(err, ErrNoSet) {
 				t.Errorf("restored without being asked for: %v", err)
 			}
 			q, done := restored(t, d, func(o *RestoreOptions) {
@@ -255,7 +255,7 @@ func TestF07BitRot(t *testing.T) {
 	if !errors.Is(err, ErrDamaged) || !slices.Equal(found.Damage, []string{blob}) {
 		t.Errorf("%v, %v", found.Damage, err)
 	}
-	if _, err := d.choose(t.Context(), "", time.Time{}); !errors.Is(err, ErrNoSet) {
+	if _, err := d.choose(t.Context(), "", time.Time{}, nil); !errors.Is(err, ErrNoSet) {
 		t.Errorf("a damaged set is chosen: %v", err)
 	}
 	if next := p.backUp(d); next.Blobs.Copied != 1 {

@@ -118,26 +118,36 @@ func readInventory(from io.Reader) iter.Seq2[content, error] {
 // inventory reads the inventory of a set, which fails in the end if it is not what the manifest says.
 func (d Destination) inventory(ctx context.Context, m Manifest) iter.Seq2[content, error] {
 	return func(yield func(content, error) bool) {
+		fail := func(err error) {
+			if !errors.Is(err, objectstore.ErrUnavailable) && ctx.Err() == nil {
+				err = fmt.Errorf("%w: %s: %w", ErrDamaged, setKey(m.ID, inventoryFile), err)
+			}
+			yield(content{}, err)
+		}
 		f, _ := m.file(inventoryFile)
 		sum, err := f.sum()
 		if err != nil {
-			yield(content{}, err)
+			fail(err)
 			return
 		}
 		body, _, err := d.Archive.Get(ctx, setKey(m.ID, inventoryFile))
 		if err != nil {
-			yield(content{}, err)
+			fail(err)
 			return
 		}
 		defer body.Close()
 		verified := objectstore.Verified(body, sum)
 		for c, err := range readInventory(verified) {
-			if !yield(c, err) || err != nil {
+			if err != nil {
+				fail(err)
+				return
+			}
+			if !yield(c, nil) {
 				return
 			}
 		}
 		if _, err := io.Copy(io.Discard, verified); err != nil { // what gzip does not read
-			yield(content{}, fmt.Errorf("read inventory of set %s: %w", m.ID, err))
+			fail(err)
 		}
 	}
 }

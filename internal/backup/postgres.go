@@ -51,7 +51,7 @@ func libpq(databaseURL string) (address string, environment []string, err error)
 	}
 	u.RawQuery = query.Encode()
 	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "PG") {
+		if !strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "PGSSL") { // our driver heeds these as well
 			environment = append(environment, variable)
 		}
 	}

@@ -44,7 +44,8 @@ type RestoreOptions struct {
 
 	programs programs
 	step     func(name string)
-	recheck  time.Duration // how often a bucket that may be in use is looked at; 0: every ten seconds
+	// How often a target that may be in use is looked at, and for how long; 0: every ten seconds, and a minute.
+	recheck, lastWords time.Duration
 }
 
 // Restored is what Restore did.
@@ -58,7 +59,7 @@ type Restored struct {
 }
 
 // Choose is the set that options mean. ErrNoSet.
-func (d Destination) choose(ctx context.Context, id string, before time.Time) (Set, error) {
+func (d Destination) choose(ctx context.Context, id string, before time.Time, of *store.Target) (Set, error) {
 	if id != "" {
 		return d.set(ctx, id)
 	}
@@ -67,7 +68,7 @@ func (d Destination) choose(ctx context.Context, id string, before time.Time) (S
 		return Set{}, err
 	}
 	for _, s := range slices.Backward(l.Sets) {
-		if s.Verified() && !s.Safety && (before.IsZero() || !s.SnapshotTime.After(before)) {
+		if s.Verified() && !s.Safety && (before.IsZero() || !s.SnapshotTime.After(before)) && !isOfCopy(s, of) {
 			return s, nil
 		}
 	}
@@ -78,6 +79,12 @@ func (d Destination) choose(ctx context.Context, id string, before time.Time) (S
 		return Set{}, fmt.Errorf("%w: the destination has no verified set", ErrNoSet)
 	}
 	return Set{}, fmt.Errorf("%w: the destination has no verified set of before %s", ErrNoSet, before.Format(time.RFC3339))
+}
+
+// isOfCopy tells whether a set was made of a copy of a database, while that went on itself. of may be nil.
+func isOfCopy(s Set, of *store.Target) bool {
+	return of != nil && s.Platform.ID == of.PlatformID && s.Platform.Instance != uuid.Nil && of.Instance.ID != uuid.Nil &&
+		s.Platform.Instance != of.Instance.ID && s.SnapshotTime.After(of.Instance.Since)
 }
 
 // Restore brings a set back: the bytes first, then, in one transaction, the database. It can be run again after it was interrupted, and
@@ -101,7 +108,7 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 			Code: config.CodeConfigInvalid, Message: fmt.Sprintf("restore %s was of set %s, and is done", o.ID, already), Remedy: "give the restore of " + o.Set + " an id of its own",
 		}
 	}
-	if r.set, err = o.Destination.choose(ctx, cmp.Or(already, o.Set), o.Before); err != nil {
+	if r.set, err = o.Destination.choose(ctx, cmp.Or(already, o.Set), o.Before, target); err != nil {
 		return done, err
 	}
 	done = Restored{Set: r.set.ID, SnapshotTime: r.set.SnapshotTime, Missing: r.set.Blobs.Missing}
@@ -124,20 +131,31 @@ func (r *restoration) replace(ctx context.Context, done *Restored) (err error) {
 	if done.SafetySet, err = r.admit(ctx); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.giveBucketBack(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := r.takeBucket(ctx); err != nil {
+		return err
+	}
 	release, err := r.hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if done.Copied, err = r.restoreBlobs(ctx); err == nil {
-		r.step("database")
-		err = r.restoreDatabase(ctx, store.RestoreCheck(r.set.Database.SchemaRange, r.set.Database.Rows)+store.RestoreEpilogue(r.set.ID, r.ID))
+	if done.Copied, err = r.restoreBlobs(ctx); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, r.giveBucketBack(context.WithoutCancel(ctx)))
+	r.step("database")
+	err = r.restoreDatabase(ctx, store.RestoreCheck(r.set.Database.SchemaRange, r.set.Database.Rows)+store.RestoreEpilogue(r.set.ID, r.ID))
+	switch {
+	case err == nil:
+		r.step("restored")
+	case errors.Is(err, errUnreadable) && isWrong(err):
+		r.tell(context.WithoutCancel(ctx), r.dumpKey())
 	}
-	r.step("restored")
-	return nil
+	return err
 }
 
 // restoration is one run of Restore.
@@ -145,6 +163,7 @@ type restoration struct {
 	RestoreOptions
 	set    Set
 	target *store.Target
+	handed bool // the bucket may be marked as the set's platform's, and was not before
 	copied atomic.Int64
 }
 
@@ -170,10 +189,10 @@ func (r *restoration) needContents() error {
 
 // admit refuses to overwrite what is there unless asked to, and keeps a copy of it.
 func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
-	if r.target.Empty() {
-		return "", r.takeBucket(ctx)
+	if err := r.awaitServers(ctx); err != nil || r.target.Empty() {
+		return "", err
 	}
-	if r.Overwrite != r.Name {
+	if r.Overwrite == "" || r.Overwrite != r.Name {
 		return "", &store.Problem{
 			Code:    config.CodeTargetNotEmpty,
 			Message: fmt.Sprintf("the database of %s is not empty (%s)", r.Name, r.target.Contents()),
@@ -181,7 +200,7 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 		}
 	}
 	if r.Safety == nil {
-		return "", r.takeBucket(ctx)
+		return "", nil
 	}
 	r.step("safety set")
 	set, err := r.Safety(ctx)
@@ -189,7 +208,41 @@ func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
 		return "", fmt.Errorf("nothing was overwritten, for what is there could not be kept first: %w", err)
 	}
 	r.Log.Info("what is overwritten was kept", "set", set.ID)
-	return set.ID, r.takeBucket(ctx)
+	return set.ID, nil
+}
+
+const (
+	// lastWords is how long a server that is told to stop may go on.
+	lastWords = time.Minute
+	// stopServers is the remedy where one goes on for longer.
+	stopServers = "stop the platform's servers, and run it again: what is uploaded meanwhile would be lost"
+)
+
+// awaitServers waits until no server uses the database, for what one acknowledges meanwhile is in no set.
+func (r *restoration) awaitServers(ctx context.Context) error {
+	for began := time.Now(); ; {
+		serving, err := r.target.Serving(ctx)
+		if !serving || err != nil {
+			return err
+		}
+		if time.Since(began) > cmp.Or(r.lastWords, lastWords) {
+			return &store.Problem{Code: config.CodeTargetInUse, Message: store.Served, Remedy: stopServers}
+		}
+		r.step("target in use")
+		if err := r.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause lets time pass until something is looked at again.
+func (r *restoration) pause(ctx context.Context) error {
+	select {
+	case <-time.After(cmp.Or(r.recheck, 10*time.Second)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // longestWait is longer than a bucket that nobody uses any more looks used.
@@ -198,9 +251,15 @@ const longestWait = 7 * time.Minute
 // takeBucket makes the bucket that of the set's platform. It may be the target's, whose place that takes, or nobody's; or that platform's
 // already, if nobody serves from it: of two databases with one bucket each would delete what the other needs. That shows within minutes.
 func (r *restoration) takeBucket(ctx context.Context) error {
+	if was := r.target.PlatformID; was != uuid.Nil && was != r.set.Platform.ID {
+		if err := r.target.NoteBucketOf(ctx, r.set.Platform.ID); err != nil {
+			return err
+		}
+	}
 	var seen time.Time
 	for began := time.Now(); ; {
-		err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.target.PlatformID, Instance: r.target.Instance.ID}, r.set.Platform.ID)
+		handed, err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.target.PlatformID, Instance: r.target.Instance.ID}, r.set.Platform.ID, r.target.BucketOf)
+		r.handed = r.handed || handed || r.target.BucketOf != uuid.Nil
 		var used *objectstore.InUse
 		if !errors.As(err, &used) {
 			return err
@@ -215,10 +274,8 @@ func (r *restoration) takeBucket(ctx context.Context) error {
 		}
 		seen = used.At
 		r.step("bucket in use")
-		select {
-		case <-time.After(cmp.Or(r.recheck, 10*time.Second)):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.pause(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -226,7 +283,7 @@ func (r *restoration) takeBucket(ctx context.Context) error {
 // giveBucketBack makes the bucket that of the platform again which it was before, if that is still what the database is.
 func (r *restoration) giveBucketBack(ctx context.Context) error {
 	was := r.target.PlatformID
-	if was == uuid.Nil || was == r.set.Platform.ID {
+	if !r.handed || was == uuid.Nil || was == r.set.Platform.ID {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -236,7 +293,10 @@ func (r *restoration) giveBucketBack(ctx context.Context) error {
 		return nil //nolint:nilerr // who runs the restore again goes on with it
 	}
 	defer now.Close()
-	return r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.set.Platform.ID, Instance: now.Instance.ID}, was)
+	if _, err := r.Bucket.HandOver(ctx, objectstore.Owner{Platform: r.set.Platform.ID, Instance: now.Instance.ID}, was, uuid.Nil); err != nil {
+		return fmt.Errorf("the bucket is still marked as that of the set's platform: %w", err)
+	}
+	return now.NoteBucketOf(ctx, uuid.Nil)
 }
 
 // hold keeps what the bucket has, for of that nothing is copied.

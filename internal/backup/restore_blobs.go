@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,9 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 	all.Go(func() error {
 		defer close(work)
 		for c, err := range r.Destination.inventory(failed, r.set.Manifest) {
+			if errors.Is(err, ErrDamaged) {
+				r.tell(context.WithoutCancel(ctx), setKey(r.set.ID, inventoryFile))
+			}
 			if err != nil {
 				return err
 			}
@@ -97,11 +101,15 @@ func isWrong(err error) bool {
 	return errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes)
 }
 
-// tell notes that a blob is damaged: the set counts as verified no more, and the next one replaces it.
+// tell notes that a blob or a file of the set is damaged: the set counts as verified no more, and the next one replaces a blob.
 func (r *restoration) tell(ctx context.Context, key string) {
 	v := verification{Time: r.set.read, Damage: append(slices.Clone(r.set.Damage), key), Manifest: r.set.sha256}
-	if err := r.Destination.note(ctx, r.set.ID, v, []string{key}); err != nil {
-		r.Log.Warn("a damaged blob could not be noted in the destination", "key", key, "error", err)
+	var blobs []string
+	if strings.HasPrefix(key, blobsFolder) {
+		blobs = []string{key}
+	}
+	if err := r.Destination.note(ctx, r.set.ID, v, blobs); err != nil {
+		r.Log.Warn("damage could not be noted in the destination", "key", key, "error", err)
 	}
 }
 

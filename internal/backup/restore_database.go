@@ -16,6 +16,12 @@ import (
 // errUnreadable means that a dump is not there, or cannot be read as one.
 var errUnreadable = fmt.Errorf("%w: the dump cannot be read", ErrDamaged)
 
+// dumpKey is where the set's dump is.
+func (r *restoration) dumpKey() string {
+	file, _ := r.set.file(dumpFile)
+	return setKey(r.set.ID, file.Name)
+}
+
 // restoreDatabase replaces the database, or leaves it as it is.
 func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) error {
 	file, ok := r.set.file(dumpFile)
@@ -26,8 +32,8 @@ func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) erro
 	if err != nil {
 		return err
 	}
-	body, size, err := r.Destination.Archive.Get(ctx, setKey(r.set.ID, file.Name))
-	if errors.Is(err, objectstore.ErrNotFound) {
+	body, size, err := r.Destination.Archive.Get(ctx, r.dumpKey())
+	if isWrong(err) {
 		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	if err != nil {
@@ -43,20 +49,37 @@ func (r *restoration) restoreDatabase(ctx context.Context, epilogue string) erro
 		whole := io.MultiReader(plain, rest{verified})
 		before := store.RestorePrologue()
 		if r.target != nil {
-			before = store.RestoreLock(r.target.Empty()) + before
+			before = r.target.RestoreLock() + before
 		}
 		err = r.programs.restoreDump(ctx, r.DatabaseURL, whole, before, epilogue)
 	}
-	if err != nil && strings.Contains(err.Error(), store.Filled) {
-		return &store.Problem{Code: config.CodeTargetNotEmpty, Message: store.Filled + " meanwhile", Remedy: "look at what it has brought; to put another set in its place, say that it is to be overwritten: " + r.Name}
-	}
-	if err != nil && strings.Contains(err.Error(), store.Differs) {
-		_, difference, _ := strings.Cut(err.Error(), store.Differs)
-		difference, _, _ = strings.Cut(difference, "\n")
-		return &store.Problem{Code: config.CodeSetDamaged, Message: store.Differs + difference, Remedy: "restore another set; nothing has changed"}
-	}
-	if err != nil && fetched.failed != nil {
+	switch {
+	case err == nil:
+		return nil
+	case fetched.failed != nil:
 		return fmt.Errorf("%w: read %s: %w", objectstore.ErrUnavailable, file.Name, fetched.failed)
+	case isWrong(err):
+		return fmt.Errorf("%w: %s: %w", errUnreadable, r.dumpKey(), err)
+	}
+	return r.refusal(err)
+}
+
+// refusal is what the server said in the transaction, which changed nothing, in words for people.
+func (r *restoration) refusal(err error) error {
+	for _, said := range []struct {
+		text   string
+		code   config.Code
+		remedy string
+	}{
+		{store.Filled, config.CodeTargetNotEmpty, "look at what it has brought; to put another set in its place, say that it is to be overwritten: " + r.Name},
+		{store.Served, config.CodeTargetInUse, stopServers},
+		{store.Astray, config.CodeConfigInvalid, "write the database's URL as postgres://USER:PASSWORD@HOST:PORT/DATABASE, of one server; nothing has changed"},
+		{store.Differs, config.CodeSetDamaged, "restore another set; nothing has changed"},
+	} {
+		if _, more, found := strings.Cut(err.Error(), said.text); found {
+			more, _, _ = strings.Cut(more, "\n")
+			return &store.Problem{Code: said.code, Message: said.text + more, Remedy: said.remedy}
+		}
 	}
 	return err
 }

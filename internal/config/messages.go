@@ -40,6 +40,7 @@ const (
 	CodeSourceDamaged          Code = "SOURCE_DAMAGED"          // the bucket lacks bytes to which rows refer
 	CodeSetDamaged             Code = "SET_DAMAGED"             // a set is not what its manifest says
 	CodeNoSet                  Code = "NO_SET"                  // there is no such set, or none that is verified
+	CodeTargetInUse            Code = "TARGET_IN_USE"           // a restore would replace a database that a server uses
 	CodeTargetNotEmpty         Code = "TARGET_NOT_EMPTY"        // a restore would overwrite something, and was not told to
 	CodeBackupFailed           Code = "BACKUP_FAILED"           // any other reason
 
@@ -63,7 +64,7 @@ const ExitFinal = 3
 // Final says whether another try would end the same: nothing but time may have passed until then.
 func (c Code) Final() bool {
 	switch c {
-	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeBucketInUse, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeNoSet, CodeTargetNotEmpty,
+	case CodeConfigInvalid, CodeDatabaseForeign, CodeSchemaTooNew, CodePgDumpMissing, CodePgDumpTooOld, CodeBucketInUse, CodeSourceEmptied, CodeSourceDamaged, CodeSetDamaged, CodeNoSet, CodeTargetInUse, CodeTargetNotEmpty,
 		CodeDrillDumpUnreadable, CodeDrillRestoreFailed, CodeDrillSchema, CodeDrillRows, CodeDrillReferences, CodeDrillBlobMissing, CodeDrillBlobDamaged, CodeDrillServeFailed,
 		CodeDrillPostgresMissing, CodeDrillDatabaseLive:
 		return true

@@ -80,22 +80,31 @@ func (b *Bucket) Renew(ctx context.Context) error {
 	return nil
 }
 
-// HandOver marks a bucket that is a platform's, or nobody's, as that of another, which takes its place in its database. It is refused with *InUse
-// until nobody has used it from another database for five minutes.
-func (b *Bucket) HandOver(ctx context.Context, from Owner, to uuid.UUID) error {
+// HandOver marks a bucket that is a platform's, or nobody's, as that of another, which takes its place in its database. It may also be marked as
+// that of a third one, to which it was to be handed before. It is refused with *InUse until nobody has used it from another database for five
+// minutes. changed says that it may be marked as the other's now, and was not before; also with an error.
+func (b *Bucket) HandOver(ctx context.Context, from Owner, to, third uuid.UUID) (changed bool, err error) {
 	m, err := b.readMark(ctx)
-	if err == nil && (m.platform == from.Platform.String() || m.platform == to.String()) {
-		if m.rivals(from.Instance) {
-			return &InUse{Bucket: b.name + " at " + b.address, At: m.at}
-		}
-		if m.platform != to.String() || m.note != "" {
-			err = b.writeMark(ctx, to.String(), nil, nil)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return true, b.take(ctx, Owner{Platform: to}, "")
+	case err != nil:
+		return false, b.explain(err)
+	case m.platform != from.Platform.String() && m.platform != to.String() && (third == uuid.Nil || m.platform != third.String()):
+		return false, b.take(ctx, Owner{Platform: to}, "") // refused
+	case m.rivals(from.Instance):
+		return false, &InUse{Bucket: b.name + " at " + b.address, At: m.at}
+	}
+	if err := b.proveRights(ctx); err != nil { // else the platform that was there would have lost it for nothing
+		return false, err
+	}
+	changed = m.platform != to.String()
+	if changed || m.note != "" {
+		if err := b.writeMark(ctx, to.String(), nil, nil); err != nil {
+			return changed, b.explain(err)
 		}
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return b.explain(err)
-	}
-	return b.take(ctx, Owner{Platform: to}, "")
+	return changed, b.take(ctx, Owner{Platform: to}, "")
 }
 
 // take is Claim, with what is to be noted beside the platform's id; empty: nothing, and whoever else uses the bucket has been asked.

@@ -248,7 +248,7 @@ func TestHandOver(t *testing.T) {
 	}
 	hands := func(why string, from Owner, to uuid.UUID) {
 		t.Helper()
-		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, to); err != nil || mark() != to.String() {
+		if _, err := unclaimedBucket(t, settings).HandOver(t.Context(), from, to, uuid.Nil); err != nil || mark() != to.String() {
 			t.Errorf("%s: %v, %s", why, err, mark())
 		}
 	}
@@ -257,7 +257,7 @@ func TestHandOver(t *testing.T) {
 	claim(us)
 	for why, from := range map[string]Owner{"an empty database": {}, "another platform's": other, "a clone": clone} {
 		var used *InUse
-		if err := unclaimedBucket(t, settings).HandOver(t.Context(), from, us.Platform); !errors.As(err, &used) || time.Since(used.At) > time.Minute || mark() != us.Platform.String()+inUse+us.Instance.String() {
+		if _, err := unclaimedBucket(t, settings).HandOver(t.Context(), from, us.Platform, uuid.Nil); !errors.As(err, &used) || time.Since(used.At) > time.Minute || mark() != us.Platform.String()+inUse+us.Instance.String() {
 			t.Errorf("for %s: %v, %s", why, err, mark())
 		}
 	}

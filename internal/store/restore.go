@@ -16,6 +16,7 @@ import (
 // Target is a database into which a backup is to be restored.
 type Target struct {
 	conn       *pgx.Conn
+	database   string
 	tables     int
 	users      int64
 	assets     int64
@@ -47,8 +48,9 @@ func OpenTarget(ctx context.Context, url string) (*Target, error) {
 func (t *Target) look(ctx context.Context) error {
 	var ours bool
 	err := t.conn.QueryRow(ctx, `
-select (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
-    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'bucket_of')`).Scan(&t.tables, &ours, &t.leases)
+select current_database(), (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
+    exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'bucket_of')`).
+		Scan(&t.database, &t.tables, &ours, &t.leases)
 	if err != nil || t.tables == 0 {
 		return err
 	}
@@ -59,7 +61,7 @@ select (select count(*) from pg_class where relnamespace = 'public'::regnamespac
 		return err
 	}
 	if t.leases { // and the rest of what backups need
-		if err := t.conn.QueryRow(ctx, "select coalesce(restored_set, ''), coalesce(restore_id, ''), instance, instance_since, coalesce(bucket_of, $1) from "+markerTable, uuid.Nil).
+		if err := t.conn.QueryRow(ctx, "select coalesce(restored_set, ''), coalesce(restore_id, ''), instance, instance_since, coalesce(bucket_of, $1::uuid) from "+markerTable, uuid.Nil).
 			Scan(&t.restored, &t.restoreID, &t.Instance.ID, &t.Instance.Since, &t.BucketOf); err != nil {
 			return err
 		}
@@ -100,13 +102,50 @@ func (t *Target) SetOf(id string) string {
 // restoreLock is the key of the advisory lock that one restore of a database holds while it replaces what is there.
 const restoreLock = 0x726573746f7265 // "restore"
 
-// Filled is what the server says where a database that was empty is so no more.
-const Filled = "another restore has filled the database"
+// What the server says in the transaction of a restore that must not go on.
+const (
+	Filled = "another restore has filled the database"         // which was empty, or another one
+	Served = "a server of the platform uses the database"      // as Serving tells
+	Astray = "the transaction is in another database than the" // one that was looked at
+)
 
-// RestoreLock is what comes first in the transaction of a restore: of two at once one waits for the other's end. empty: the database was.
-func RestoreLock(empty bool) string {
-	lock := fmt.Sprintf("do $$ begin perform pg_advisory_xact_lock(%d); end $$;\n", int64(restoreLock))
-	if !empty {
+// serving tells whether a server uses the database. It asks for its jobs every second; a pooler may keep the connections of one that has ended.
+const serving = `exists (select from pg_stat_activity where datname = current_database() and application_name = '` + serverName + `' and state_change > clock_timestamp() - interval '15 seconds')`
+
+// Serving tells whether a server of the platform uses the database.
+func (t *Target) Serving(ctx context.Context) (is bool, err error) {
+	err = t.conn.QueryRow(ctx, "select "+serving).Scan(&is)
+	return is, fail("look for servers", err)
+}
+
+// NoteBucketOf notes the platform as whose the bucket is to be marked, of a database that has something; nil: of none any more.
+func (t *Target) NoteBucketOf(ctx context.Context, platform uuid.UUID) error {
+	if !t.leases {
+		return nil
+	}
+	_, err := t.conn.Exec(ctx, "update public."+markerTable+" set bucket_of = nullif($1::uuid, $2::uuid)", platform, uuid.Nil)
+	return fail("note whose bucket it becomes", err)
+}
+
+// RestoreLock is what comes first in the transaction of a restore: of two at once one waits for the other's end, and what is replaced is what was
+// looked at. Who runs it may understand the database's URL otherwise than we do.
+func (t *Target) RestoreLock() string {
+	lock := fmt.Sprintf(`do $$
+begin
+    if current_database() <> %s then
+        raise exception '`+Astray+` one that was looked at (%%)', current_database();
+    end if;
+    perform pg_advisory_xact_lock(%d);
+    if `+serving+` then
+        raise exception '`+Served+`';
+    end if;
+end
+$$;
+`, literal(t.database), int64(restoreLock))
+	filled := "exists (select from public.users) or exists (select from public.assets)"
+	if !t.Empty() && t.leases {
+		filled = "instance <> " + literal(t.Instance.ID.String()) + " from public." + markerTable
+	} else if !t.Empty() {
 		return lock
 	}
 	return lock + `do $$
@@ -114,7 +153,7 @@ declare
     filled boolean := false;
 begin
     if to_regclass('public.users') is not null then
-        execute 'select exists (select from public.users) or exists (select from public.assets)' into filled;
+        execute ` + literal("select "+filled) + ` into filled;
     end if;
     if filled then
         raise exception '` + Filled + `';

@@ -50,11 +50,20 @@ type Store struct {
 
 // Open returns a Store on the database at url. It does not connect: a database that is
 // away makes methods fail with ErrUnavailable until it is back.
-func Open(url string) (*Store, error) {
+func Open(url string) (*Store, error) { return open(url, "assetplatform") }
+
+// serverName is what PostgreSQL knows a server's connections by.
+const serverName = "assetplatform-server"
+
+// OpenServer is Open for who serves from the database: a restore that would replace it sees that.
+func OpenServer(url string) (*Store, error) { return open(url, serverName) }
+
+func open(url, name string) (*Store, error) {
 	cfg, err := poolConfig(url)
 	if err != nil {
 		return nil, err
 	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = name
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = maxConnections
 	}
@@ -85,9 +94,7 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "assetplatform"
-	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "assetplatform"
 	return cfg, nil
 }
 
