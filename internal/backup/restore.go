@@ -44,6 +44,7 @@ type RestoreOptions struct {
 
 	programs programs
 	step     func(name string)
+	sample   int64 // objects; 0: sampledObjects
 	// How often a target that may be in use is looked at, and for how long; 0: every ten seconds, and a minute.
 	recheck, lastWords time.Duration
 }
@@ -91,6 +92,7 @@ func isOfCopy(s Set, of *store.Target) bool {
 // then goes on; what the target had is gone only with that transaction.
 func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 	r := &restoration{RestoreOptions: o}
+	r.sample = cmp.Or(o.sample, sampledObjects)
 	if r.step == nil {
 		r.step = func(string) {}
 	}
@@ -165,6 +167,9 @@ type restoration struct {
 	target *store.Target
 	handed bool // the bucket may be marked as the set's platform's, and was not before
 	copied atomic.Int64
+	// Of the objects that the bucket has.
+	sampled atomic.Int64 // bytes
+	rotten  atomic.Bool  // one of them is wrong
 }
 
 // needIdentity refuses an encrypted set without one.

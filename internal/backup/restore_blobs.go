@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,9 +15,23 @@ import (
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 )
 
-// restoreBlobs brings the objects that the bucket lacks.
+// sampledObjects is how many of the objects that the bucket has are read at least, as far as they have mostSampled bytes together.
+const sampledObjects = 200
+
+// restoreBlobs brings the objects that the bucket lacks, and those that it has wrong, as far as that shows.
 func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error) {
 	r.step("blobs")
+	err = r.lookThrough(ctx)
+	if err == nil && r.rotten.Load() && !r.RereadObjects {
+		r.Log.Warn("the bucket has an object that is not what it should be: all of them are read, in place of a sample")
+		r.RereadObjects = true
+		err = r.lookThrough(ctx)
+	}
+	return r.copied.Load(), err
+}
+
+// lookThrough goes through the objects of the set.
+func (r *restoration) lookThrough(ctx context.Context) error {
 	workers := r.Workers
 	if workers == 0 {
 		workers = defaultWorkers
@@ -30,6 +45,7 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 	var looked atomic.Int64
 	all.Go(func() error {
 		defer close(work)
+		var count int64
 		for c, err := range r.Destination.inventory(failed, r.set.Manifest) {
 			if errors.Is(err, ErrDamaged) {
 				r.tell(context.WithoutCancel(ctx), setKey(r.set.ID, inventoryFile))
@@ -37,6 +53,7 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 			if err != nil {
 				return err
 			}
+			count++
 			for _, key := range c.keys {
 				select {
 				case work <- item{c, key}:
@@ -44,6 +61,9 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 					return failed.Err()
 				}
 			}
+		}
+		if count != r.set.Blobs.Count {
+			return fmt.Errorf("%w: %s has %d contents of %d", ErrDamaged, setKey(r.set.ID, inventoryFile), count, r.set.Blobs.Count)
 		}
 		return nil
 	})
@@ -59,8 +79,7 @@ func (r *restoration) restoreBlobs(ctx context.Context) (copied int64, err error
 			return nil
 		})
 	}
-	err = all.Wait()
-	return r.copied.Load(), err
+	return all.Wait()
 }
 
 // restoreBlob brings one object, unless the bucket has it.
@@ -113,16 +132,23 @@ func (r *restoration) tell(ctx context.Context, key string) {
 	}
 }
 
-// isThere says whether the bucket has an object as it should be: as far as the service knows, or, if that was asked for, by its bytes.
+// isThere says whether the bucket has an object as it should be: as far as the service knows, and, of a sample or if that was asked for, by its
+// bytes.
 func (r *restoration) isThere(ctx context.Context, key string, sum objectstore.Sum) (bool, error) {
 	there, err := r.Bucket.Holds(ctx, key, sum)
-	if there && r.RereadObjects {
+	if there && (r.RereadObjects || r.samples(sum.Size)) {
 		err = r.read(ctx, key, sum)
 	}
-	if errors.Is(err, objectstore.ErrNotFound) || errors.Is(err, objectstore.ErrWrongBytes) {
+	if isWrong(err) {
+		r.rotten.Store(true)
 		return false, nil
 	}
 	return there && err == nil, err
+}
+
+// samples draws lots for an object of this size, bytes.
+func (r *restoration) samples(size int64) bool {
+	return rand.Int64N(max(1, r.set.Blobs.Objects)) < r.sample && r.sampled.Add(size) <= mostSampled
 }
 
 func (r *restoration) read(ctx context.Context, key string, sum objectstore.Sum) error {

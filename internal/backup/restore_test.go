@@ -135,33 +135,47 @@ func TestBucketThatIsInUse(t *testing.T) {
 	}
 }
 
-// An object that rotted in the bucket of the assets itself, in its right size, is brought back where that was asked for.
+// An object that rotted in the bucket of the assets itself, in its right size, is brought back where that was asked for, or where one shows in
+// the sample.
 func TestRestoreOverDamagedObjects(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	p.fill(3)
 	_, d := archive(t)
 	p.backUp(d)
-	restore := func(reread bool) int64 {
+	restore := func(reread bool, sample int64) int64 {
 		t.Helper()
-		done, err := Restore(t.Context(), p.restoring(d, overwriting, func(o *RestoreOptions) { o.RereadObjects = reread }))
+		done, err := Restore(t.Context(), p.restoring(d, overwriting, func(o *RestoreOptions) { o.RereadObjects, o.sample = reread, sample }))
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.open()
 		return done.Copied
 	}
-	var key string
-	p.scan(&key, "select object_key from blobs order by size desc limit 1")
-	services.SharedS3(t).Damage(t, p.settings.Name, key)
-	if n := restore(false); n != 0 {
+	var keys []string
+	p.scan(&keys, "select array_agg(object_key order by size) from blobs")
+	damage := func(keys ...string) {
+		for _, key := range keys {
+			services.SharedS3(t).Damage(t, p.settings.Name, key)
+		}
+	}
+	damage(keys[0])
+	if n := restore(false, -1); n != 0 {
 		t.Errorf("%d copied by their size", n)
 	}
 	if _, wrong := p.check(); len(wrong) != 1 {
 		t.Errorf("%v", wrong)
 	}
-	if n := restore(true); n != 1 {
+	if n := restore(true, -1); n != 1 {
 		t.Errorf("%d copied", n)
+	}
+	damage(keys[:3]...)
+	for { // one of the four is looked at, of which three are damaged
+		if n := restore(false, 1); n == 3 {
+			break
+		} else if n > 0 {
+			t.Fatalf("%d copied", n)
+		}
 	}
 	if _, wrong := p.check(); len(wrong) > 0 {
 		t.Errorf("%v", wrong)
