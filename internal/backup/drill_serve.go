@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -62,12 +64,17 @@ func (d *drill) serve(ctx context.Context) error {
 		if i == 0 || asset.UserID != d.assets[0].UserID {
 			paths = append(paths, looked...)
 		}
+		asked, within := errgroup.WithContext(ctx)
 		for _, path := range paths {
-			if _, err := server.get(ctx, key, path); err != nil {
-				return failed(err)
-			}
-			d.done.Served = append(d.done.Served, path)
+			asked.Go(func() error {
+				_, err := server.get(within, key, path)
+				return err
+			})
 		}
+		if err := asked.Wait(); err != nil {
+			return failed(err)
+		}
+		d.done.Served = append(d.done.Served, paths...)
 		sum, err := server.get(ctx, key, path+"/download")
 		if err == nil && sum != asset.SHA256 {
 			err = fmt.Errorf("the download of asset %s has the SHA-256 %s", asset.ID, hex.EncodeToString(sum[:]))
