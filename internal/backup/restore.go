@@ -59,7 +59,7 @@ type Restored struct {
 	Missing      []string  `json:"missing,omitempty"` // contents that the set does not have
 }
 
-// Choose is the set that options mean. ErrNoSet.
+// choose is the set that is named, or the newest verified one, which is of a target, where there is one, and not of a copy of it. ErrNoSet.
 func (d Destination) choose(ctx context.Context, id string, before time.Time, of *store.Target) (Set, error) {
 	if id != "" {
 		return d.set(ctx, id)
@@ -194,18 +194,15 @@ func (r *restoration) needContents() error {
 
 // admit refuses to overwrite what is there unless asked to, and keeps a copy of it.
 func (r *restoration) admit(ctx context.Context) (safetySet string, err error) {
-	if err := r.awaitServers(ctx); err != nil || r.target.Empty() {
-		return "", err
-	}
-	if r.Overwrite == "" || r.Overwrite != r.Name {
+	if !r.target.Empty() && (r.Overwrite == "" || r.Overwrite != r.Name) {
 		return "", &store.Problem{
 			Code:    config.CodeTargetNotEmpty,
 			Message: fmt.Sprintf("the database of %s is not empty (%s)", r.Name, r.target.Contents()),
 			Remedy:  fmt.Sprintf("restore into a new platform, or say that it is to be overwritten: %s", r.Name),
 		}
 	}
-	if r.Safety == nil {
-		return "", nil
+	if err := r.awaitServers(ctx); err != nil || r.target.Empty() || r.Safety == nil {
+		return "", err
 	}
 	r.step("safety set")
 	set, err := r.Safety(ctx)

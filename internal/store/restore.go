@@ -47,6 +47,10 @@ func OpenTarget(ctx context.Context, url string) (*Target, error) {
 
 func (t *Target) look(ctx context.Context) error {
 	var ours bool
+	// It idles while bytes are copied.
+	if _, err := t.conn.Exec(ctx, "select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'"); err != nil {
+		return err
+	}
 	err := t.conn.QueryRow(ctx, `
 select current_database(), (select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')), to_regclass('public.`+markerTable+`') is not null,
     exists (select from pg_attribute where attrelid = to_regclass('public.`+markerTable+`') and attname = 'bucket_of')`).
