@@ -361,6 +361,8 @@ func (a *Archive) Delete(ctx context.Context, key string) error {
 	switch codeOf(err) {
 	case "AccessDenied", "ObjectLocked": // S3's for both, and MinIO's
 		return fmt.Errorf("delete %s: %w: %w", key, ErrLocked, err)
+	case goneBefore:
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", key, a.translate(err))

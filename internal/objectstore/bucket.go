@@ -131,11 +131,15 @@ func (b *Bucket) Delete(ctx context.Context, key string) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, smallCall)
 	defer cancel()
-	if _, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(key)}); err != nil {
+	_, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(key)})
+	if err != nil && codeOf(err) != goneBefore {
 		return fmt.Errorf("delete %s: %w", key, b.translate(err))
 	}
 	return nil
 }
+
+// goneBefore is what some services say, unlike S3, where two delete an object at the same time.
+const goneBefore = "NoSuchKey"
 
 // Discard removes whatever a crash may have left under key: the object, and parts of
 // uploads that were not completed.

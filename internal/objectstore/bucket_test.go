@@ -322,3 +322,21 @@ func TestPrivateAuthority(t *testing.T) {
 		t.Errorf("by a name that the certificate is not for: %v", err)
 	}
 }
+
+// Services may say of an object that another has deleted at the same time that there is none.
+func TestDeleteOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	settings := services.SharedS3(t).Bucket(t)
+	settings.Endpoint = services.Front(t, settings.Endpoint, func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte("<Error><Code>NoSuchKey</Code></Error>"))
+		return true
+	})
+	a, err := NewArchive(t.Context(), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(open(t, settings).Delete(t.Context(), "x"), a.Delete(t.Context(), "x")); err != nil {
+		t.Error(err)
+	}
+}
