@@ -64,7 +64,7 @@ type creation struct {
 	m        Manifest
 	since    time.Time // when the database came to be one of its own
 	previous *Set
-	others   []Set // that the destination has, the oldest first
+	there    Listing // that the destination has, with this one
 	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
 	// cleaning up.
 	blobs  *os.File
@@ -117,14 +117,20 @@ type started struct {
 	Time time.Time `json:"time"`
 	Host string    `json:"host"`
 	Tool string    `json:"tool"`
+	// Readers are the recipients for whom it encrypts blobs, which stay there also if it is never finished.
+	Readers []string `json:"readers,omitempty"`
 }
 
-// prepare looks for the newest set, and leaves a note that another one is being made.
+// prepare looks for the newest set, and leaves a note that another one is being made. What is refused for its settings leaves none: that would
+// hold back a prune, and bind the next one to its recipients.
 func (c *creation) prepare(ctx context.Context) error {
 	c.step("prepare")
 	archive := c.Destination.Archive
 	if err := archive.Check(ctx); err != nil {
 		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
+	}
+	if err := c.look(ctx); err != nil {
+		return err
 	}
 	ids, err := c.Destination.ids(ctx)
 	if err != nil {
@@ -134,7 +140,7 @@ func (c *creation) prepare(ctx context.Context) error {
 		return err
 	}
 	host, _ := os.Hostname()
-	note := started{time.Now().UTC(), host, c.Tool}
+	note := started{time.Now().UTC(), host, c.Tool, c.recipients()}
 	err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
 	if errors.Is(err, errors.ErrUnsupported) { // as it knows now
 		c.Log.Warn("the destination's service does not know If-None-Match: a second backup with the same id would not be kept from writing")
@@ -146,12 +152,21 @@ func (c *creation) prepare(ctx context.Context) error {
 	if err := c.Destination.awaitSweep(ctx, setKey(c.m.ID, startedFile)); err != nil {
 		return err
 	}
-	l, err := c.Destination.List(ctx)
-	if newest, ok := l.Newest(); ok {
+	if err := c.look(ctx); err != nil { // others may have begun meanwhile, and see this one
+		return err
+	}
+	if newest, ok := c.there.Newest(); ok {
 		c.previous, c.m.Previous = &newest, newest.ID
 	}
-	c.others = l.Sets
-	return err
+	return nil
+}
+
+// look lists what the destination has, and refuses settings that do not go with that.
+func (c *creation) look(ctx context.Context) (err error) {
+	if c.there, err = c.Destination.List(ctx); err != nil {
+		return err
+	}
+	return c.findReaders(ctx)
 }
 
 // holdObjects keeps the collector from objects to which only a snapshot refers, or a backup that is being restored.
@@ -184,7 +199,7 @@ func (c *creation) take(ctx context.Context) error {
 	if err := c.describe(ctx, snapshot); err != nil {
 		return err
 	}
-	if err := errors.Join(c.isOwn(), c.findReaders(), c.isPlausible()); err != nil {
+	if err := errors.Join(c.isOwn(), c.isPlausible()); err != nil {
 		return err
 	}
 	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {
