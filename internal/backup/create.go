@@ -63,8 +63,8 @@ type creation struct {
 	CreateOptions
 	m        Manifest
 	since    time.Time // when the database came to be one of its own
-	previous *Set
-	there    Listing // that the destination has, with this one
+	previous *Set      // the newest verified one whose inventory can be read
+	there    Listing   // that the destination has, with this one
 	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
 	// cleaning up.
 	blobs  *os.File
@@ -110,63 +110,6 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 	set, err := c.Destination.Verify(ctx, c.m.ID, VerifyOptions{Report: c.Report, Tool: c.Tool, trusted: true})
 	c.step("done")
 	return set, err
-}
-
-// started is what the file started.json holds.
-type started struct {
-	Time time.Time `json:"time"`
-	Host string    `json:"host"`
-	Tool string    `json:"tool"`
-	// Readers are the recipients for whom it encrypts blobs, which stay there also if it is never finished.
-	Readers []string `json:"readers,omitempty"`
-}
-
-// prepare looks for the newest set, and leaves a note that another one is being made. What is refused for its settings leaves none: that would
-// hold back a prune, and bind the next one to its recipients.
-func (c *creation) prepare(ctx context.Context) error {
-	c.step("prepare")
-	archive := c.Destination.Archive
-	if err := archive.Check(ctx); err != nil {
-		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
-	}
-	if err := c.look(ctx); err != nil {
-		return err
-	}
-	ids, err := c.Destination.ids(ctx)
-	if err != nil {
-		return err
-	}
-	if c.m.ID, err = idAfter(ids); err != nil {
-		return err
-	}
-	host, _ := os.Hostname()
-	note := started{time.Now().UTC(), host, c.Tool, c.recipients()}
-	err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
-	if errors.Is(err, errors.ErrUnsupported) { // as it knows now
-		c.Log.Warn("the destination's service does not know If-None-Match: a second backup with the same id would not be kept from writing")
-		err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
-	}
-	if err != nil {
-		return err
-	}
-	if err := c.Destination.awaitSweep(ctx, setKey(c.m.ID, startedFile)); err != nil {
-		return err
-	}
-	if err := c.look(ctx); err != nil { // others may have begun meanwhile, and see this one
-		return err
-	}
-	if newest, ok := c.there.Newest(); ok {
-		c.previous, c.m.Previous = &newest, newest.ID
-	}
-	return nil
-}
-
-// look lists what the destination has, and refuses settings that do not go with that.
-func (c *creation) look(ctx context.Context) (err error) {
-	if c.there, err = c.Destination.List(ctx); err != nil {
-		return err
-	}
-	return c.findReaders(ctx)
 }
 
 // holdObjects keeps the collector from objects to which only a snapshot refers, or a backup that is being restored.
