@@ -14,16 +14,18 @@ import (
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
-// isPlausible refuses a database that lost everything since the newest set: somebody may have put an empty one in its place.
+// isPlausible refuses a database that lost everything since the newest set: somebody may have put an empty one in its place. A safety set may be
+// of that one.
 func (c *creation) isPlausible() error {
-	if c.previous == nil || c.AllowShrunken {
+	newest, ok := c.there.newestRegular()
+	if !ok || c.AllowShrunken {
 		return nil
 	}
 	for _, table := range []string{"users", "assets"} {
-		if was := c.previous.Database.Rows[table]; was > 0 && c.m.Database.Rows[table] == 0 {
+		if was := newest.Database.Rows[table]; was > 0 && c.m.Database.Rows[table] == 0 {
 			return &store.Problem{
 				Code:    config.CodeSourceEmptied,
-				Message: fmt.Sprintf("the table %s is empty, and had %d rows in set %s", table, was, c.previous.ID),
+				Message: fmt.Sprintf("the table %s is empty, and had %d rows in set %s", table, was, newest.ID),
 				Remedy:  "restore that set, or, if this is meant, make one set with --allow-shrunken",
 			}
 		}

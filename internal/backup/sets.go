@@ -205,9 +205,16 @@ type Listing struct {
 }
 
 // Newest is the newest verified set.
-func (l Listing) Newest() (Set, bool) {
+func (l Listing) Newest() (Set, bool) { return l.newest(Set.Verified) }
+
+// newestRegular is the newest verified set but for those of what restores have overwritten.
+func (l Listing) newestRegular() (Set, bool) {
+	return l.newest(func(s Set) bool { return s.Verified() && !s.Safety })
+}
+
+func (l Listing) newest(wanted func(Set) bool) (Set, bool) {
 	for _, s := range slices.Backward(l.Sets) {
-		if s.Verified() {
+		if wanted(s) {
 			return s, true
 		}
 	}
