@@ -52,6 +52,18 @@ func (c *creation) isOwn() error {
 	return nil
 }
 
+// isSealed refuses a set that anybody could read where the others are encrypted: a variable that was forgotten must not lay it all open.
+func (c *creation) isSealed() error {
+	newest, _ := c.there.newest(func(s Set) bool { return !s.Safety })
+	if newest.Encrypted && !c.m.Encrypted {
+		return &store.Problem{
+			Code: config.CodeConfigInvalid, Message: fmt.Sprintf("the destination's sets are encrypted, and this one would not be: %s is for %s", newest.ID, strings.Join(newest.Readers, ", ")),
+			Remedy: "set BACKUP_RECIPIENTS; or, if sets are not to be encrypted any more, take a new prefix (BACKUP_PREFIX)",
+		}
+	}
+	return nil
+}
+
 // recipients are those of whom it was told, as text.
 func (c *creation) recipients() (all []string) {
 	for _, r := range c.Recipients {

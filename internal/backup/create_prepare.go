@@ -100,5 +100,5 @@ func (c *creation) look(ctx context.Context) (err error) {
 	if c.there, err = c.Destination.List(ctx); err != nil {
 		return err
 	}
-	return c.findReaders(ctx)
+	return errors.Join(c.isSealed(), c.findReaders(ctx))
 }
