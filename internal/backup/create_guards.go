@@ -52,13 +52,27 @@ func (c *creation) isOwn() error {
 	return nil
 }
 
-// isSealed refuses a set that anybody could read where the others are encrypted: a variable that was forgotten must not lay it all open.
+// isSealed refuses a set that anybody could read, or that nobody could trust, where the others are encrypted or signed: a variable that was
+// forgotten must not lay it all open, and what is not signed counts as bad and holds up a prune.
 func (c *creation) isSealed() error {
 	newest, _ := c.there.newest(func(s Set) bool { return !s.Safety })
 	if newest.Encrypted && !c.m.Encrypted {
 		return &store.Problem{
 			Code: config.CodeConfigInvalid, Message: fmt.Sprintf("the destination's sets are encrypted, and this one would not be: %s is for %s", newest.ID, strings.Join(newest.Readers, ", ")),
 			Remedy: "set BACKUP_RECIPIENTS; or, if sets are not to be encrypted any more, take a new prefix (BACKUP_PREFIX)",
+		}
+	}
+	key := c.Destination.VerifyKey
+	switch {
+	case c.SigningKey == nil && (key != nil || newest.signed):
+		return &store.Problem{
+			Code: config.CodeConfigInvalid, Message: "sets here are signed, and this one would not be: nobody who checks signatures could read it",
+			Remedy: "set BACKUP_SIGNING_KEY",
+		}
+	case c.SigningKey != nil && key != nil && !key.Equal(c.SigningKey.Public()):
+		return &store.Problem{
+			Code: config.CodeConfigInvalid, Message: "this set would be signed with another key than the one whose signatures are checked: nobody who does that could read it",
+			Remedy: "set BACKUP_VERIFY_KEY to the public half of BACKUP_SIGNING_KEY, or leave it out",
 		}
 	}
 	return nil

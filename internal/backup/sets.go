@@ -185,6 +185,7 @@ type Set struct {
 	Damage []string `json:"damage,omitempty"`
 
 	written time.Time // by the destination's clock
+	signed  bool      // whoever by
 	read    time.Time // when all of it was last read, and found right but for Damage
 }
 
@@ -335,6 +336,8 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 		switch name := strings.TrimPrefix(o.Key, setKey(id, "")); {
 		case name == manifestFile:
 			s.written = o.Modified
+		case name == signatureFile:
+			s.signed = true
 		case strings.HasPrefix(name, verifiedPrefix):
 			newest = o.Key
 		}
