@@ -406,6 +406,9 @@ func (r *backupRun) restoreOptions(ctx context.Context, set, before, overwrite s
 	if o.Identities, err = r.identities(); err != nil {
 		return o, err
 	}
+	if len(create.Recipients) == 0 { // who may read the set that is restored may read what it overwrites
+		create.Recipients = recipientsOf(o.Identities)
+	}
 	if !noSafetySet {
 		create.Safety, create.AllowShrunken = true, true // it may be why there is a restore
 		o.Safety = func(ctx context.Context) (backup.Set, error) { return backup.Create(ctx, create) }
@@ -423,4 +426,14 @@ func (r *backupRun) identities() ([]age.Identity, error) {
 		return nil, &store.Problem{Code: config.CodeConfigInvalid, Message: config.BackupIdentity.Name + " is no age identity", Remedy: "age-keygen makes one"}
 	}
 	return identities, nil
+}
+
+// recipientsOf are for whom to encrypt so that these identities can decrypt it.
+func recipientsOf(identities []age.Identity) (all []age.Recipient) {
+	for _, i := range identities {
+		if x, ok := i.(*age.X25519Identity); ok {
+			all = append(all, x.Recipient())
+		}
+	}
+	return all
 }

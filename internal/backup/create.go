@@ -63,8 +63,8 @@ type creation struct {
 	CreateOptions
 	m        Manifest
 	since    time.Time // when the database came to be one of its own
-	previous *Set
-	others   []Set // that the destination has, the oldest first
+	previous *Set      // the newest verified one whose inventory can be read
+	there    Listing   // that the destination has, with this one
 	// inventory of the snapshot, without what is stored, in a file: to hold a transaction while blobs travel would keep the database from
 	// cleaning up.
 	blobs  *os.File
@@ -112,48 +112,6 @@ func Create(ctx context.Context, o CreateOptions) (Set, error) {
 	return set, err
 }
 
-// started is what the file started.json holds.
-type started struct {
-	Time time.Time `json:"time"`
-	Host string    `json:"host"`
-	Tool string    `json:"tool"`
-}
-
-// prepare looks for the newest set, and leaves a note that another one is being made.
-func (c *creation) prepare(ctx context.Context) error {
-	c.step("prepare")
-	archive := c.Destination.Archive
-	if err := archive.Check(ctx); err != nil {
-		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
-	}
-	ids, err := c.Destination.ids(ctx)
-	if err != nil {
-		return err
-	}
-	if c.m.ID, err = idAfter(ids); err != nil {
-		return err
-	}
-	host, _ := os.Hostname()
-	note := started{time.Now().UTC(), host, c.Tool}
-	err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
-	if errors.Is(err, errors.ErrUnsupported) { // as it knows now
-		c.Log.Warn("the destination's service does not know If-None-Match: a second backup with the same id would not be kept from writing")
-		err = c.Destination.writeJSON(ctx, setKey(c.m.ID, startedFile), note)
-	}
-	if err != nil {
-		return err
-	}
-	if err := c.Destination.awaitSweep(ctx, setKey(c.m.ID, startedFile)); err != nil {
-		return err
-	}
-	l, err := c.Destination.List(ctx)
-	if newest, ok := l.Newest(); ok {
-		c.previous, c.m.Previous = &newest, newest.ID
-	}
-	c.others = l.Sets
-	return err
-}
-
 // holdObjects keeps the collector from objects to which only a snapshot refers, or a backup that is being restored.
 func holdObjects(ctx context.Context, databaseURL, holder string) (release func(), err error) {
 	db, err := store.Open(databaseURL)
@@ -184,7 +142,7 @@ func (c *creation) take(ctx context.Context) error {
 	if err := c.describe(ctx, snapshot); err != nil {
 		return err
 	}
-	if err := errors.Join(c.isOwn(), c.findReaders(), c.isPlausible()); err != nil {
+	if err := errors.Join(c.isOwn(), c.isPlausible()); err != nil {
 		return err
 	}
 	if c.blobs, err = os.CreateTemp("", "inventory-"); err != nil {

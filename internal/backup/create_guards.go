@@ -1,24 +1,31 @@
 package backup
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
 )
 
-// isPlausible refuses a database that lost everything since the newest set: somebody may have put an empty one in its place.
+// isPlausible refuses a database that lost everything since the newest set: somebody may have put an empty one in its place. A safety set may be
+// of that one.
 func (c *creation) isPlausible() error {
-	if c.previous == nil || c.AllowShrunken {
+	newest, ok := c.there.newestRegular()
+	if !ok || c.AllowShrunken {
 		return nil
 	}
 	for _, table := range []string{"users", "assets"} {
-		if was := c.previous.Database.Rows[table]; was > 0 && c.m.Database.Rows[table] == 0 {
+		if was := newest.Database.Rows[table]; was > 0 && c.m.Database.Rows[table] == 0 {
 			return &store.Problem{
 				Code:    config.CodeSourceEmptied,
-				Message: fmt.Sprintf("the table %s is empty, and had %d rows in set %s", table, was, c.previous.ID),
+				Message: fmt.Sprintf("the table %s is empty, and had %d rows in set %s", table, was, newest.ID),
 				Remedy:  "restore that set, or, if this is meant, make one set with --allow-shrunken",
 			}
 		}
@@ -29,7 +36,7 @@ func (c *creation) isPlausible() error {
 // isOwn refuses a destination that has another platform's sets: a restore would take the newest, whosesoever it is, and a prune the last of one
 // for the sake of the other's. What a restore is to overwrite may be another's.
 func (c *creation) isOwn() error {
-	for _, s := range slices.Backward(c.others) {
+	for _, s := range slices.Backward(c.there.Sets) {
 		if s.Safety {
 			continue
 		}
@@ -45,24 +52,100 @@ func (c *creation) isOwn() error {
 	return nil
 }
 
-// findReaders finds out whose identities open all that the set will have: blobs are encrypted once, for the recipients of then.
-func (c *creation) findReaders() error {
-	if !c.m.Encrypted {
-		return nil
-	}
-	for _, r := range c.Recipients {
-		c.m.Readers = append(c.m.Readers, fmt.Sprint(r))
-	}
-	for _, s := range c.others {
-		if s.Encrypted && len(s.Readers) > 0 {
-			c.m.Readers = slices.DeleteFunc(c.m.Readers, func(reader string) bool { return !slices.Contains(s.Readers, reader) })
+// isSealed refuses a set that anybody could read, or that nobody could trust, where the others are encrypted or signed: a variable that was
+// forgotten must not lay it all open, and what is not signed counts as bad and holds up a prune.
+func (c *creation) isSealed() error {
+	newest, _ := c.there.newest(func(s Set) bool { return !s.Safety })
+	if newest.Encrypted && !c.m.Encrypted {
+		return &store.Problem{
+			Code: config.CodeConfigInvalid, Message: fmt.Sprintf("the destination's sets are encrypted, and this one would not be: %s is for %s", newest.ID, strings.Join(newest.Readers, ", ")),
+			Remedy: "set BACKUP_RECIPIENTS; or, if sets are not to be encrypted any more, take a new prefix (BACKUP_PREFIX)",
 		}
 	}
-	if len(c.m.Readers) == 0 {
+	key := c.Destination.VerifyKey
+	switch {
+	case c.SigningKey == nil && (key != nil || newest.signed):
 		return &store.Problem{
-			Code: config.CodeConfigInvalid, Message: "none of the recipients can open the blobs that are in the destination from before",
-			Remedy: "keep a recipient of before among them (BACKUP_RECIPIENTS), or take a new prefix (BACKUP_PREFIX), where all blobs are encrypted anew",
+			Code: config.CodeConfigInvalid, Message: "sets here are signed, and this one would not be: nobody who checks signatures could read it",
+			Remedy: "set BACKUP_SIGNING_KEY",
+		}
+	case c.SigningKey != nil && key != nil && !key.Equal(c.SigningKey.Public()):
+		return &store.Problem{
+			Code: config.CodeConfigInvalid, Message: "this set would be signed with another key than the one whose signatures are checked: nobody who does that could read it",
+			Remedy: "set BACKUP_VERIFY_KEY to the public half of BACKUP_SIGNING_KEY, or leave it out",
 		}
 	}
 	return nil
+}
+
+// recipients are those of whom it was told, as text.
+func (c *creation) recipients() (all []string) {
+	for _, r := range c.Recipients {
+		all = append(all, fmt.Sprint(r))
+	}
+	return all
+}
+
+// findReaders finds out whose identities open all that the set will have: blobs are encrypted once, for the recipients of then. Those of sets
+// that were never finished, or that cannot be read, are there too.
+func (c *creation) findReaders(ctx context.Context) error {
+	c.m.Readers = c.recipients()
+	if !c.m.Encrypted {
+		return nil
+	}
+	for _, s := range c.there.Sets {
+		if err := c.share(s.ID, s.Readers); err != nil {
+			return err
+		}
+	}
+	var others []string // keys of documents that name readers
+	for _, id := range c.there.Unfinished {
+		others = append(others, setKey(id, startedFile))
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.there.Bad)) {
+		others = append(others, setKey(id, manifestFile)) // nobody vouches for it, but readers only become fewer
+	}
+	for _, key := range others {
+		readers, err := c.Destination.readers(ctx, key)
+		if err != nil {
+			return err
+		}
+		if err := c.share(key, readers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share leaves only those readers who also open what another set brought; who has named none takes nobody away.
+func (c *creation) share(of string, readers []string) error {
+	if len(readers) == 0 {
+		return nil
+	}
+	c.m.Readers = slices.DeleteFunc(c.m.Readers, func(reader string) bool { return !slices.Contains(readers, reader) })
+	if len(c.m.Readers) > 0 {
+		return nil
+	}
+	return &store.Problem{
+		Code: config.CodeConfigInvalid, Message: fmt.Sprintf("none of the recipients can open the blobs that are in the destination from before: %s is for %s", of, strings.Join(readers, ", ")),
+		Remedy: "keep a recipient of before among them (BACKUP_RECIPIENTS), or take a new prefix (BACKUP_PREFIX), where all blobs are encrypted anew",
+	}
+}
+
+// readers are those that a document names, if it is there and can be read.
+func (d Destination) readers(ctx context.Context, key string) ([]string, error) {
+	text, err := d.read(ctx, key)
+	if err != nil {
+		if errors.Is(err, objectstore.ErrNotFound) {
+			err = nil
+		}
+		return nil, err
+	}
+	var named struct {
+		Readers []string `json:"readers"`
+	}
+	if json.Unmarshal(text, &named) != nil {
+		return nil, nil
+	}
+	return named.Readers, nil
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -96,21 +95,12 @@ func TestRecipientsChange(t *testing.T) {
 	p.fill(2)
 	_, d := archive(t)
 	one, two := newIdentity(t), newIdentity(t)
-	to := func(identities ...*age.X25519Identity) func(*CreateOptions) {
-		return func(o *CreateOptions) {
-			for _, i := range identities {
-				o.Recipients = append(o.Recipients, i.Recipient())
-			}
-		}
-	}
 	p.backUp(d, to(one))
 	both := p.backUp(d, to(one, two))
 	if want := []string{one.Recipient().String()}; !slices.Equal(both.Readers, want) || both.Blobs.Copied != 0 {
 		t.Errorf("%v; %+v", both.Readers, both.Blobs)
 	}
-	o := p.options(d)
-	to(two)(&o)
-	_, err := Create(t.Context(), o)
+	_, err := p.tried(d, to(two))
 	problem(t, err, config.CodeConfigInvalid)
 	if last := p.backUp(d, to(one)); !slices.Equal(last.Readers, both.Readers) {
 		t.Errorf("%v", last.Readers)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,12 +170,12 @@ func oldest(sets []Set) time.Time {
 	return time.Time{}
 }
 
-// held says why nothing is to be removed.
+// held says why nothing is to be removed. That a restore could make a set of what it overwrites does not tell that backups are made.
 func (l Listing) held() string {
 	for id, why := range l.Bad {
 		return fmt.Sprintf("set %s cannot be read (%s)", id, why)
 	}
-	newest, ok := l.Newest()
+	newest, ok := l.newestRegular()
 	if !ok {
 		return "there is no verified set"
 	}
@@ -183,8 +184,10 @@ func (l Listing) held() string {
 			return fmt.Sprintf("since the newest verified set, %s, another one was begun, %s: it is being made, or has failed", newest.ID, id)
 		}
 	}
-	if last := l.Sets[len(l.Sets)-1]; !last.Verified() {
-		return fmt.Sprintf("the newest set, %s, is not verified", last.ID)
+	for _, s := range slices.Backward(l.Sets) {
+		if s.ID > newest.ID && !s.Verified() {
+			return fmt.Sprintf("a set that is newer than the newest verified one, %s, is not verified: %s", newest.ID, s.ID)
+		}
 	}
 	return ""
 }

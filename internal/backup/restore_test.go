@@ -346,11 +346,14 @@ func TestEncryptedAndSigned(t *testing.T) {
 	if _, err := d.Manifest(t.Context(), set.ID); !errors.Is(err, ErrTampered) {
 		t.Errorf("a manifest that was changed: %v", err)
 	}
-	if l, err := d.List(t.Context()); err != nil || len(l.Bad) != 1 || len(l.Sets) != 1 {
-		t.Errorf("%+v, %v", l, err)
+	l, err := d.List(t.Context())
+	if err != nil || len(l.Bad) != 1 || len(l.Sets) != 1 {
+		t.Fatalf("%+v, %v", l, err)
 	}
-	unsigned := p.backUp(Destination{Archive: d.Archive})
-	if _, err := d.Manifest(t.Context(), unsigned.ID); !errors.Is(err, ErrTampered) {
+	if err := d.Remover.Delete(t.Context(), setKey(l.Sets[0].ID, signatureFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Manifest(t.Context(), l.Sets[0].ID); !errors.Is(err, ErrTampered) {
 		t.Errorf("one that is not signed: %v", err)
 	}
 }

@@ -185,6 +185,7 @@ type Set struct {
 	Damage []string `json:"damage,omitempty"`
 
 	written time.Time // by the destination's clock
+	signed  bool      // whoever by
 	read    time.Time // when all of it was last read, and found right but for Damage
 }
 
@@ -205,9 +206,16 @@ type Listing struct {
 }
 
 // Newest is the newest verified set.
-func (l Listing) Newest() (Set, bool) {
+func (l Listing) Newest() (Set, bool) { return l.newest(Set.Verified) }
+
+// newestRegular is the newest verified set but for those of what restores have overwritten.
+func (l Listing) newestRegular() (Set, bool) {
+	return l.newest(func(s Set) bool { return s.Verified() && !s.Safety })
+}
+
+func (l Listing) newest(wanted func(Set) bool) (Set, bool) {
 	for _, s := range slices.Backward(l.Sets) {
-		if s.Verified() {
+		if wanted(s) {
 			return s, true
 		}
 	}
@@ -328,6 +336,8 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 		switch name := strings.TrimPrefix(o.Key, setKey(id, "")); {
 		case name == manifestFile:
 			s.written = o.Modified
+		case name == signatureFile:
+			s.signed = true
 		case strings.HasPrefix(name, verifiedPrefix):
 			newest = o.Key
 		}

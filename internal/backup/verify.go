@@ -113,17 +113,23 @@ func (v *verifying) all(ctx context.Context) error {
 
 // file reads a file of the set.
 func (v *verifying) file(ctx context.Context, f File) (right bool, err error) {
+	if right, err = v.holds(ctx, v.m.ID, f); err == nil && !right {
+		v.isAbsent(setKey(v.m.ID, f.Name)) // no later set replaces it
+	}
+	return right, err
+}
+
+// holds reads a file of a set, and tells whether it is what the manifest says.
+func (d Destination) holds(ctx context.Context, id string, f File) (bool, error) {
 	want, err := f.sum()
 	if err != nil {
 		return false, err
 	}
-	key := setKey(v.m.ID, f.Name)
-	got, err := v.Archive.Sum(ctx, key)
-	if errors.Is(err, objectstore.ErrNotFound) || err == nil && got != want {
-		v.isAbsent(key) // no later set replaces it
+	got, err := d.Archive.Sum(ctx, setKey(id, f.Name))
+	if errors.Is(err, objectstore.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil, err
+	return got == want, err
 }
 
 // blobs looks for all blobs of the inventory, and reads them unless they are trusted.
