@@ -22,7 +22,7 @@ type RestoreFacts struct {
 	Credentials DestinationCredentials
 	Identity    string // of age; empty: nothing can be decrypted
 	VerifyKey   string // PEM; empty: that of SigningKey, if there is one
-	SigningKey  string // PEM, for the set of what is overwritten; empty where the bucket is not the platform's own
+	SigningKey  string // PEM, for the set of what is overwritten; empty where none is made and the bucket is named by itself
 }
 
 // RestoreSecret holds the secret variables of the restore that is under way; nil if none is.
