@@ -281,3 +281,63 @@ func TestBackupSettings(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the drill leaves out the drill alone, and what is wrong with a destination that destination: the others have their sets.
+func TestBackupBesideWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	missing := &assetv1.S3CredentialsRef{Name: "nowhere"}
+	ap, image := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
+		b.Drill.IdentitySecretRef = &assetv1.SecretKeyRef{Name: "identity", Key: "key"}
+		b.Destinations = append(b.Destinations, // both name the same
+			assetv1.BackupDestination{Name: "far", BackupBucket: assetv1.BackupBucket{Bucket: "far", CredentialsSecretRef: missing}},
+			assetv1.BackupDestination{Name: "farther", BackupBucket: assetv1.BackupBucket{Bucket: "farther", CredentialsSecretRef: missing}},
+		)
+	})
+	image("backup", madeSet(t, firstSet, setTime))
+	waitReady(t, ap)
+	if c := waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonSecretNotFound); !strings.Contains(c.Message, "Secret identity, named by spec.backup.drill.identitySecretRef") {
+		t.Error(c.Message)
+	}
+	backUpNow(t, ap, "1")
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			return err
+		}
+		if s := ap.Status.Backup; s == nil || s.LastSet != firstSet || s.Now != "1" {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSecretNotFound); !strings.Contains(c.Message, "destinations[1]") || !strings.Contains(c.Message, "destinations[2]") {
+		t.Error(c.Message)
+	}
+	for _, name := range []string{"studio-drill-primary", "studio-backup-far", "studio-backup-farther"} {
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.CronJob{}); !apierrors.IsNotFound(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Destinations = ap.Spec.Backup.Destinations[:1]
+		ap.Spec.Backup.Drill.IdentitySecretRef = nil
+	})
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonDrillWaiting)
+	drill := get(t, ap, "studio-drill-primary", &batchv1.CronJob{})
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Drill.Schedule, ap.Spec.Backup.Schedule = "61 4 * * 0", "0 3 * * *"
+	})
+	if c := waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule); !strings.Contains(c.Message, "spec.backup.drill.schedule") {
+		t.Error(c.Message)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	eventually(t, func() error {
+		if cron := get(t, ap, "studio-backup-primary", &batchv1.CronJob{}); cron.Spec.Schedule != "0 3 * * *" {
+			return fmt.Errorf("%s", cron.Spec.Schedule)
+		}
+		return nil
+	})
+	if now := get(t, ap, "studio-drill-primary", &batchv1.CronJob{}); now.UID != drill.UID || now.Generation != drill.Generation {
+		t.Error("the drill's CronJob was changed")
+	}
+}
