@@ -445,6 +445,9 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	}
 	r.written.Store(client.ObjectKeyFromObject(p.ap), writtenStatus{p.ap.ResourceVersion, r.now()})
 	r.announce(p.stored, p.ap)
+	for _, lost := range observed.backup.lost {
+		r.Events.Eventf(p.ap, nil, corev1.EventTypeWarning, assetv1.ReasonHistoryLost, assetv1.ConditionBackupHealthy, "%s", eventNote(lost))
+	}
 	return nil
 }
 

@@ -80,6 +80,7 @@ type backupState struct {
 	tooOld   bool          // the newest verified set, for the objective
 	late     []string      // destinations that should have had another set by now
 	overdue  []string      // those whose drill should have succeeded once more
+	lost     []string      // news of destinations that have nothing of what they had
 }
 
 // observeBackups brings status.backup up to what Jobs have said.
@@ -106,7 +107,7 @@ func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState
 				continue
 			}
 			if finished(&job) != nil {
-				err = r.recordRun(ctx, d, &job)
+				err = r.recordRun(ctx, d, &job, &s)
 			} else {
 				err = r.diagnoseRun(ctx, &job, &s)
 			}
@@ -232,7 +233,7 @@ func runs(c manifests.Component, d *assetv1.DestinationStatus) map[string]**asse
 }
 
 // recordRun keeps what the pods of a Job that ended have said, once.
-func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job) error {
+func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job, s *backupState) error {
 	outcome := finished(job)
 	last := runs(componentOf(job), d)[string(componentOf(job))]
 	if last == nil || *last != nil && cmp.Or(outcome.LastTransitionTime.Compare((*last).Time.Time), cmp.Compare(job.Name, (*last).Job)) <= 0 {
@@ -259,11 +260,13 @@ func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus
 		if !run.Succeeded {
 			run.Code, run.Message, run.Remedy = string(said.Code), own(said.Message), own(said.Remedy)
 		}
-		*at = run
 		var result config.BackupResult
 		if ok && json.Unmarshal(said.Result, &result) == nil {
-			recordResult(d, container, run, result)
+			if lost := recordResult(d, container, run, result); lost != "" {
+				s.lost = append(s.lost, lost)
+			}
 		}
+		*at = run
 	}
 	return nil
 }
@@ -290,12 +293,18 @@ func containerWords(pods []corev1.Pod, container string) (config.Termination, bo
 	return config.Termination{}, false
 }
 
-// recordResult keeps what a run tells of the sets.
-func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.BackupRun, result config.BackupResult) {
+// recordResult keeps what a run tells of the sets. lost says that the destination has nothing of what is known to have been there.
+func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.BackupRun, result config.BackupResult) (lost string) {
+	// A run that began before the last backup had ended may not have seen what that made.
+	sawLast := d.LastBackup == nil || !run.Time.Add(-run.Duration.Duration).Before(d.LastBackup.Time.Time)
 	switch container {
 	case string(manifests.ComponentBackup):
 		if !run.Succeeded || result.VerifiedTime.IsZero() {
-			return
+			return ""
+		}
+		if d.LastSet != "" && sawLast && result.Previous != nil && *result.Previous == "" {
+			lost = historyLost(d, "had no verified set before it made set "+result.Set)
+			d.OldestRecoverableTime = nil
 		}
 		d.LastSet, d.LastSetTime, d.LastVerifiedTime = result.Set, timeOf(result.SnapshotTime), timeOf(result.VerifiedTime)
 		if d.OldestRecoverableTime == nil {
@@ -307,8 +316,14 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 		}
 	case manifests.ContainerPrune:
 		run.Message = cmp.Or(run.Message, own(result.Held))
-		if !result.OldestTime.IsZero() {
+		switch {
+		case !result.OldestTime.IsZero():
 			d.OldestRecoverableTime = timeOf(result.OldestTime)
+		case run.Succeeded && sawLast: // there is no verified set
+			if d.LastSet != "" && result.Sets == 0 {
+				lost = historyLost(d, "has no set")
+			}
+			d.OldestRecoverableTime, d.LastSet, d.LastSetTime, d.LastVerifiedTime = nil, "", nil, nil
 		}
 	case string(manifests.ComponentDrill):
 		if result.Seconds > 0 {
@@ -318,6 +333,13 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 			d.LastProven = run
 		}
 	}
+	return lost
+}
+
+// historyLost says that a destination does not have what it had, which is worth more than the conditions, which the next set mends.
+func historyLost(d *assetv1.DestinationStatus, now string) string {
+	return fmt.Sprintf("Destination %s (%s) had set %s of %s, and %s: somebody has removed what was there, or its credentials or keys lead elsewhere now; "+
+		"see who may write there, and remove the delete markers where the bucket keeps old versions", d.Name, d.Place, d.LastSet, moment(d.LastSetTime.Time), now)
 }
 
 // timeOf is a time as the API keeps it, in whole seconds.

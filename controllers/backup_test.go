@@ -341,3 +341,76 @@ func TestBackupBesideWhatIsWrong(t *testing.T) {
 		t.Error("the drill's CronJob was changed")
 	}
 }
+
+// A destination that has nothing of what it had is told of by an event, whoever finds out first; its times are gone with the sets. A run that
+// began before the last set was there, or is of an older image, tells nothing of what was there before.
+func TestHistoryLost(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	made := func(id, previous string) controlplane.Image {
+		return controlplane.Image{Exits: true, Message: says(t, config.CodeOK, "verified", "", config.BackupResult{Set: id, SnapshotTime: setTime, VerifiedTime: setTime, Previous: &previous})}
+	}
+	events := func() (notes []string) {
+		for _, e := range platformEvents(t, ap) {
+			if e.Reason == assetv1.ReasonHistoryLost {
+				notes = append(notes, e.Note)
+			}
+		}
+		return notes
+	}
+	lost := func(n int, words string) {
+		t.Helper()
+		eventually(t, func() error {
+			if notes := events(); len(notes) != n || !strings.Contains(strings.Join(notes, "\n"), words) {
+				return fmt.Errorf("%d events: %q", len(notes), notes)
+			}
+			return nil
+		})
+	}
+	image("backup", made(firstSet, ""))
+	waitReady(t, ap)
+	backUpNow(t, ap, "1")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	image("backup", made(secondSet, firstSet))
+	backUpNow(t, ap, "2")
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil || ap.Status.Backup.LastSet != secondSet {
+			return fmt.Errorf("%+v, %w", ap.Status.Backup, err)
+		}
+		return nil
+	})
+	lost(0, "")
+
+	image("backup", controlplane.Image{
+		Exits: true, InitMessage: says(t, config.CodeOK, "all is well", "", config.BackupResult{}), Message: says(t, config.CodeOK, "0 sets stay", "", config.BackupResult{}),
+	})
+	runNow(t, ap, "scrub", "scrub-1")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonBackupWaiting)
+	lost(1, "had set "+secondSet+" of 2026-03-01T02:00:00Z, and has no set")
+	if s := ap.Status.Backup; s.LastSet != "" || s.LastSetTime != nil || s.OldestRecoverableTime != nil {
+		t.Errorf("%+v", s)
+	}
+
+	third, fourth := "01KJMH8Y1A00000000000000C3", "01KJMH8Y1A00000000000000D4"
+	image("backup", made(third, ""))
+	backUpNow(t, ap, "3")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	image("backup", made(fourth, ""))
+	backUpNow(t, ap, "4")
+	lost(2, "had set "+third+" of 2026-03-01T02:00:00Z, and had no verified set before it made set "+fourth)
+
+	d := ap.Status.Backup.Destinations[0]
+	early := &assetv1.BackupRun{Job: "early", Time: metav1.NewTime(d.LastBackup.Time.Add(time.Minute)), Duration: metav1.Duration{Duration: time.Hour}, Succeeded: true}
+	none := ""
+	if said := recordResult(d.DeepCopy(), "backup", early, config.BackupResult{Set: firstSet, SnapshotTime: setTime, VerifiedTime: setTime, Previous: &none}); said != "" {
+		t.Errorf("a backup that began before: %s", said)
+	}
+	if after := d.DeepCopy(); recordResult(after, "prune", early, config.BackupResult{}) != "" || after.LastSet != d.LastSet {
+		t.Errorf("a prune that began before: %+v", after)
+	}
+	late := early.DeepCopy()
+	late.Duration.Duration = time.Second
+	if said := recordResult(d.DeepCopy(), "backup", late, config.BackupResult{Set: firstSet, SnapshotTime: setTime, VerifiedTime: setTime}); said != "" {
+		t.Errorf("an older image: %s", said)
+	}
+}
