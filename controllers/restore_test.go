@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,10 @@ func TestAssetRestore(t *testing.T) {
 	eventually(t, func() error {
 		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{})
 	})
+	requested := "--before=" + restore.CreationTimestamp.Add(time.Second).UTC().Format(time.RFC3339)
+	if arguments := get(t, ap, name, &batchv1.Job{}).Spec.Template.Spec.Containers[0].Args; !slices.Contains(arguments, requested) {
+		t.Errorf("%q; want %s", arguments, requested)
+	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Destinations[0].Name = "renamed" })
 	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonUnknownDestination)
 	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 0 {
