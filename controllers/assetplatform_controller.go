@@ -93,6 +93,7 @@ type pass struct {
 	migrationPods   []corev1.Pod
 	rotation        *keyRotation // of the signing key; nil while none is under way
 	backupProblems  []*finding   // with what spec.backup says or names
+	drillProblems   []*finding   // with what it says of drills
 	restoreProblem  *finding     // what keeps a restore from beginning
 	// migrationRefusal is why the running migration has no pod; empty if it has one, or if nothing is known.
 	migrationRefusal string
@@ -444,6 +445,9 @@ func (r *Reconciler) updateStatus(ctx context.Context, p *pass) error {
 	}
 	r.written.Store(client.ObjectKeyFromObject(p.ap), writtenStatus{p.ap.ResourceVersion, r.now()})
 	r.announce(p.stored, p.ap)
+	for _, lost := range observed.backup.lost {
+		r.Events.Eventf(p.ap, nil, corev1.EventTypeWarning, assetv1.ReasonHistoryLost, assetv1.ConditionBackupHealthy, "%s", eventNote(lost))
+	}
 	return nil
 }
 

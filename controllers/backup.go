@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,164 +24,7 @@ import (
 
 // Backups are made by CronJobs, whose pods say in their last words what came of it. That is kept in the status: Jobs are forgotten.
 
-// backupSecrets are the names of the Secrets that spec.backup names.
-func backupSecrets(ap *assetv1.AssetPlatform) (names []string) {
-	b := ap.Spec.Backup
-	if b == nil {
-		return nil
-	}
-	add := func(ref *assetv1.SecretKeyRef) {
-		if ref != nil {
-			names = append(names, ref.Name)
-		}
-	}
-	for _, d := range b.Destinations {
-		names = append(names, bucketSecrets(d.BackupBucket)...)
-		if ref := d.RemoverCredentialsSecretRef; ref != nil {
-			names = append(names, ref.Name)
-		}
-	}
-	if b.Encryption != nil {
-		add(b.Encryption.SigningKeySecretRef)
-	}
-	if b.Drill != nil {
-		add(b.Drill.DatabaseSecretRef)
-		add(b.Drill.IdentitySecretRef)
-	}
-	return names
-}
-
-func bucketSecrets(b assetv1.BackupBucket) (names []string) {
-	if ref := b.CredentialsSecretRef; ref != nil {
-		names = append(names, ref.Name)
-	}
-	if ref := b.CASecretRef; ref != nil {
-		names = append(names, ref.Name)
-	}
-	return names
-}
-
-// resolveBackup reads what backups need. What is wrong with it keeps nothing else from running.
-func (r *Reconciler) resolveBackup(ctx context.Context, p *pass) error {
-	b := p.ap.Spec.Backup
-	if b == nil {
-		return nil
-	}
-	f := &p.facts.Backup
-	f.Destinations, f.PostgresImage = map[string]manifests.DestinationCredentials{}, cmp.Or(p.facts.Images.Postgres, r.Images.Postgres)
-	f.Migrated = p.ap.Status.Migration != nil && p.ap.Status.Migration.Migrated != nil
-	l := credentialLookup{ctx: ctx, reader: &r.secrets, platform: client.ObjectKeyFromObject(p.ap)}
-	if e := b.Encryption; e != nil {
-		f.SigningKey = l.key("spec.backup.encryption.signingKeySecretRef", e.SigningKeySecretRef)
-		if len(e.Recipients) > 0 {
-			f.Secrets = map[string]map[string][]byte{}
-			others := credentialLookup{ctx: ctx, reader: &r.secrets, platform: l.platform}
-			for _, name := range platformSecrets(p.ap) {
-				if data, found := others.all("", name); found { // one that is missing goes with no set; others tell of it
-					f.Secrets[name] = data
-				}
-			}
-			if others.err != nil {
-				return others.err
-			}
-		}
-	}
-	if d := b.Drill; d != nil {
-		f.DrillDatabaseURL = l.key("spec.backup.drill.databaseSecretRef", d.DatabaseSecretRef)
-		f.Identity = l.key("spec.backup.drill.identitySecretRef", d.IdentitySecretRef)
-	}
-	shared := len(l.lacks)
-	for i := range b.Destinations {
-		d := &b.Destinations[i]
-		before := len(l.lacks)
-		credentials := l.destination(d, fmt.Sprintf("spec.backup.destinations[%d]", i))
-		if shared == 0 && len(l.lacks) == before {
-			f.Destinations[d.Name] = credentials
-		}
-	}
-	if l.err != nil {
-		return l.err
-	}
-	for _, lack := range l.lacks {
-		p.backupProblems = append(p.backupProblems, lack.finding(p.ap.Namespace))
-	}
-	p.backupProblems = append(p.backupProblems, r.invalidBackup(p)...)
-	return nil
-}
-
-func (l *credentialLookup) pair(field string, ref *assetv1.S3CredentialsRef) (access, secret string) {
-	if ref == nil {
-		return "", ""
-	}
-	return l.key(field, &assetv1.SecretKeyRef{Name: ref.Name, Key: ref.AccessKey}), l.key(field, &assetv1.SecretKeyRef{Name: ref.Name, Key: ref.SecretKey})
-}
-
-func (l *credentialLookup) destination(d *assetv1.BackupDestination, field string) (c manifests.DestinationCredentials) {
-	c.AccessKey, c.SecretKey = l.pair(field+".credentialsSecretRef", d.CredentialsSecretRef)
-	c.RemoverAccessKey, c.RemoverSecretKey = l.pair(field+".removerCredentialsSecretRef", d.RemoverCredentialsSecretRef)
-	c.CA = l.key(field+".caSecretRef", d.CASecretRef)
-	return c
-}
-
-// invalidBackup says what is wrong with schedules, and with settings as the pods will read them; a destination with which something is
-// wrong gets no CronJobs, or those that it had.
-func (r *Reconciler) invalidBackup(p *pass) (problems []*finding) {
-	b := p.ap.Spec.Backup
-	where := "AssetPlatform " + p.ap.Name
-	schedules := map[string]string{"schedule": manifests.BackupSchedule(p.ap), "scrub.schedule": b.Scrub.Schedule}
-	if b.Drill != nil {
-		schedules["drill.schedule"] = b.Drill.Schedule
-	}
-	for _, field := range slices.Sorted(maps.Keys(schedules)) {
-		if schedules[field] == "" {
-			continue // the default
-		}
-		if _, err := manifests.LongestPause(schedules[field], manifests.TimeZone(p.ap)); err != nil {
-			problems = append(problems, &finding{
-				reason: assetv1.ReasonInvalidSchedule, where: where, problem: fmt.Sprintf("No backups are scheduled (%v)", err),
-				remedy: "correct spec.backup." + field + " or spec.backup.timeZone",
-			})
-		}
-	}
-	if len(problems) > 0 {
-		p.facts.Backup.Destinations = nil
-		return problems
-	}
-	for _, o := range manifests.Backups(p.ap, p.facts) {
-		job, ok := o.(*batchv1.CronJob)
-		if !ok || componentOf(job) != manifests.ComponentBackup {
-			continue
-		}
-		destination := job.Labels[manifests.LabelDestination]
-		if _, err := config.LoadBackup(environmentOf(manifests.Backups(p.ap, p.facts), job), true); err != nil {
-			problems = append(problems, &finding{
-				reason: assetv1.ReasonInvalidSpec, where: where, problem: fmt.Sprintf("Nothing can be backed up to %s (%s)", destination, strings.ReplaceAll(strings.TrimSuffix(err.Error(), "."), "\n", "; ")),
-				remedy: "correct spec.backup, or what it names",
-			})
-			delete(p.facts.Backup.Destinations, destination)
-		}
-	}
-	return problems
-}
-
-// environmentOf is what the first container of a CronJob's pods will read.
-func environmentOf(objects []client.Object, job *batchv1.CronJob) func(name string) string {
-	container := job.Spec.JobTemplate.Spec.Template.Spec.Containers[0]
-	values := map[string]string{}
-	for _, o := range objects {
-		if secret, ok := o.(*corev1.Secret); ok && secret.Name == container.EnvFrom[0].SecretRef.Name {
-			for name, value := range secret.Data {
-				values[name] = string(value)
-			}
-		}
-	}
-	for _, v := range container.Env {
-		values[v.Name] = v.Value
-	}
-	return func(name string) string { return values[name] }
-}
-
-// backUpNow makes a set in each destination once for each value of the annotation.
+// backUpNow makes a set in each destination that can have one, once for each value of the annotation.
 func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 	asked := p.ap.Annotations[assetv1.AnnotationBackupNow]
 	if p.ap.Spec.Backup == nil || asked == "" || p.ap.Status.Backup != nil && p.ap.Status.Backup.Now == asked || !p.facts.Backup.Migrated || p.ap.Spec.Hibernate {
@@ -191,11 +33,19 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 	var crons []*batchv1.CronJob
 	for _, d := range p.ap.Spec.Backup.Destinations {
 		cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, manifests.ComponentBackup, d.Name), &batchv1.CronJob{})
-		if err != nil || cron == nil || p.unsettled[objectKeyOf(cron)] {
-			return err // its own event comes; where it cannot be made, BackupHealthy says why
+		if err != nil {
+			return err
+		}
+		_, known := p.facts.Backup.Destinations[d.Name]
+		if cron == nil && (!known || slices.Contains(p.facts.Backup.LeftOut, manifests.ComponentBackup)) {
+			continue // BackupHealthy says why
+		}
+		if cron == nil || p.unsettled[objectKeyOf(cron)] {
+			return nil // its own event comes
 		}
 		crons = append(crons, cron)
 	}
+	refused := false
 	for _, cron := range crons {
 		name := manifests.BackupNowName(p.ap, cron.Labels[manifests.LabelDestination], asked)
 		job := manifests.JobOf(cron, name, metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob")))
@@ -205,9 +55,14 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 				return fmt.Errorf("create backup Job: %w", err)
 			}
 			p.backupProblems = append(p.backupProblems, problem)
-			p.requeueIn(r.interval())
-			return nil
+			refused = true
 		}
+	}
+	if refused {
+		p.requeueIn(r.interval())
+	}
+	if refused || len(crons) == 0 {
+		return nil
 	}
 	if p.ap.Status.Backup == nil {
 		p.ap.Status.Backup = &assetv1.BackupStatus{}
@@ -219,11 +74,13 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 // backupState is what the conditions of backups are made from, beside the status.
 type backupState struct {
 	problems []*finding    // with the spec, or what it names
+	drills   []*finding    // with what it says of drills
 	pods     []*finding    // what keeps pods from working
 	pause    time.Duration // the longest between two sets
 	tooOld   bool          // the newest verified set, for the objective
 	late     []string      // destinations that should have had another set by now
 	overdue  []string      // those whose drill should have succeeded once more
+	lost     []string      // news of destinations that have nothing of what they had
 }
 
 // observeBackups brings status.backup up to what Jobs have said.
@@ -233,7 +90,7 @@ func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState
 		p.ap.Status.Backup = nil
 		return s, nil
 	}
-	s.problems = p.backupProblems
+	s.problems, s.drills = p.backupProblems, p.drillProblems
 	if p.ap.Status.Backup == nil {
 		p.ap.Status.Backup = &assetv1.BackupStatus{}
 	}
@@ -250,7 +107,7 @@ func (r *Reconciler) observeBackups(ctx context.Context, p *pass) (s backupState
 				continue
 			}
 			if finished(&job) != nil {
-				err = r.recordRun(ctx, d, &job)
+				err = r.recordRun(ctx, d, &job, &s)
 			} else {
 				err = r.diagnoseRun(ctx, &job, &s)
 			}
@@ -376,7 +233,7 @@ func runs(c manifests.Component, d *assetv1.DestinationStatus) map[string]**asse
 }
 
 // recordRun keeps what the pods of a Job that ended have said, once.
-func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job) error {
+func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus, job *batchv1.Job, s *backupState) error {
 	outcome := finished(job)
 	last := runs(componentOf(job), d)[string(componentOf(job))]
 	if last == nil || *last != nil && cmp.Or(outcome.LastTransitionTime.Compare((*last).Time.Time), cmp.Compare(job.Name, (*last).Job)) <= 0 {
@@ -403,11 +260,13 @@ func (r *Reconciler) recordRun(ctx context.Context, d *assetv1.DestinationStatus
 		if !run.Succeeded {
 			run.Code, run.Message, run.Remedy = string(said.Code), own(said.Message), own(said.Remedy)
 		}
-		*at = run
 		var result config.BackupResult
 		if ok && json.Unmarshal(said.Result, &result) == nil {
-			recordResult(d, container, run, result)
+			if lost := recordResult(d, container, run, result); lost != "" {
+				s.lost = append(s.lost, lost)
+			}
 		}
+		*at = run
 	}
 	return nil
 }
@@ -434,12 +293,18 @@ func containerWords(pods []corev1.Pod, container string) (config.Termination, bo
 	return config.Termination{}, false
 }
 
-// recordResult keeps what a run tells of the sets.
-func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.BackupRun, result config.BackupResult) {
+// recordResult keeps what a run tells of the sets. lost says that the destination has nothing of what is known to have been there.
+func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.BackupRun, result config.BackupResult) (lost string) {
+	// A run that began before the last backup had ended may not have seen what that made.
+	sawLast := d.LastBackup == nil || !run.Time.Add(-run.Duration.Duration).Before(d.LastBackup.Time.Time)
 	switch container {
 	case string(manifests.ComponentBackup):
 		if !run.Succeeded || result.VerifiedTime.IsZero() {
-			return
+			return ""
+		}
+		if d.LastSet != "" && sawLast && result.Previous != nil && *result.Previous == "" {
+			lost = historyLost(d, "had no verified set before it made set "+result.Set)
+			d.OldestRecoverableTime = nil
 		}
 		d.LastSet, d.LastSetTime, d.LastVerifiedTime = result.Set, timeOf(result.SnapshotTime), timeOf(result.VerifiedTime)
 		if d.OldestRecoverableTime == nil {
@@ -451,8 +316,14 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 		}
 	case manifests.ContainerPrune:
 		run.Message = cmp.Or(run.Message, own(result.Held))
-		if !result.OldestTime.IsZero() {
+		switch {
+		case !result.OldestTime.IsZero():
 			d.OldestRecoverableTime = timeOf(result.OldestTime)
+		case run.Succeeded && sawLast: // there is no verified set
+			if d.LastSet != "" && result.Sets == 0 {
+				lost = historyLost(d, "has no set")
+			}
+			d.OldestRecoverableTime, d.LastSet, d.LastSetTime, d.LastVerifiedTime = nil, "", nil, nil
 		}
 	case string(manifests.ComponentDrill):
 		if result.Seconds > 0 {
@@ -462,6 +333,13 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 			d.LastProven = run
 		}
 	}
+	return lost
+}
+
+// historyLost says that a destination does not have what it had, which is worth more than the conditions, which the next set mends.
+func historyLost(d *assetv1.DestinationStatus, now string) string {
+	return fmt.Sprintf("Destination %s (%s) had set %s of %s, and %s: somebody has removed what was there, or its credentials or keys lead elsewhere now; "+
+		"see who may write there, and remove the delete markers where the bucket keeps old versions", d.Name, d.Place, d.LastSet, moment(d.LastSetTime.Time), now)
 }
 
 // timeOf is a time as the API keeps it, in whole seconds.

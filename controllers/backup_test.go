@@ -281,3 +281,136 @@ func TestBackupSettings(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the drill leaves out the drill alone, and what is wrong with a destination that destination: the others have their sets.
+func TestBackupBesideWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	missing := &assetv1.S3CredentialsRef{Name: "nowhere"}
+	ap, image := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
+		b.Drill.IdentitySecretRef = &assetv1.SecretKeyRef{Name: "identity", Key: "key"}
+		b.Destinations = append(b.Destinations, // both name the same
+			assetv1.BackupDestination{Name: "far", BackupBucket: assetv1.BackupBucket{Bucket: "far", CredentialsSecretRef: missing}},
+			assetv1.BackupDestination{Name: "farther", BackupBucket: assetv1.BackupBucket{Bucket: "farther", CredentialsSecretRef: missing}},
+		)
+	})
+	image("backup", madeSet(t, firstSet, setTime))
+	waitReady(t, ap)
+	if c := waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonSecretNotFound); !strings.Contains(c.Message, "Secret identity, named by spec.backup.drill.identitySecretRef") {
+		t.Error(c.Message)
+	}
+	backUpNow(t, ap, "1")
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil {
+			return err
+		}
+		if s := ap.Status.Backup; s == nil || s.LastSet != firstSet || s.Now != "1" {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSecretNotFound); !strings.Contains(c.Message, "destinations[1]") || !strings.Contains(c.Message, "destinations[2]") {
+		t.Error(c.Message)
+	}
+	for _, name := range []string{"studio-drill-primary", "studio-backup-far", "studio-backup-farther"} {
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.CronJob{}); !apierrors.IsNotFound(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Destinations = ap.Spec.Backup.Destinations[:1]
+		ap.Spec.Backup.Drill.IdentitySecretRef = nil
+	})
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonDrillWaiting)
+	drill := get(t, ap, "studio-drill-primary", &batchv1.CronJob{})
+	update(t, ap, func(ap *assetv1.AssetPlatform) {
+		ap.Spec.Backup.Drill.Schedule, ap.Spec.Backup.Schedule = "61 4 * * 0", "0 3 * * *"
+	})
+	if c := waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule); !strings.Contains(c.Message, "spec.backup.drill.schedule") {
+		t.Error(c.Message)
+	}
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	eventually(t, func() error {
+		if cron := get(t, ap, "studio-backup-primary", &batchv1.CronJob{}); cron.Spec.Schedule != "0 3 * * *" {
+			return fmt.Errorf("%s", cron.Spec.Schedule)
+		}
+		return nil
+	})
+	if now := get(t, ap, "studio-drill-primary", &batchv1.CronJob{}); now.UID != drill.UID || now.Generation != drill.Generation {
+		t.Error("the drill's CronJob was changed")
+	}
+}
+
+// A destination that has nothing of what it had is told of by an event, whoever finds out first; its times are gone with the sets. A run that
+// began before the last set was there, or is of an older image, tells nothing of what was there before.
+func TestHistoryLost(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, nil)
+	made := func(id, previous string) controlplane.Image {
+		return controlplane.Image{Exits: true, Message: says(t, config.CodeOK, "verified", "", config.BackupResult{Set: id, SnapshotTime: setTime, VerifiedTime: setTime, Previous: &previous})}
+	}
+	events := func() (notes []string) {
+		for _, e := range platformEvents(t, ap) {
+			if e.Reason == assetv1.ReasonHistoryLost {
+				notes = append(notes, e.Note)
+			}
+		}
+		return notes
+	}
+	lost := func(n int, words string) {
+		t.Helper()
+		eventually(t, func() error {
+			if notes := events(); len(notes) != n || !strings.Contains(strings.Join(notes, "\n"), words) {
+				return fmt.Errorf("%d events: %q", len(notes), notes)
+			}
+			return nil
+		})
+	}
+	image("backup", made(firstSet, ""))
+	waitReady(t, ap)
+	backUpNow(t, ap, "1")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	image("backup", made(secondSet, firstSet))
+	backUpNow(t, ap, "2")
+	eventually(t, func() error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(ap), ap); err != nil || ap.Status.Backup.LastSet != secondSet {
+			return fmt.Errorf("%+v, %w", ap.Status.Backup, err)
+		}
+		return nil
+	})
+	lost(0, "")
+
+	image("backup", controlplane.Image{
+		Exits: true, InitMessage: says(t, config.CodeOK, "all is well", "", config.BackupResult{}), Message: says(t, config.CodeOK, "0 sets stay", "", config.BackupResult{}),
+	})
+	runNow(t, ap, "scrub", "scrub-1")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonBackupWaiting)
+	lost(1, "had set "+secondSet+" of 2026-03-01T02:00:00Z, and has no set")
+	if s := ap.Status.Backup; s.LastSet != "" || s.LastSetTime != nil || s.OldestRecoverableTime != nil {
+		t.Errorf("%+v", s)
+	}
+
+	third, fourth := "01KJMH8Y1A00000000000000C3", "01KJMH8Y1A00000000000000D4"
+	image("backup", made(third, ""))
+	backUpNow(t, ap, "3")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+	image("backup", made(fourth, ""))
+	backUpNow(t, ap, "4")
+	lost(2, "had set "+third+" of 2026-03-01T02:00:00Z, and had no verified set before it made set "+fourth)
+
+	d := ap.Status.Backup.Destinations[0]
+	early := &assetv1.BackupRun{Job: "early", Time: metav1.NewTime(d.LastBackup.Time.Add(time.Minute)), Duration: metav1.Duration{Duration: time.Hour}, Succeeded: true}
+	none := ""
+	if said := recordResult(d.DeepCopy(), "backup", early, config.BackupResult{Set: firstSet, SnapshotTime: setTime, VerifiedTime: setTime, Previous: &none}); said != "" {
+		t.Errorf("a backup that began before: %s", said)
+	}
+	if after := d.DeepCopy(); recordResult(after, "prune", early, config.BackupResult{}) != "" || after.LastSet != d.LastSet {
+		t.Errorf("a prune that began before: %+v", after)
+	}
+	late := early.DeepCopy()
+	late.Duration.Duration = time.Second
+	if said := recordResult(d.DeepCopy(), "backup", late, config.BackupResult{Set: firstSet, SnapshotTime: setTime, VerifiedTime: setTime}); said != "" {
+		t.Errorf("an older image: %s", said)
+	}
+}

@@ -151,6 +151,10 @@ func drillVerdict(ap *assetv1.AssetPlatform, o *observed) *verdict {
 		v := waiting(assetv1.ReasonNoDrill, "Nothing proves that the sets can be restored: set spec.backup.drill")
 		return &v
 	}
+	if len(o.backup.drills) > 0 {
+		v := no(o.backup.drills[0])
+		return &v
+	}
 	rto := b.Objectives.RTO
 	var undrilled []string
 	for _, d := range s.Destinations {

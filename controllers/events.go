@@ -36,10 +36,14 @@ func (r *Reconciler) announce(before, after *assetv1.AssetPlatform) {
 		if is.Status == metav1.ConditionFalse && !slices.Contains(underWay, is.Reason) {
 			kind = corev1.EventTypeWarning
 		}
-		note := is.Message
-		if len(note) > eventLimit {
-			note = strings.ToValidUTF8(note[:eventLimit-len("…")], "") + "…"
-		}
-		r.Events.Eventf(after, nil, kind, is.Reason, condition, "%s", note)
+		r.Events.Eventf(after, nil, kind, is.Reason, condition, "%s", eventNote(is.Message))
 	}
+}
+
+// eventNote is a text as long as the apiserver takes it.
+func eventNote(text string) string {
+	if len(text) <= eventLimit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:eventLimit-len("…")], "") + "…"
 }

@@ -186,14 +186,18 @@ func (r *Reconciler) restoreFacts(ctx context.Context, p *pass, restore *assetv1
 		if named == nil {
 			return nil, []*finding{unknownDestination(p.ap, s.Destination)}, nil
 		}
-		destination, f.SigningKey = *named, p.facts.Backup.SigningKey
+		destination = *named
 	}
-	if restore.Spec.Overwrite != "" && !restore.Spec.NoSafetySet && !isOwnBucket(p.ap, destination.BackupBucket) {
+	safety := restore.Spec.Overwrite != "" && !restore.Spec.NoSafetySet
+	if safety && !isOwnBucket(p.ap, destination.BackupBucket) {
 		return nil, []*finding{{
 			reason: assetv1.ReasonInvalidSpec, where: "AssetRestore " + restore.Name,
 			problem: "The set of what is overwritten would go among those of another platform, in bucket " + destination.Bucket,
 			remedy:  "make an AssetBackup of the platform first, and another AssetRestore with noSafetySet",
 		}}, nil
+	}
+	if b := p.ap.Spec.Backup; b != nil && b.Encryption != nil && (safety || s.Bucket == nil) { // a set that is not signed would be none there
+		f.SigningKey = l.key("spec.backup.encryption.signingKeySecretRef", b.Encryption.SigningKeySecretRef)
 	}
 	f.Bucket, f.Credentials = destination.BackupBucket, l.destination(&destination, "bucket")
 	if l.err != nil {

@@ -1,14 +1,19 @@
 package controllers
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -159,10 +164,52 @@ func TestAssetRestore(t *testing.T) {
 	eventually(t, func() error {
 		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: name}, &batchv1.Job{})
 	})
+	requested := "--before=" + restore.CreationTimestamp.Add(time.Second).UTC().Format(time.RFC3339)
+	if arguments := get(t, ap, name, &batchv1.Job{}).Spec.Template.Spec.Containers[0].Args; !slices.Contains(arguments, requested) {
+		t.Errorf("%q; want %s", arguments, requested)
+	}
 	update(t, ap, func(ap *assetv1.AssetPlatform) { ap.Spec.Backup.Destinations[0].Name = "renamed" })
 	waitCondition(t, ap, assetv1.ConditionReady, metav1.ConditionFalse, assetv1.ReasonUnknownDestination)
 	if d := get(t, ap, "studio-server", &appsv1.Deployment{}); *d.Spec.Replicas != 0 {
 		t.Errorf("%d replicas serve while a set is brought back", *d.Spec.Replicas)
+	}
+	image("backup", restoredSet(t, firstSet))
+	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored)
+	waitReady(t, ap)
+}
+
+// Wherever a restore makes a set of what it overwrites, it signs it like the platform's own sets, also where the AssetRestore names the
+// platform's destination as a bucket; while the key is not there nothing is stopped for it.
+func TestSafetySetIsSigned(t *testing.T) {
+	t.Parallel()
+	ap, image := backedUpPlatform(t, func(b *assetv1.BackupSpec) {
+		b.Encryption = &assetv1.BackupEncryption{SigningKeySecretRef: &assetv1.SecretKeyRef{Name: "signer", Key: "key"}}
+	})
+	waitReady(t, ap)
+	own := ap.Spec.Backup.Destinations[0].BackupBucket
+	restore := newRestore(t, ap, "by-bucket", assetv1.RestoreSource{Bucket: &own, Set: firstSet})
+	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionFalse, assetv1.ReasonSecretNotFound)
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	signer := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "signer", Namespace: ap.Namespace}, StringData: map[string]string{"key": key}}
+	if err := admin.Create(ctx, signer); err != nil {
+		t.Fatal(err)
+	}
+	image("backup", controlplane.Image{Hold: true})
+	var job batchv1.Job
+	eventually(t, func() error {
+		return admin.Get(ctx, client.ObjectKey{Namespace: ap.Namespace, Name: manifests.RestoreJobName(ap, restore)}, &job)
+	})
+	secret := get(t, ap, job.Spec.Template.Spec.Containers[0].EnvFrom[0].SecretRef.Name, &corev1.Secret{})
+	if string(secret.Data[config.BackupSigningKey.Name]) != strings.TrimSpace(key) {
+		t.Error("the restore has no key with which to sign its set")
 	}
 	image("backup", restoredSet(t, firstSet))
 	waitOneTime(t, restore, &restore.Status.Conditions, assetv1.ConditionComplete, metav1.ConditionTrue, assetv1.ReasonRestored)

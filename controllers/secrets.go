@@ -230,8 +230,9 @@ type credentialLookup struct {
 	platform  types.NamespacedName
 	generated map[string]map[string][]byte
 
-	lacks []lack // in the order of the spec
-	err   error
+	lacks   []lack // in the order of the spec
+	missing int    // how many references lead nowhere; several may be in one lack
+	err     error
 }
 
 func (l *credentialLookup) credentials(ap *assetv1.AssetPlatform) manifests.Credentials {
@@ -330,6 +331,7 @@ type lack struct {
 }
 
 func (l *credentialLookup) lack(what lack, field string, keys ...string) {
+	l.missing++
 	i := slices.IndexFunc(l.lacks, func(k lack) bool { return k.secret == what.secret && k.absent == what.absent })
 	if i < 0 {
 		i, l.lacks = len(l.lacks), append(l.lacks, what)

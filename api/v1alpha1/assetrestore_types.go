@@ -57,7 +57,7 @@ type RestoreSource struct {
 	// Bucket that has the sets, whoever made them.
 	// +optional
 	Bucket *BackupBucket `json:"bucket,omitempty"`
-	// Set is the id of the set. Absent: the newest verified one.
+	// Set is the id of the set. Absent: the newest verified one that is not younger than before, or else than this request.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-7][0-9A-HJKMNP-TV-Z]{25}$')",message="not the id of a set: status.backup.lastSet has one, and assetplatform backup list has them all"
 	// +kubebuilder:validation:MaxLength=26
 	// +optional

@@ -110,16 +110,17 @@ const (
 	ReasonSetDamaged      = "SetDamaged"      // a scrub has found damage
 	ReasonInvalidSchedule = "InvalidSchedule" // what cron cannot read
 	ReasonWithinObjective = "WithinObjective"
-	ReasonSetLate         = "SetLate"         // it should be there by now
-	ReasonTooOld          = "TooOld"          // the newest verified set
-	ReasonScheduleTooRare = "ScheduleTooRare" // for the objective
-	ReasonDumpTooSlow     = "DumpTooSlow"     // a set takes too long for the objective
-	ReasonNoDrill         = "NoDrill"         // the spec asks for none
-	ReasonDrillWaiting    = "DrillWaiting"    // for the first one
-	ReasonDrillOverdue    = "DrillOverdue"    // should have succeeded by now
-	ReasonRestoreTooSlow  = "RestoreTooSlow"  // for the objective
-	ReasonRestoreSkipped  = "RestoreSkipped"  // of an event: spec.restoreFrom met data
-	ReasonProven          = "Proven"          // a drill has restored a set
+	ReasonSetLate         = "SetLate"           // it should be there by now
+	ReasonTooOld          = "TooOld"            // the newest verified set
+	ReasonScheduleTooRare = "ScheduleTooRare"   // for the objective
+	ReasonDumpTooSlow     = "DumpTooSlow"       // a set takes too long for the objective
+	ReasonNoDrill         = "NoDrill"           // the spec asks for none
+	ReasonDrillWaiting    = "DrillWaiting"      // for the first one
+	ReasonDrillOverdue    = "DrillOverdue"      // should have succeeded by now
+	ReasonRestoreTooSlow  = "RestoreTooSlow"    // for the objective
+	ReasonRestoreSkipped  = "RestoreSkipped"    // of an event: spec.restoreFrom met data
+	ReasonProven          = "Proven"            // a drill has restored a set
+	ReasonHistoryLost     = "BackupHistoryLost" // of an event: a destination has nothing of what it had
 
 	ReasonRestoring          = "Restoring"
 	ReasonRestored           = "Restored"

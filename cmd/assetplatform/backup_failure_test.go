@@ -29,6 +29,16 @@ func TestBackupFailures(t *testing.T) {
 	}
 }
 
+// A set with none before it says so: an image that does not tell is another thing.
+func TestFirstSetSaysSo(t *testing.T) {
+	t.Parallel()
+	for want, m := range map[string]backup.Manifest{`"previous":""`: {ID: "one"}, `"previous":"one"`: {ID: "two", Previous: "one"}} {
+		if text, err := json.Marshal(summary(backup.Set{Manifest: m})); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %s, %v", want, text, err)
+		}
+	}
+}
+
 // What is no subcommand fails, for a typo in a crontab must not look like a backup; what fails tells nobody of success.
 func TestBackupThatIsNone(t *testing.T) {
 	t.Parallel()

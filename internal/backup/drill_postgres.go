@@ -41,9 +41,10 @@ var throwawaySettings = []string{
 	"autovacuum=off", "jit=off", "shared_buffers=128MB", "maintenance_work_mem=256MB", "max_connections=50",
 }
 
-// throwaway is a PostgreSQL server for one drill. It ends with this process, and nothing of it stays.
+// throwaway is a PostgreSQL server for one drill. It ends with this process, and nothing of it stays; of a drill that was killed, until the next.
 type throwaway struct {
 	dir  string
+	lock *os.File // held as long as this process lives
 	cmd  *exec.Cmd
 	said tail
 	done chan struct{} // closed when it has ended
@@ -115,15 +116,22 @@ func (p programs) startThrowaway(ctx context.Context, version string) (_ *throwa
 	if err != nil {
 		return nil, err
 	}
+	removeDeadDrills()
 	t := &throwaway{}
-	if t.dir, err = os.MkdirTemp("", "assetplatform-drill-"); err != nil {
-		return nil, err
+	if t.dir, err = os.MkdirTemp("", drillDirectory); err != nil {
+		return nil, &store.Problem{
+			Code: config.CodeConfigInvalid, Message: "make a directory for the drill's database: " + err.Error(),
+			Remedy: "see that " + os.TempDir() + " is there and can be written to, or set TMPDIR to a directory where there is room",
+		}
 	}
 	defer func() {
 		if err != nil {
 			t.stop()
 		}
 	}()
+	if t.lock, err = lockDrill(t.dir); err != nil {
+		return nil, err
+	}
 	password := crand.Text()
 	if err := t.initialise(ctx, bin, as, password); err != nil {
 		return nil, err
@@ -208,7 +216,10 @@ func (t *throwaway) stop() {
 			<-t.done
 		}
 	}
-	_ = os.RemoveAll(t.dir) // what is left lies among temporary files
+	_ = os.RemoveAll(t.dir) // what is left the next drill removes
+	if t.lock != nil {
+		_ = t.lock.Close()
+	}
 }
 
 // freePorts are loopback ports on which nobody listens.

@@ -298,7 +298,8 @@ func isEmpty(t *testing.T, url string) bool {
 	return target.Unused("")
 }
 
-// A drill that is killed leaves no process, and the next one works.
+// A drill that is killed leaves no process, and the next one works, and removes what is left; not what is another's that lives, or is about to
+// begin.
 func TestF12DrillKilled(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -317,6 +318,17 @@ func TestF12DrillKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	living, beginning, forgotten := filepath.Join(dir, drillDirectory+"living"), filepath.Join(dir, drillDirectory+"beginning"), filepath.Join(dir, drillDirectory+"forgotten")
+	for path, made := range map[string]time.Time{living: {}, beginning: time.Now().Add(time.Hour), forgotten: time.Now().Add(-2 * drillLocks)} {
+		if err := errors.Join(os.Mkdir(path, 0o700), os.Chtimes(path, made, made)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock, err := lockDrill(living)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
 	every := 3 // steps
 	if os.Getenv("SOAK") != "" {
 		every = 1
@@ -333,7 +345,7 @@ func TestF12DrillKilled(t *testing.T) {
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) > 6 { // of each that was killed with a server, but not of the last
+	if err != nil || !slices.Equal(left, []string{beginning, living}) {
 		t.Errorf("%v, %v", left, err)
 	}
 	if r, err := d.LastDrill(t.Context()); err != nil || r.Code != config.CodeOK {
@@ -356,4 +368,14 @@ func processesIn(t *testing.T, dir string) (found []string) {
 		}
 	}
 	return found
+}
+
+// A drill that has nowhere to keep its database says what to do.
+func TestDrillWithoutDirectory(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "nowhere"))
+	_, err := programs("").startThrowaway(t.Context(), "0")
+	var problem *store.Problem
+	if !errors.As(err, &problem) || problem.Code != config.CodeConfigInvalid || !strings.Contains(problem.Remedy, "TMPDIR") {
+		t.Errorf("%v", err)
+	}
 }

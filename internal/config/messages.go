@@ -88,6 +88,9 @@ type BackupResult struct {
 	VerifiedTime time.Time `json:"verifiedTime,omitzero"` // zero: it is not verified
 	Blobs        int64     `json:"blobs,omitempty"`
 	Bytes        int64     `json:"bytes,omitempty"` // of the blobs
+	// Previous is the id of the newest verified set that was there before the set that was made; empty: there was none; nil: an older image does
+	// not tell.
+	Previous *string `json:"previous,omitempty"`
 
 	SafetySet string `json:"safetySet,omitempty"` // id of the set of what a restore has overwritten
 

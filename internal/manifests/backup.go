@@ -33,6 +33,8 @@ type BackupFacts struct {
 	PostgresImage    string // of that one
 	// Secrets are the data of those that the spec names, by name; only where they go with the sets.
 	Secrets map[string]map[string][]byte
+	// LeftOut are the components for which the spec cannot be followed: they are not built, and what there is of them stays.
+	LeftOut []Component
 	// Migrated says that the database has a schema: before that there is nothing to keep.
 	Migrated bool
 }
@@ -67,9 +69,14 @@ func Backups(ap *assetv1.AssetPlatform, f Facts) (objects []client.Object) {
 		if d.credentials, known = f.Backup.Destinations[d.spec.Name]; !known {
 			continue
 		}
-		objects = append(objects, d.backup(object)...)
-		objects = append(objects, d.scrub()...)
-		objects = append(objects, d.drill()...)
+		add := func(c Component, made []client.Object) {
+			if !slices.Contains(f.Backup.LeftOut, c) {
+				objects = append(objects, made...)
+			}
+		}
+		add(ComponentBackup, d.backup(object))
+		add(ComponentScrub, d.scrub())
+		add(ComponentDrill, d.drill())
 	}
 	seen := map[string]bool{} // what is the same for two of them has one name
 	return slices.DeleteFunc(objects, func(o client.Object) bool {
@@ -214,7 +221,7 @@ func (d destination) scrub() []client.Object {
 	if allowed := d.ap.Annotations[assetv1.AnnotationAllowCollection]; allowed != "" {
 		prune.args = []string{"--allow-collection=" + allowed}
 	}
-	job := d.cronJob(ComponentScrub, cmp.Or(b.Scrub.Schedule, "0 5 * * *"), cmp.Or(b.Image, d.image()), d.credentials.AccessKey == "", scrub, prune)
+	job := d.cronJob(ComponentScrub, ScrubSchedule(d.ap), cmp.Or(b.Image, d.image()), d.credentials.AccessKey == "", scrub, prune)
 	return []client.Object{scrub.secret, prune.secret, job}
 }
 

@@ -130,8 +130,9 @@ func TestRestoreContract(t *testing.T) {
 	t.Parallel()
 	ap := samples(t)["full"]
 	f, _ := backupFacts(t, ap)
+	requested := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	f.Restore = &RestoreFacts{
-		Object: &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "one"}, Spec: assetv1.AssetRestoreSpec{
+		Object: &assetv1.AssetRestore{ObjectMeta: metav1.ObjectMeta{Name: "back", UID: "one", CreationTimestamp: metav1.NewTime(requested)}, Spec: assetv1.AssetRestoreSpec{
 			RestoreSource: assetv1.RestoreSource{AllowMissing: true, RereadObjects: true}, Overwrite: ap.Name, NoSafetySet: true,
 		}},
 		Bucket: assetv1.BackupBucket{Bucket: "others"}, Credentials: DestinationCredentials{AccessKey: "reader", SecretKey: "reads"}, Identity: "AGE-SECRET-KEY-1",
@@ -147,8 +148,16 @@ func TestRestoreContract(t *testing.T) {
 	if owner := metav1.GetControllerOf(job); owner == nil || owner.UID != "one" || owner.Kind != "AssetRestore" {
 		t.Errorf("%+v", owner)
 	}
-	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --allow-missing --reread-objects --overwrite="+ap.Name+" --no-safety-set" {
+	if arguments := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "); arguments != "backup restore --platform="+ap.Namespace+"/"+ap.Name+" --id=one --before=2026-03-01T12:00:01Z --allow-missing --reread-objects --overwrite="+ap.Name+" --no-safety-set" {
 		t.Error(arguments)
+	}
+	for want, source := range map[string]assetv1.RestoreSource{
+		"--id=one --set=01KJMH8Y1A00000000000000A1": {Set: "01KJMH8Y1A00000000000000A1"}, "--id=one --before=2026-02-01T00:00:00Z": {Before: &metav1.Time{Time: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		f.Restore.Object.Spec = assetv1.AssetRestoreSpec{RestoreSource: source}
+		if arguments := strings.Join(restoreArguments(f.Restore.Object), " "); arguments != want {
+			t.Errorf("%s, want %s", arguments, want)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ type RestoreFacts struct {
 	Credentials DestinationCredentials
 	Identity    string // of age; empty: nothing can be decrypted
 	VerifyKey   string // PEM; empty: that of SigningKey, if there is one
-	SigningKey  string // PEM, for the set of what is overwritten; empty where the bucket is not the platform's own
+	SigningKey  string // PEM, for the set of what is overwritten; empty where none is made and the bucket is named by itself
 }
 
 // RestoreSecret holds the secret variables of the restore that is under way; nil if none is.
@@ -83,8 +83,14 @@ func restoreArguments(r *assetv1.AssetRestore) []string {
 	if r.Spec.Set != "" {
 		arguments = append(arguments, "--set="+r.Spec.Set)
 	}
-	if r.Spec.Before != nil {
-		arguments = append(arguments, "--before="+r.Spec.Before.UTC().Format(time.RFC3339))
+	before := r.Spec.Before
+	if r.Spec.Set == "" && before == nil {
+		// What comes after the request may be of the very state that is to be undone, and another try is to choose the same. A second more, for
+		// the API server leaves out parts of seconds, and a set may have been made just before.
+		before = ptr.To(metav1.NewTime(r.CreationTimestamp.Add(time.Second)))
+	}
+	if before != nil {
+		arguments = append(arguments, "--before="+before.UTC().Format(time.RFC3339))
 	}
 	if r.Spec.AllowMissing {
 		arguments = append(arguments, "--allow-missing")

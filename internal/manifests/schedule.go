@@ -41,6 +41,11 @@ func DrillSchedule(ap *assetv1.AssetPlatform) string {
 	return cmp.Or(ap.Spec.Backup.Drill.Schedule, "0 4 * * 0")
 }
 
+// ScrubSchedule is when what is kept is read again, and then pruned.
+func ScrubSchedule(ap *assetv1.AssetPlatform) string {
+	return cmp.Or(ap.Spec.Backup.Scrub.Schedule, "0 5 * * *")
+}
+
 // TimeZone is that of all schedules.
 func TimeZone(ap *assetv1.AssetPlatform) string { return cmp.Or(ap.Spec.Backup.TimeZone, "Etc/UTC") }
 
