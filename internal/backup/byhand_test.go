@@ -48,13 +48,14 @@ func TestRestoreByHand(t *testing.T) {
 			p.exec(`update blobs set metadata = '{"width": 1}', width = 1`)
 			settings, d := archive(t)
 			identity := newIdentity(t)
-			set := p.backUp(d, func(o *CreateOptions) {
+			seal := func(o *CreateOptions) {
 				if sealed {
 					o.Recipients = append(o.Recipients, identity.Recipient())
 				}
-			})
+			}
+			set := p.backUp(d, seal)
 			p.fill(2) // a set has what was there
-			p.backUp(d)
+			p.backUp(d, seal)
 
 			pg, dir := services.SharedPostgres(t), t.TempDir()
 			q := &platform{t: t, url: pg.URL(pg.Empty(t)), settings: services.SharedS3(t).Bucket(t)}
