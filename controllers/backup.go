@@ -30,20 +30,9 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 	if p.ap.Spec.Backup == nil || asked == "" || p.ap.Status.Backup != nil && p.ap.Status.Backup.Now == asked || !p.facts.Backup.Migrated || p.ap.Spec.Hibernate {
 		return nil
 	}
-	var crons []*batchv1.CronJob
-	for _, d := range p.ap.Spec.Backup.Destinations {
-		cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, manifests.ComponentBackup, d.Name), &batchv1.CronJob{})
-		if err != nil {
-			return err
-		}
-		_, known := p.facts.Backup.Destinations[d.Name]
-		if cron == nil && (!known || slices.Contains(p.facts.Backup.LeftOut, manifests.ComponentBackup)) {
-			continue // BackupHealthy says why
-		}
-		if cron == nil || p.unsettled[objectKeyOf(cron)] {
-			return nil // its own event comes
-		}
-		crons = append(crons, cron)
+	crons, settled, err := r.backupCrons(ctx, p)
+	if err != nil || !settled {
+		return err
 	}
 	refused := false
 	for _, cron := range crons {
@@ -69,6 +58,25 @@ func (r *Reconciler) backUpNow(ctx context.Context, p *pass) error {
 	}
 	p.ap.Status.Backup.Now = asked
 	return nil
+}
+
+// backupCrons are the CronJobs that make sets, of the destinations that can have one; settled is false while another one is to come.
+func (r *Reconciler) backupCrons(ctx context.Context, p *pass) (crons []*batchv1.CronJob, settled bool, err error) {
+	for _, d := range p.ap.Spec.Backup.Destinations {
+		cron, err := child(ctx, r, p, manifests.CronJobName(p.ap, manifests.ComponentBackup, d.Name), &batchv1.CronJob{})
+		if err != nil {
+			return nil, false, err
+		}
+		_, known := p.facts.Backup.Destinations[d.Name]
+		if cron == nil && (!known || slices.Contains(p.facts.Backup.LeftOut, manifests.ComponentBackup)) {
+			continue // BackupHealthy says why
+		}
+		if cron == nil || p.unsettled[objectKeyOf(cron)] {
+			return nil, false, nil // its own event comes
+		}
+		crons = append(crons, cron)
+	}
+	return crons, true, nil
 }
 
 // backupState is what the conditions of backups are made from, beside the status.
@@ -316,14 +324,8 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 		}
 	case manifests.ContainerPrune:
 		run.Message = cmp.Or(run.Message, own(result.Held))
-		switch {
-		case !result.OldestTime.IsZero():
-			d.OldestRecoverableTime = timeOf(result.OldestTime)
-		case run.Succeeded && sawLast: // there is no verified set
-			if d.LastSet != "" && result.Sets == 0 {
-				lost = historyLost(d, "has no set")
-			}
-			d.OldestRecoverableTime, d.LastSet, d.LastSetTime, d.LastVerifiedTime = nil, "", nil, nil
+		if run.Succeeded && (sawLast || !result.OldestTime.IsZero()) {
+			lost = recordOldest(d, result)
 		}
 	case string(manifests.ComponentDrill):
 		if result.Seconds > 0 {
@@ -333,6 +335,19 @@ func recordResult(d *assetv1.DestinationStatus, container string, run *assetv1.B
 			d.LastProven = run
 		}
 	}
+	return lost
+}
+
+// recordOldest keeps what a prune says is there; where that is no verified set, nothing can be brought back.
+func recordOldest(d *assetv1.DestinationStatus, result config.BackupResult) (lost string) {
+	if !result.OldestTime.IsZero() {
+		d.OldestRecoverableTime = timeOf(result.OldestTime)
+		return ""
+	}
+	if d.LastSet != "" && result.Sets == 0 {
+		lost = historyLost(d, "has no set")
+	}
+	d.OldestRecoverableTime, d.LastSet, d.LastSetTime, d.LastVerifiedTime = nil, "", nil, nil
 	return lost
 }
 

@@ -322,12 +322,30 @@ func TestBackupBesideWhatIsWrong(t *testing.T) {
 		ap.Spec.Backup.Drill.IdentitySecretRef = nil
 	})
 	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
+
+	// A URL with which the API serves may be one that PostgreSQL's programs do not read as it does.
+	useURL := func(url string) {
+		t.Helper()
+		secret := get(t, ap, "backend-secrets", &corev1.Secret{})
+		secret.Data["database-url"] = []byte(url)
+		if err := admin.Update(ctx, secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	useURL("postgres://postgres.example.com:5432/game_assets?user=backend&password=sesame")
+	c := waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionFalse, assetv1.ReasonSecretInvalid)
+	if !strings.Contains(c.Message, "backed up to primary: the value of key database-url in Secret backend-secrets has the parameter user") || strings.Contains(c.Message, "sesame") {
+		t.Error(c.Message)
+	}
+	waitReady(t, ap)
+	useURL("postgres://backend:sesame@postgres.example.com:5432/game_assets")
+	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")
 	waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonDrillWaiting)
 	drill := get(t, ap, "studio-drill-primary", &batchv1.CronJob{})
 	update(t, ap, func(ap *assetv1.AssetPlatform) {
 		ap.Spec.Backup.Drill.Schedule, ap.Spec.Backup.Schedule = "61 4 * * 0", "0 3 * * *"
 	})
-	if c := waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule); !strings.Contains(c.Message, "spec.backup.drill.schedule") {
+	if c = waitCondition(t, ap, assetv1.ConditionRestoreProven, metav1.ConditionFalse, assetv1.ReasonInvalidSchedule); !strings.Contains(c.Message, "spec.backup.drill.schedule") {
 		t.Error(c.Message)
 	}
 	waitCondition(t, ap, assetv1.ConditionBackupHealthy, metav1.ConditionTrue, "")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -66,6 +67,9 @@ func (b *backupCommand) run(cmd *cobra.Command, source bool, work func(ctx conte
 	result, text, err := b.begin(ctx, cmd, source, work)
 	termination := config.Termination{Code: config.CodeOK, Message: firstLine(text)}
 	if err != nil {
+		if ctx.Err() != nil { // whatever else failed for it
+			err = &store.Problem{Code: config.CodeBackupFailed, Message: cmd.Name() + " was ended by a signal (" + err.Error() + ")", Remedy: "run it again: it goes on, or begins anew"}
+		}
 		if termination = terminationOf(err); termination.Code.Final() {
 			err = finalError{err}
 		}
@@ -319,6 +323,9 @@ func (r *backupRun) chosen(ctx context.Context, args []string) (string, error) {
 	return l.Sets[len(l.Sets)-1].ID, nil
 }
 
+// collectionCounts are what --allow-collection takes.
+var collectionCounts = regexp.MustCompile(`^[0-9]+/[0-9]+$`)
+
 func (b *backupCommand) prune() *cobra.Command {
 	var allow string
 	cmd := &cobra.Command{
@@ -327,8 +334,7 @@ func (b *backupCommand) prune() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, false, func(ctx context.Context, r *backupRun) (any, string, error) {
-				var counts [2]int64
-				if n, err := fmt.Sscanf(allow, "%d/%d", &counts[0], &counts[1]); allow != "" && (err != nil || n != 2) {
+				if allow != "" && !collectionCounts.MatchString(allow) {
 					return nil, "", &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("--allow-collection is %q", allow), Remedy: "write the two counts that a prune named, like 12/3400"}
 				}
 				p, err := r.destination.Prune(ctx, backup.PruneOptions{Retention: backup.Retention(r.cfg.Retention), AllowCollection: allow, Log: r.progress.log})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/assetplatform/assetplatform/internal/backup"
 	"github.com/assetplatform/assetplatform/internal/config"
+	"github.com/assetplatform/assetplatform/internal/store"
 )
 
 // mostSets is how many sets a message about the outcome names.
@@ -73,6 +74,9 @@ destination.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, false, func(ctx context.Context, r *backupRun) (any, string, error) {
+				if sample < 0 {
+					return nil, "", &store.Problem{Code: config.CodeConfigInvalid, Message: fmt.Sprintf("--sample is %d", sample), Remedy: "give how many blobs are to be read, 0 or more"}
+				}
 				program, err := os.Executable()
 				if err != nil {
 					return nil, "", err

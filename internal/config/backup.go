@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -48,7 +49,7 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 		Recipients: l.list(BackupRecipients), Identity: l.text(BackupIdentity),
 		Retention:        BackupRetention{All: l.duration(BackupRetentionAll), Daily: l.count(BackupRetentionDaily), Minimum: l.count(BackupRetentionMinimum)},
 		ScrubRuns:        int(l.integer(BackupScrubRuns, 1)),
-		DrillDatabaseURL: l.url(BackupDrillDatabaseURL, "postgres", "postgresql"),
+		DrillDatabaseURL: l.programURL(BackupDrillDatabaseURL),
 	}
 	for _, v := range []Var{DatabaseURL, DatabaseDirectURL} {
 		if live := getenv(v.Name); live != "" {
@@ -67,12 +68,67 @@ func LoadBackup(getenv func(string) string, source bool) (Backup, error) {
 		b.VerifyKey = key
 	}
 	if source {
-		b.DatabaseURL, b.Bucket = l.directDatabase(), l.bucket()
-		if b.Bucket.Endpoint == b.Destination.Endpoint && b.Bucket.Name == b.Destination.Name {
+		for _, v := range []Var{DatabaseDirectURL, DatabaseURL} { // the first that is set
+			if b.DatabaseURL == "" && (v.Required || getenv(v.Name) != "") {
+				b.DatabaseURL = l.programURL(v)
+			}
+		}
+		b.Bucket = l.bucket()
+		if service(b.Bucket.Endpoint) == service(b.Destination.Endpoint) && b.Bucket.Name == b.Destination.Name {
 			l.fail(BackupBucket, "is the bucket of the assets: name another one, for what takes the one away takes the other with it")
 		}
 	}
 	return b, errors.Join(l.errs...)
+}
+
+// programParameters are parts of a URL that psql and pg_dump would take from its query, and our driver from elsewhere, or that name files which
+// only one of them reads.
+var programParameters = []string{"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "database", "service", "servicefile"}
+
+// programURL is the URL of a database that PostgreSQL's programs are given as well, which read fewer forms of it than our driver does: all of
+// it must be in its place.
+func (l *loader) programURL(v Var) string {
+	failed := len(l.errs)
+	s := l.url(v, "postgres", "postgresql")
+	if s == "" || len(l.errs) > failed {
+		return s
+	}
+	const form = "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, for backups hand it to psql and pg_dump"
+	u, err := url.Parse(s)
+	if err != nil { // url has seen that it can be read
+		return s
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		l.fail(v, "has parameters that cannot be read; %s", form)
+		return s
+	}
+	for _, parameter := range programParameters {
+		if query.Has(parameter) {
+			l.fail(v, "has the parameter %s; %s", parameter, form)
+			return s
+		}
+	}
+	for _, part := range []struct{ name, value string }{{"user", u.User.Username()}, {"host", u.Hostname()}, {"database", strings.TrimPrefix(u.Path, "/")}} {
+		if part.value == "" {
+			l.fail(v, "names no %s; %s", part.name, form)
+			return s
+		}
+	}
+	return s
+}
+
+// service is an endpoint in one spelling, to compare it with others: without the scheme's own port, and the slash at its end.
+func service(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if own, ok := map[string]string{"http": ":80", "https": ":443"}[scheme]; ok {
+		host = strings.TrimSuffix(host, own)
+	}
+	return scheme + "://" + host + strings.TrimSuffix(u.Path, "/")
 }
 
 func parsePrivateKey(der []byte) (any, error) { return x509.ParsePKCS8PrivateKey(der) }
