@@ -105,7 +105,7 @@ func firstLine(text string) string {
 func summary(result any) config.BackupResult {
 	switch r := result.(type) {
 	case backup.Set:
-		return config.BackupResult{Set: r.ID, SnapshotTime: r.SnapshotTime, VerifiedTime: r.VerifiedTime, Bytes: r.Blobs.Bytes, Blobs: r.Blobs.Count}
+		return config.BackupResult{Set: r.ID, SnapshotTime: r.SnapshotTime, VerifiedTime: r.VerifiedTime, Previous: r.Previous, Bytes: r.Blobs.Bytes, Blobs: r.Blobs.Count}
 	case backup.Pruned:
 		return config.BackupResult{OldestTime: r.Oldest, Sets: r.Kept, Held: r.Held}
 	case backup.Restored:

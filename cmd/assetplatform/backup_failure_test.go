@@ -53,3 +53,11 @@ func TestBackupThatIsNone(t *testing.T) {
 		t.Errorf("%v, %v\n%s", err, decoded, out)
 	}
 }
+
+// The operator is told which set there was before the one that was made.
+func TestBackupSummary(t *testing.T) {
+	t.Parallel()
+	if got := summary(backup.Set{Manifest: backup.Manifest{ID: "second", Previous: "first"}}); got.Set != "second" || got.Previous != "first" {
+		t.Errorf("%+v", got)
+	}
+}

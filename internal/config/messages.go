@@ -85,6 +85,7 @@ type BackupResult struct {
 	Set          string    `json:"set,omitempty"`         // id of the set that was made, tried or restored
 	SnapshotTime time.Time `json:"snapshotTime,omitzero"` // of that set
 	VerifiedTime time.Time `json:"verifiedTime,omitzero"` // zero: it is not verified
+	Previous     string    `json:"previous,omitempty"`    // id of the newest verified set that was there when that one was begun
 	Blobs        int64     `json:"blobs,omitempty"`
 	Bytes        int64     `json:"bytes,omitempty"` // of the blobs
 
