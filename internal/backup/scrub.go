@@ -155,7 +155,7 @@ func (s *scrubbing) begin(ctx context.Context) error {
 		s.done.Share = s.done.Total
 	}
 	newest := ""
-	for o, err := range s.Archive.List(ctx, scrubFolder, "") {
+	for o, err := range s.documents(ctx, scrubFolder) {
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func (s *scrubbing) keepPosition(ctx context.Context) error {
 
 // hadNone fails if scrubs or drills of before have found sets where none is any more.
 func (s *scrubbing) hadNone(ctx context.Context) error {
-	for o, err := range s.Archive.List(ctx, scrubFolder, "") {
+	for o, err := range s.documents(ctx, scrubFolder) {
 		var p position
 		if err == nil {
 			err = s.readJSON(ctx, o.Key, &p)
@@ -97,7 +97,7 @@ func (s *scrubbing) hadNone(ctx context.Context) error {
 			return fmt.Errorf("%w: the destination had sets, and has none: see %s", ErrNoSet, o.Key)
 		}
 	}
-	for o, err := range s.Archive.List(ctx, drillsFolder, "") {
+	for o, err := range s.documents(ctx, drillsFolder) {
 		var r DrillRecord
 		if err == nil {
 			err = s.readJSON(ctx, o.Key, &r)
