@@ -4,7 +4,7 @@
 //
 // # Layout
 //
-//	sets/<ULID>/started.json         a set is being made, or its maker died
+//	sets/<ULID>/started.json         a set is being made, or its maker died; for whom it encrypts
 //	sets/<ULID>/database.dump        pg_dump's custom format
 //	sets/<ULID>/inventory.jsonl.gz   a line for each object of the bucket to which rows refer
 //	sets/<ULID>/platform.yaml        the AssetPlatform object, where there is one
