@@ -38,7 +38,7 @@ type mark struct {
 // collect removes blobs that no set has needed for long, or marks what none needs. waiting are those that are marked.
 func (d Destination) collect(ctx context.Context, r *removal, sets []Set, now time.Time, o PruneOptions) (collected, waiting int64, held string, err error) {
 	var oldest objectstore.Object
-	for m, err := range d.Archive.List(ctx, markPrefix, "") {
+	for m, err := range d.documents(ctx, markPrefix) {
 		if err != nil {
 			return 0, 0, "", err
 		}
@@ -139,7 +139,7 @@ func (d Destination) awaitSweep(ctx context.Context, key string) error {
 	began := time.Now()
 	for {
 		active := ""
-		for o, err := range d.Archive.List(ctx, sweepPrefix, "") {
+		for o, err := range d.documents(ctx, sweepPrefix) {
 			if err != nil {
 				return err
 			}
@@ -189,7 +189,7 @@ func (d Destination) unneeded(ctx context.Context, sets []Set, tell func(key str
 			}
 			if _, ok := keys[o.Key]; ok {
 				needed++
-			} else {
+			} else if isBlob(o.Key) { // other things are somebody's
 				tell(o.Key)
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/assetplatform/assetplatform/internal/config"
 	"github.com/assetplatform/assetplatform/internal/objectstore"
 	"github.com/assetplatform/assetplatform/internal/store"
@@ -36,20 +38,58 @@ func (c *creation) isPlausible() error {
 // isOwn refuses a destination that has another platform's sets: a restore would take the newest, whosesoever it is, and a prune the last of one
 // for the sake of the other's. What a restore is to overwrite may be another's.
 func (c *creation) isOwn() error {
-	for _, s := range slices.Backward(c.there.Sets) {
-		if s.Safety {
-			continue
-		}
-		if s.Platform.ID != c.m.Platform.ID && !c.Safety {
-			return &store.Problem{
-				Code:    config.CodeConfigInvalid,
-				Message: fmt.Sprintf("the destination has sets of another platform: %s is of %s", s.ID, strings.Trim(s.Platform.Namespace+"/"+s.Platform.Name+" ", "/")+"("+s.Platform.ID.String()+")"),
-				Remedy:  "give each platform a prefix (BACKUP_PREFIX) or bucket of its own; or restore that set first, if this platform is to go on with it",
-			}
-		}
+	if c.Safety {
 		return nil
 	}
+	newest, ok := c.there.newest(func(s Set) bool { return !s.Safety })
+	if ok && newest.Platform.ID != c.m.Platform.ID {
+		return &store.Problem{
+			Code:    config.CodeConfigInvalid,
+			Message: fmt.Sprintf("the destination has sets of another platform: %s is of %s(%s)", newest.ID, nameOf(newest), newest.Platform.ID),
+			Remedy:  "give each platform a prefix (BACKUP_PREFIX) or bucket of its own; or restore that set first, if this platform is to go on with it",
+		}
+	}
+	return c.isFirst()
+}
+
+// isFirst refuses the sets of a copy beside those of its original: of two databases of a platform the one that was first in the destination keeps
+// it. Sets from before this database came to be one of its own are its history: it was restored from one of them.
+func (c *creation) isFirst() error {
+	ours := false                  // there was one of this database already
+	behind := map[uuid.UUID]bool{} // databases whose first set came after that
+	for _, s := range c.there.Sets {
+		whose := s.Platform.Instance
+		switch {
+		case s.Safety || whose == uuid.Nil || s.Platform.ID != c.m.Platform.ID:
+			continue
+		case whose == c.m.Platform.Instance:
+			ours = true
+			continue
+		}
+		if _, known := behind[whose]; !known {
+			behind[whose] = ours
+		}
+		if !s.SnapshotTime.After(c.since) {
+			continue
+		}
+		if !behind[whose] {
+			return &store.Problem{
+				Code:    config.CodeConfigInvalid,
+				Message: fmt.Sprintf("another database of this platform, of which this one is a copy or the other way round, makes sets here: %s is of %s(%s)", s.ID, nameOf(s), whose),
+				Remedy:  "give this one a prefix (BACKUP_PREFIX) or bucket of its own",
+			}
+		}
+		c.Log.Warn("a copy of this database makes sets here, too: give it a prefix or bucket of its own", "set", s.ID, "platform", strings.TrimSpace(nameOf(s)))
+	}
 	return nil
+}
+
+// nameOf is the name of a set's platform, where it has one, in front of what identifies it.
+func nameOf(s Set) string {
+	if s.Platform.Name == "" {
+		return ""
+	}
+	return s.Platform.Namespace + "/" + s.Platform.Name + " "
 }
 
 // isSealed refuses a set that anybody could read, or that nobody could trust, where the others are encrypted or signed: a variable that was

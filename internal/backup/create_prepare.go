@@ -28,6 +28,9 @@ func (c *creation) prepare(ctx context.Context) error {
 	if err := archive.Check(ctx); err != nil {
 		return &store.Problem{Code: config.CodeDestinationUnavailable, Message: err.Error()}
 	}
+	if err := c.Bucket.Reach(ctx); err != nil { // of what has no new blobs nothing else would tell
+		return &store.Problem{Code: config.CodeBucketUnavailable, Message: err.Error(), Remedy: "check the bucket of the assets and its credentials (S3_…), and run it again"}
+	}
 	if err := c.look(ctx); err != nil {
 		return err
 	}

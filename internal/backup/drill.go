@@ -176,7 +176,7 @@ func codeOf(err error) config.Code {
 // LastDrill is the newest record of a drill; ErrNoSet if there is none.
 func (d Destination) LastDrill(ctx context.Context) (r DrillRecord, err error) {
 	newest := ""
-	for o, err := range d.Archive.List(ctx, drillsFolder, "") {
+	for o, err := range d.documents(ctx, drillsFolder) {
 		if err != nil {
 			return r, err
 		}

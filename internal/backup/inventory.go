@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"path"
 	"strings"
 	"sync"
 
@@ -214,3 +215,9 @@ func (d Destination) listPart(ctx context.Context, digit string, to chan<- liste
 }
 
 func isEncrypted(key string) bool { return strings.HasSuffix(key, encryptedEnd) }
+
+// isBlob tells whether a key is one of those that blobs have.
+func isBlob(key string) bool {
+	sha, err := parseSHA256(strings.TrimSuffix(path.Base(key), encryptedEnd))
+	return err == nil && key == blobKey(sha, isEncrypted(key))
+}

@@ -135,7 +135,7 @@ func (r *removal) held() string {
 func (d Destination) removeNotes(ctx context.Context) error {
 	for _, folder := range []string{scrubFolder, drillsFolder} {
 		var keys []string // the oldest first
-		for o, err := range d.Archive.List(ctx, folder, "") {
+		for o, err := range d.documents(ctx, folder) {
 			if err != nil {
 				return err
 			}

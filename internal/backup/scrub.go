@@ -64,6 +64,7 @@ type Scrubbed struct {
 type position struct {
 	Began time.Time `json:"began"`
 	After string    `json:"after"` // the last key that was read; empty: the next run begins anew
+	Sets  int       `json:"sets"`  // how many there were
 }
 
 // scrubbing is one run of Scrub.
@@ -82,7 +83,8 @@ type scrubbing struct {
 }
 
 // Scrub reads on where the last run has ended, and finds what is not what sets need: a share of all blobs and files, or all of them. It
-// needs no identity. Sets that need what is damaged count as verified no more, until that is replaced and found right. ErrDamaged.
+// needs no identity. Sets that need what is damaged count as verified no more, until that is replaced and found right. ErrDamaged; ErrNoSet where
+// there were sets, and are none.
 func (d Destination) Scrub(ctx context.Context, o ScrubOptions) (Scrubbed, error) {
 	s := &scrubbing{Destination: d, ScrubOptions: o, unread: map[int]bool{}, told: map[string]bool{}}
 	s.defaults()
@@ -123,6 +125,11 @@ func (s *scrubbing) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(l.Sets)+len(l.Bad) == 0 {
+		if err := s.hadNone(ctx); err != nil {
+			return err
+		}
+	}
 	if s.sets = l.Sets; len(s.sets) > math.MaxUint16 {
 		return fmt.Errorf("%d sets are too many", len(s.sets))
 	}
@@ -148,7 +155,7 @@ func (s *scrubbing) begin(ctx context.Context) error {
 		s.done.Share = s.done.Total
 	}
 	newest := ""
-	for o, err := range s.Archive.List(ctx, scrubFolder, "") {
+	for o, err := range s.documents(ctx, scrubFolder) {
 		if err != nil {
 			return err
 		}

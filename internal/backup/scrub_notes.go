@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,5 +79,35 @@ func (s *scrubbing) noteSet(ctx context.Context, i uint16, found []*item) error 
 // keepPosition leaves how far the scrub has come. Prune removes what earlier ones have left.
 func (s *scrubbing) keepPosition(ctx context.Context) error {
 	s.step("position")
+	s.position.Sets = len(s.sets)
 	return s.leave(ctx, scrubFolder, s.position)
+}
+
+// hadNone fails if scrubs or drills of before have found sets where none is any more.
+func (s *scrubbing) hadNone(ctx context.Context) error {
+	for o, err := range s.documents(ctx, scrubFolder) {
+		var p position
+		if err == nil {
+			err = s.readJSON(ctx, o.Key, &p)
+		}
+		if err != nil {
+			return err
+		}
+		if p.Sets > 0 || p.After != "" {
+			return fmt.Errorf("%w: the destination had sets, and has none: see %s", ErrNoSet, o.Key)
+		}
+	}
+	for o, err := range s.documents(ctx, drillsFolder) {
+		var r DrillRecord
+		if err == nil {
+			err = s.readJSON(ctx, o.Key, &r)
+		}
+		if err != nil {
+			return err
+		}
+		if r.Set != "" {
+			return fmt.Errorf("%w: the destination had sets, and has none: see %s", ErrNoSet, o.Key)
+		}
+	}
+	return nil
 }

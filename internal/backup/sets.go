@@ -4,7 +4,7 @@
 //
 // # Layout
 //
-//	sets/<ULID>/started.json         a set is being made, or its maker died
+//	sets/<ULID>/started.json         a set is being made, or its maker died; for whom it encrypts
 //	sets/<ULID>/database.dump        pg_dump's custom format
 //	sets/<ULID>/inventory.jsonl.gz   a line for each object of the bucket to which rows refer
 //	sets/<ULID>/platform.yaml        the AssetPlatform object, where there is one
@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -338,7 +339,7 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 			s.written = o.Modified
 		case name == signatureFile:
 			s.signed = true
-		case strings.HasPrefix(name, verifiedPrefix):
+		case isDocument(name, verifiedPrefix):
 			newest = o.Key
 		}
 	}
@@ -391,7 +392,7 @@ func (d damage) isRight(key string, stored, got objectstore.Sum) bool {
 func (d Destination) damaged(ctx context.Context) (all damage, err error) {
 	all = damage{map[string][]string{}, map[string][]objectstore.Sum{}}
 	answered := map[string]bool{}
-	for o, err := range d.Archive.List(ctx, damageFolder, "") {
+	for o, err := range d.documents(ctx, damageFolder) {
 		if err != nil {
 			return all, err
 		}
@@ -419,6 +420,25 @@ func (d Destination) damaged(ctx context.Context) (all damage, err error) {
 	return all, nil
 }
 
+// isDocument tells whether a key is one of those that leave makes.
+func isDocument(key, prefix string) bool {
+	id, isOurs := strings.CutPrefix(key, prefix)
+	id, isJSON := strings.CutSuffix(id, ".json")
+	_, err := ulid.ParseStrict(id)
+	return isOurs && isJSON && err == nil
+}
+
+// documents are those whose keys begin so, the oldest first. What else is there is somebody's, such as the folders that a console makes.
+func (d Destination) documents(ctx context.Context, prefix string) iter.Seq2[objectstore.Object, error] {
+	return func(yield func(objectstore.Object, error) bool) {
+		for o, err := range d.Archive.List(ctx, prefix, "") {
+			if (err != nil || isDocument(o.Key, prefix)) && !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
 // report leaves a report of damage.
 func (d Destination) report(ctx context.Context, r damageReport) error {
 	r.Time = time.Now().UTC()
@@ -428,7 +448,7 @@ func (d Destination) report(ctx context.Context, r damageReport) error {
 // leave writes a document whose key is the last of those that begin so.
 func (d Destination) leave(ctx context.Context, prefix string, what any) error {
 	var ids []string
-	for o, err := range d.Archive.List(ctx, prefix, "") {
+	for o, err := range d.documents(ctx, prefix) {
 		if err != nil {
 			return err
 		}

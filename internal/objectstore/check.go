@@ -40,6 +40,9 @@ func (b *Bucket) Check(ctx context.Context) (err error) {
 	return b.answers(ctx, checkCall, once)
 }
 
+// Reach is Check for who works with the bucket now: it asks again, for there is no next round.
+func (b *Bucket) Reach(ctx context.Context) error { return b.answers(ctx, smallCall) }
+
 // answers is Check.
 func (s *service) answers(ctx context.Context, within time.Duration, options ...func(*s3.Options)) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
