@@ -22,7 +22,6 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -31,8 +30,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -360,137 +357,4 @@ func (d Destination) set(ctx context.Context, id string) (s Set, err error) {
 		s.VerifiedTime = v.Time
 	}
 	return s, nil
-}
-
-// damageReport is what a file of damageFolder holds: blobs that somebody found damaged, or that a set has replaced. Times would not tell
-// which was first: those of objects are whole seconds.
-type damageReport struct {
-	Time     time.Time              `json:"time"`
-	Damaged  []string               `json:"damaged,omitempty"`  // keys
-	Replaced map[string]replacement `json:"replaced,omitempty"` // by key
-}
-
-// replacement is what a set has put in the place of a damaged blob. An encrypted one has other bytes than those that older sets know.
-type replacement struct {
-	Answers []string `json:"answers,omitempty"` // the reports of its damage
-	Size    int64    `json:"size"`
-	SHA256  string   `json:"sha256"`
-}
-
-// damage is what is known of blobs that were found damaged.
-type damage struct {
-	reports  map[string][]string          // of each blob, by its key, those that nobody has answered yet
-	replaced map[string][]objectstore.Sum // what was put in the place of others
-}
-
-// isRight tells whether a blob is what a set has stored, or what was put in the place of that.
-func (d damage) isRight(key string, stored, got objectstore.Sum) bool {
-	return got == stored || slices.Contains(d.replaced[key], got)
-}
-
-// damaged reads what is known to be damaged.
-func (d Destination) damaged(ctx context.Context) (all damage, err error) {
-	all = damage{map[string][]string{}, map[string][]objectstore.Sum{}}
-	answered := map[string]bool{}
-	for o, err := range d.documents(ctx, damageFolder) {
-		if err != nil {
-			return all, err
-		}
-		var r damageReport
-		if err := d.readJSON(ctx, o.Key, &r); err != nil {
-			return all, err
-		}
-		for _, key := range r.Damaged {
-			all.reports[key] = append(all.reports[key], o.Key)
-		}
-		for key, with := range r.Replaced {
-			sha, err := parseSHA256(with.SHA256)
-			if err != nil {
-				return all, fmt.Errorf("read %s: %w", o.Key, err)
-			}
-			all.replaced[key] = append(all.replaced[key], objectstore.Sum{Size: with.Size, SHA256: sha})
-			for _, report := range with.Answers {
-				answered[key+report] = true
-			}
-		}
-	}
-	for key, reports := range all.reports {
-		all.reports[key] = slices.DeleteFunc(reports, func(report string) bool { return answered[key+report] })
-	}
-	return all, nil
-}
-
-// isDocument tells whether a key is one of those that leave makes.
-func isDocument(key, prefix string) bool {
-	id, isOurs := strings.CutPrefix(key, prefix)
-	id, isJSON := strings.CutSuffix(id, ".json")
-	_, err := ulid.ParseStrict(id)
-	return isOurs && isJSON && err == nil
-}
-
-// documents are those whose keys begin so, the oldest first. What else is there is somebody's, such as the folders that a console makes.
-func (d Destination) documents(ctx context.Context, prefix string) iter.Seq2[objectstore.Object, error] {
-	return func(yield func(objectstore.Object, error) bool) {
-		for o, err := range d.Archive.List(ctx, prefix, "") {
-			if (err != nil || isDocument(o.Key, prefix)) && !yield(o, err) {
-				return
-			}
-		}
-	}
-}
-
-// report leaves a report of damage.
-func (d Destination) report(ctx context.Context, r damageReport) error {
-	r.Time = time.Now().UTC()
-	return d.leave(ctx, damageFolder, r)
-}
-
-// leave writes a document whose key is the last of those that begin so.
-func (d Destination) leave(ctx context.Context, prefix string, what any) error {
-	var ids []string
-	for o, err := range d.documents(ctx, prefix) {
-		if err != nil {
-			return err
-		}
-		ids = append(ids, strings.TrimSuffix(strings.TrimPrefix(o.Key, prefix), ".json"))
-	}
-	id, err := idAfter(ids)
-	if err != nil {
-		return err
-	}
-	return d.writeJSON(ctx, prefix+id+".json", what)
-}
-
-func (d Destination) read(ctx context.Context, key string) ([]byte, error) {
-	body, _, err := d.Archive.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, maxDocument))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	return text, nil
-}
-
-func (d Destination) readJSON(ctx context.Context, key string, into any) error {
-	text, err := d.read(ctx, key)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
-	return nil
-}
-
-// writeJSON writes a document under a new key.
-func (d Destination) writeJSON(ctx context.Context, key string, what any) error {
-	text, err := json.MarshalIndent(what, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = d.Archive.Put(ctx, key, bytes.NewReader(append(text, '\n')))
-	return err
 }
